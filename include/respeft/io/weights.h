@@ -1,0 +1,39 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <respeft/io/safetensors.h>
+#include <respeft/models/model.h>
+
+namespace respeft::io {
+
+/// What loading weights did.
+struct LoadReport {
+  std::string layout;                    ///< `timm` or `huggingface`
+  std::vector<std::string> missing;      ///< keys of the model that the file lacks: only the head's, or loading fails
+  std::vector<std::string> unused;       ///< keys of the file that the model has no place for: only a head's, or loading fails
+  bool positions_resampled = false;      ///< the position embedding was resampled to the model's grid
+};
+
+/// Renames a state dict to timm's keys, fusing q, k and v where they are apart. Recognised: timm, Hugging Face ViT and
+/// DINOv2 (with registers too). Throws `std::runtime_error` on any other layout. `layout` receives its name.
+TensorMap to_timm_layout(TensorMap tensors, std::string& layout);
+
+/// The number of rows of the head in timm-layout tensors; 0 when there is none.
+int64_t head_classes(const TensorMap& timm_tensors);
+/// The same, for a file in any recognised layout.
+int64_t head_classes_of_file(const std::string& path);
+
+/// Loads a weights file into the plain model. A head of another number of classes is left out and reported.
+/// Throws `std::runtime_error` naming file, key and fault: a key that does not match (with what was expected), a wrong shape.
+LoadReport load_weights(models::ImageModel& model, const std::string& path);
+LoadReport load_weights(models::ImageModel& model, TensorMap tensors, const std::string& origin);
+
+/// The plain model's tensors under timm's keys. Throws `std::invalid_argument` if an adapter is attached.
+TensorMap plain_state(const models::ImageModel& model);
+
+/// SHA-256 over the frozen base: the plain parameters' names, dtypes, shapes and bytes, the head and adapters left out.
+std::string base_sha256(const models::ImageModel& model);
+
+}  // namespace respeft::io

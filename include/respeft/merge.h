@@ -1,0 +1,45 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <torch/nn/module.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <respeft/models/model.h>
+
+namespace respeft {
+
+/// What merging did at one site.
+struct MergedSite {
+  std::string name;
+  bool exact = true;           ///< the fold equals the adapted layer up to rounding
+  bool adds_bias = false;      ///< the plain layer had no bias and now has one
+  double weight_change = 0.0;  ///< ‖W' − W‖_F / ‖W‖_F
+  double bias_change = 0.0;    ///< ‖b' − b‖ / ‖b‖ (‖b'‖ where b is absent or zero)
+};
+
+struct MergeReport {
+  std::vector<MergedSite> sites;
+  bool exact() const;
+};
+
+/// Folds every adapter of `model` into its site's own weight and bias, and removes it. The base's tensors are replaced,
+/// not written, so that other models sharing them stay as they are.
+/// Throws `std::invalid_argument` when nothing is attached: a merged model cannot be merged again.
+MergeReport merge(torch::nn::Module& model);
+
+/// How two models' answers to the same images compare.
+struct Comparison {
+  int64_t images = 0;
+  double max_difference = 0.0;     ///< largest |difference| of a logit
+  double relative_difference = 0;  ///< that, divided by the largest |logit| of the first
+  double agreement = 0.0;          ///< share of images with the same prediction
+  std::optional<double> accuracy_first, accuracy_second;
+};
+
+/// Compares logits `[N, classes]`; accuracies are given where `labels [N]` (int64) is defined.
+Comparison compare_logits(const at::Tensor& first, const at::Tensor& second, const at::Tensor& labels = {});
+
+}  // namespace respeft

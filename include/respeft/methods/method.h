@@ -1,0 +1,74 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <torch/nn/module.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <respeft/nn/adapter.h>
+#include <respeft/options.h>
+
+namespace respeft {
+
+/// A way of fine-tuning: looks at each site of a model and returns an adapter for it, or nothing.
+class Method {
+ public:
+  virtual ~Method() = default;
+
+  /// The registered name, e.g. `rlrr`.
+  virtual std::string name() const = 0;
+  /// Every option with its value, so that `methods::create(name(), options())` makes an equal method.
+  virtual Options options() const = 0;
+  /// An adapter for the site, with parameters of `site`'s dtype and device; null to leave the site plain.
+  virtual std::shared_ptr<nn::Adapter> adapt(const nn::SiteInfo& info, const nn::Site& site) = 0;
+  /// Whether the base's own parameter of this name is trained. Only full fine-tuning says yes.
+  virtual bool trains_base(const std::string& /*parameter*/) const { return false; }
+};
+
+/// What `attach` found to train.
+struct Attachment {
+  std::string method;
+  Options options;
+  std::vector<std::pair<std::string, at::Tensor>> trained;  ///< by name, in the model's order
+
+  std::vector<at::Tensor> parameters() const;
+  int64_t parameter_count() const;
+};
+
+struct AttachOptions {
+  /// Prefixes of base parameters that are trained besides the adapters: a classifier's head.
+  std::vector<std::string> also_train = {"head."};
+};
+
+/// Freezes every parameter of `model`, places `method`'s adapters at its sites and returns what is to be trained.
+/// Throws `std::invalid_argument` if an adapter is attached already, or if a target the method was given matches no site.
+Attachment attach(torch::nn::Module& model, Method& method, const AttachOptions& options = {});
+Attachment attach(torch::nn::Module& model, Method&& method, const AttachOptions& options = {});
+
+/// Removes every adapter without merging it. The base is what it was.
+void detach(torch::nn::Module& model);
+
+namespace methods {
+
+/// A method that the registry knows.
+struct Entry {
+  std::string name;
+  std::string summary;              ///< one line
+  std::string folds;                ///< `exactly`, `no`, or `already plain`
+  std::vector<OptionInfo> options;  ///< with defaults
+  std::function<std::unique_ptr<Method>(const Options&)> create;
+};
+
+/// Every method, in the order they are documented.
+const std::vector<Entry>& registry();
+/// The entry of that name. Throws `std::invalid_argument` that suggests what may have been meant.
+const Entry& find(const std::string& name);
+/// A method by name. A missing option has its default; throws `std::invalid_argument` on an unknown name, option or value.
+std::unique_ptr<Method> create(const std::string& name, const Options& options = {});
+
+}  // namespace methods
+}  // namespace respeft

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+#include <set>
+#include <string>
+#include <vector>
+
+#include <respeft/nn/site.h>
+
+namespace respeft::methods {
+
+/// Which sites, and which projections fused in them, a method adapts.
+///
+/// Written as a comma-separated list of: a projection or a layer by its own name (`q`, `k`, `v`, `qkv`, `proj`, `fc1`,
+/// `norm1`, …), `o` (the attention's output projection, `proj`), or a kind: `linears`, `norms`, `patch`, `all`.
+/// Blocks are written `0-5,11`; empty means every block and what lies outside the blocks.
+class Targets {
+ public:
+  Targets(const std::string& names, const std::string& blocks);
+
+  /// The indices of the site's parts that are chosen; empty when the site is not.
+  std::vector<int64_t> select(const nn::SiteInfo& site) const;
+  /// Throws `std::invalid_argument` naming the entry that matches none of `sites`, with the names that would.
+  void check(const std::vector<nn::NamedSite>& sites) const;
+
+ private:
+  bool matches(const std::string& entry, const nn::SiteInfo& site, const std::string& part) const;
+
+  std::vector<std::string> names_;
+  std::set<int64_t> blocks_;
+};
+
+}  // namespace respeft::methods
