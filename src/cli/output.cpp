@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
@@ -84,7 +85,7 @@ std::string bytes(int64_t number) {
   double value = static_cast<double>(number);
   size_t unit = 0;
   while (value >= 1024.0 && unit + 1 < std::size(units)) value /= 1024.0, ++unit;
-  return fmt::format(unit == 0 || value >= 100 ? "{:.0f} {}" : "{:.1f} {}", value, units[unit]);
+  return fmt::format("{:.{}f} {}", value, unit == 0 || value >= 100 ? 0 : 1, units[unit]);
 }
 
 std::string seconds(double duration) {
@@ -99,6 +100,22 @@ std::string seconds(double duration) {
 std::string percent(double share) { return fmt::format("{:.2f} %", 100 * share); }
 
 std::string scientific(double value) { return value == 0 ? "0" : fmt::format("{:.1e}", value); }
+
+void check_output_place(const std::string& path) {
+  namespace fs = std::filesystem;
+  const fs::path folder = fs::path(path).has_parent_path() ? fs::path(path).parent_path() : fs::path(".");
+  if (fs::is_directory(path)) throw std::runtime_error(path + ": is a folder");
+  if (fs::exists(path) && !fs::is_regular_file(path)) throw std::runtime_error(path + ": is a device, not a file");
+  if (!fs::is_directory(folder)) throw std::runtime_error(fmt::format("{}: there is no folder {}", path, folder.string()));
+  if (access(folder.c_str(), W_OK) != 0) throw std::runtime_error(fmt::format("{}: {}", path, std::strerror(errno)));
+}
+
+void refuse_to_overwrite(const std::string& out, const std::string& input, const std::string& flag) {
+  std::error_code missing;
+  if (!input.empty() && std::filesystem::equivalent(out, input, missing)) {
+    throw std::invalid_argument(fmt::format("--out would overwrite {} {}", flag, input));
+  }
+}
 
 Table::Table(std::vector<std::string> header) : header_(std::move(header)) {}
 
