@@ -23,9 +23,6 @@ struct MethodFlags {
   Options options(const std::string& method) const;
   Options options() const { return options(name); }
 
- private:
-  std::map<std::string, std::string> texts_;
-  void collect(const std::string& option, const std::string& value) { values[option] = value; }
 };
 
 /// How images become pixels, where the files do not say: `--mean`, `--std`, `--interpolation`.

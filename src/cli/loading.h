@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <respeft/io/preprocessing.h>
+#include <respeft/io/safetensors.h>
 #include <respeft/methods/method.h>
 #include <respeft/models/model.h>
 
@@ -26,6 +27,10 @@ struct LoadedModel {
   std::vector<std::string> class_names;  ///< may be empty
   std::string data;                      ///< the data a run was trained on, `kind:path`; empty when unknown
 
+  std::string pool;                      ///< empty: the name's own
+
+  /// What a file of this model's plain weights says about itself: model, preprocessing, class names.
+  io::Metadata metadata() const;
   /// Normalised images `[N, 3, H, W]` -> logits `[N, classes]`, without gradients, in batches of `batch_size`.
   at::Tensor logits(const at::Tensor& images, int64_t batch_size = 32) const;
   /// One batch.
