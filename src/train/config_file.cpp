@@ -2,6 +2,7 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
+#include <map>
 #include <stdexcept>
 
 #include <respeft/io/file.h>
@@ -63,23 +64,33 @@ class Reader {
  public:
   Reader(const std::string& origin, TrainConfig& config) : origin_(origin), config_(config) {}
 
-  void read_document(const toml::table& document, std::vector<std::string>* given) {
-    auto known = values::field_names();
-    known.emplace_back("method_options");
-    for (const auto& [key, node] : document) {
-      const std::string name(key.str());
-      if (std::find(known.begin(), known.end(), name) == known.end()) fail(node, util::unknown("key", name, known));
-      if (given != nullptr) given->push_back(name);
-    }
+  void read_document(const toml::table& document) {
+    collect(document);
     visit_fields(config_, [&](const FieldInfo& info, auto& member) {
-      if (const toml::node* node = document.get(info.name)) read_field(info, *node, member);
+      if (const auto found = leaves_.find(info.name); found != leaves_.end()) {
+        read_field(info, *found->second, member);
+        leaves_.erase(found);
+      }
     });
-    if (const toml::node* node = document.get("method_options")) read_method_options(*node);
+    for (const auto& [name, node] : leaves_) read_method_option(name, *node);
   }
 
  private:
   [[noreturn]] void fail(const toml::node& node, const std::string& fault) const {
-    throw std::invalid_argument(fmt::format("{}, line {}: {}", origin_, node.source().begin.line, fault));
+    throw std::invalid_argument(fmt::format("{}:{}: {}", origin_, node.source().begin.line, fault));
+  }
+
+  /// Gathers the keys of all tables: a table only groups keys, its name has no meaning.
+  void collect(const toml::table& table) {
+    for (const auto& [key, node] : table) {
+      if (const auto* inner = node.as_table()) {
+        collect(*inner);
+        continue;
+      }
+      std::string name(key.str());
+      std::replace(name.begin(), name.end(), '-', '_');
+      if (!leaves_.emplace(name, &node).second) fail(node, fmt::format("{} is given twice", name));
+    }
   }
 
   template <class T>
@@ -94,52 +105,44 @@ class Reader {
     }
   }
 
-  void read_method_options(const toml::node& node) {
-    const auto* table = node.as_table();
-    if (table == nullptr) fail(node, "method_options: must be a table");
-    const auto& known = methods::find(config_.method).options;
-    for (const auto& [key, value] : *table) {
-      const std::string name(key.str());
-      const auto option = std::find_if(known.begin(), known.end(), [&](const OptionInfo& info) { return info.name == name; });
-      if (option == known.end()) {
-        std::vector<std::string> names;
-        for (const auto& info : known) names.push_back(info.name);
-        fail(value, names.empty() ? fmt::format("method '{}' has no options, but '{}' is given", config_.method, name)
-                                  : util::unknown(fmt::format("option of method '{}'", config_.method), name, names));
-      }
-      const FieldInfo info{.name = option->name.c_str(), .help = ""};
+  /// What is no field must be an option of the method.
+  void read_method_option(const std::string& name, const toml::node& node) {
+    auto known = values::field_names();
+    for (const auto& option : methods::find(config_.method).options) {
+      known.push_back(option.name);
+      if (option.name != name) continue;
+      const FieldInfo info{.name = name.c_str(), .help = ""};
       std::visit(
-          [&](auto like) {
-            read_field(info, value, like);
-            config_.method_options[name] = like;
+          [&](auto value) {
+            read_field(info, node, value);
+            config_.method_options[name] = value;
           },
-          option->default_value);
+          option.default_value);
+      return;
     }
+    fail(node, util::unknown("key", name, known));
   }
 
   std::string origin_;
   TrainConfig& config_;
+  std::map<std::string, const toml::node*> leaves_;
 };
 
-TrainConfig parse(const std::string& text, const std::string& origin, TrainConfig config, std::vector<std::string>* given) {
+}  // namespace
+
+TrainConfig parse_config(const std::string& text, const std::string& origin, TrainConfig config) {
   toml::table document;
   try {
     document = toml::parse(text, origin);
   } catch (const toml::parse_error& error) {
-    throw std::invalid_argument(fmt::format("{}, line {}: {}", origin, error.source().begin.line, error.description()));
+    throw std::invalid_argument(fmt::format("{}:{}: {}", origin, error.source().begin.line, error.description()));
   }
-  Reader(origin, config).read_document(document, given);
+  Reader(origin, config).read_document(document);
   return config;
 }
 
-}  // namespace
-
-TrainConfig parse_config(const std::string& toml, const std::string& origin, TrainConfig defaults) {
-  return parse(toml, origin, std::move(defaults), nullptr);
-}
-
-TrainConfig read_config(const std::string& path, TrainConfig defaults, std::vector<std::string>* given) {
-  return parse(io::read_file(path), path, std::move(defaults), given);
+TrainConfig read_config(const std::string& path, TrainConfig defaults) {
+  return parse_config(io::read_file(path), path, std::move(defaults));
 }
 
 }  // namespace respeft::train

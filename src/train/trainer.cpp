@@ -2,7 +2,6 @@
 
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
-#include <ATen/autocast_mode.h>
 #include <fmt/format.h>
 
 #include <chrono>
@@ -10,6 +9,8 @@
 #include <stdexcept>
 
 #include <respeft/data/loader.h>
+
+#include "src/train/autocast.h"
 
 namespace respeft::train {
 namespace {
@@ -20,26 +21,6 @@ class Stopwatch {
 
  private:
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
-
-/// bfloat16 autocast on the CPU while it lives.
-class Autocast {
- public:
-  explicit Autocast(bool enabled) : before_(at::autocast::is_autocast_enabled(at::kCPU)), dtype_(at::autocast::get_autocast_dtype(at::kCPU)) {
-    at::autocast::set_autocast_enabled(at::kCPU, enabled);
-    if (enabled) at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
-  }
-  ~Autocast() {
-    at::autocast::clear_cache();
-    at::autocast::set_autocast_enabled(at::kCPU, before_);
-    at::autocast::set_autocast_dtype(at::kCPU, dtype_);
-  }
-  Autocast(const Autocast&) = delete;
-  Autocast& operator=(const Autocast&) = delete;
-
- private:
-  bool before_;
-  at::ScalarType dtype_;
 };
 
 int64_t count_correct(const at::Tensor& logits, const at::Tensor& labels) {
@@ -79,7 +60,7 @@ Trainer::Trainer(Task task, const TrainConfig& config, Observer& observer, const
 }
 
 at::Tensor Trainer::logits(const at::Tensor& inputs) const {
-  const Autocast autocast(config_.precision == "bfloat16");
+  const Autocast autocast(config_.precision);
   return task_.forward(inputs).to(at::kFloat);
 }
 

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include <respeft/train/config.h>
@@ -30,10 +31,12 @@ struct RunOptions {
   const std::atomic<bool>* stop = nullptr;   ///< work stops with `Interrupted` soon after this becomes true
 };
 
-/// The configuration with which the run in `asked.out` goes on: as it was started, with what may change taken from `asked`
-/// (more epochs, threads, workers). `asked` itself where the directory has no configuration yet.
-/// Throws `std::invalid_argument` with a line for each field that differs.
-TrainConfig continued(const TrainConfig& asked);
+/// The configuration that the run in directory `out` was started with, if there is one.
+std::optional<TrainConfig> started_config(const std::string& out);
+
+/// Throws `std::invalid_argument` that names each field in which `asked` (resolved) differs from `started` and may not:
+/// only more epochs, threads and workers may change.
+void check_continues(const TrainConfig& started, const TrainConfig& asked);
 
 /// Trains as the resolved `config` says, and leaves a run directory at `config.out`: `config.toml`, `metrics.jsonl`,
 /// `checkpoint/`, and once all is done `adapter.safetensors` and `summary.json`.
