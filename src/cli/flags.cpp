@@ -121,21 +121,23 @@ void PreprocessingFlags::declare(CLI::App& app) {
   const auto add = [&](const std::string& flag, std::string& value, const std::string& type, const std::string& help) {
     app.add_option(flag, value, help)->type_name(type)->group("Preprocessing (where the files do not say)");
   };
-  add("--mean", mean, "R,G,B", "Mean of each channel, of values in 0…1");
-  add("--std", std, "R,G,B", "Standard deviation of each channel");
+  add("--mean", mean, "R,G,B", "Mean of each channel, of values in 0…1; or imagenet, or half");
+  add("--std", std, "R,G,B", "Standard deviation of each channel, likewise");
   add("--interpolation", interpolation, "NAME", "How images are resized: bicubic or bilinear, antialiased");
 }
 
 io::Preprocessing PreprocessingFlags::apply(io::Preprocessing files) const {
-  const auto channels = [](const std::string& flag, const std::string& text) {
+  const auto channels = [](const std::string& flag, const std::string& text, const std::array<double, 3>& imagenet) {
+    if (text == "imagenet") return imagenet;
+    if (text == "half") return std::array<double, 3>{0.5, 0.5, 0.5};
     const auto entries = util::split(text, ',');
-    if (entries.size() != 3) throw bad_value(flag, text, "three numbers R,G,B");
+    if (entries.size() != 3) throw bad_value(flag, text, "three numbers R,G,B, or imagenet, or half");
     std::array<double, 3> numbers{};
-    for (size_t i = 0; i < 3; ++i) numbers[i] = parse_number<double>(flag, entries[i], "three numbers R,G,B");
+    for (size_t i = 0; i < 3; ++i) numbers[i] = parse_number<double>(flag, entries[i], "three numbers R,G,B, or imagenet, or half");
     return numbers;
   };
-  if (!mean.empty()) files.mean = channels("--mean", mean);
-  if (!std.empty()) files.std = channels("--std", std);
+  if (!mean.empty()) files.mean = channels("--mean", mean, {0.485, 0.456, 0.406});
+  if (!std.empty()) files.std = channels("--std", std, {0.229, 0.224, 0.225});
   if (std::any_of(files.std.begin(), files.std.end(), [](double value) { return !(value > 0) || !std::isfinite(value); })) {
     throw bad_value("--std", std, "numbers above zero");
   }

@@ -31,6 +31,8 @@ RunDirectory read_run(const std::string& directory) {
   } catch (const toml::parse_error& error) {
     throw std::runtime_error(fmt::format("{}:{}: {}", config_path, error.source().begin.line, error.description()));
   }
+  const fs::path moved = fs::path(directory) / fs::path(run.weights).filename();
+  if (!fs::exists(run.weights) && fs::is_regular_file(moved)) run.weights = moved.string();  // the run was moved with its weights
   if (run.image_size && *run.image_size <= 0) run.image_size.reset();
   return run;
 }
