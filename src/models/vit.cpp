@@ -177,7 +177,14 @@ at::Tensor VisionTransformerImpl::pool(const at::Tensor& tokens, nn::ForwardPass
 }
 
 at::Tensor VisionTransformerImpl::forward(const at::Tensor& images, nn::ForwardPass& pass) {
-  const auto features = pool(forward_features(images, pass), pass);
+  return classify(features(images, pass));
+}
+
+at::Tensor VisionTransformerImpl::features(const at::Tensor& images, nn::ForwardPass& pass) {
+  return pool(forward_features(images, pass), pass);
+}
+
+at::Tensor VisionTransformerImpl::classify(const at::Tensor& features) {
   return head.is_empty() ? features : head->forward(features);
 }
 

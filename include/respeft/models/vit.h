@@ -110,6 +110,8 @@ class VisionTransformerImpl : public ImageModel {
 
   using ImageModel::forward;
   at::Tensor forward(const at::Tensor& images, nn::ForwardPass& pass) override;
+  at::Tensor features(const at::Tensor& images, nn::ForwardPass& pass) override;
+  at::Tensor classify(const at::Tensor& features) override;
   /// The tokens that pooling reads: the class token `[B, 1, D]` after the final norm, or with mean pooling all `[B, T, D]`.
   at::Tensor forward_features(const at::Tensor& images, nn::ForwardPass& pass);
   /// `forward_features`' tokens -> what the head reads, `[B, D]`.
