@@ -52,11 +52,15 @@ def lora_on(model, rank, alpha, targets):
     return wrapped
 
 
-def adapter_tensors(wrapped):
-    """PEFT's parameters under respeft's names. PEFT sees one fused qkv; respeft has a pair for each of q, k and v."""
+def adapter_tensors(wrapped, of=lambda parameter: parameter.detach()):
+    """PEFT's parameters, or what `of` makes of each, under respeft's names. PEFT sees one fused qkv; respeft has a pair for
+    each of q, k and v."""
     tensors = {}
-    for name, parameter in peft.get_peft_model_state_dict(wrapped).items():
-        site, kind = name.removeprefix("base_model.model.").removesuffix(".weight").rsplit(".", 1)
+    for name, parameter in wrapped.named_parameters():
+        if "lora_" not in name:
+            continue
+        site, kind = name.removeprefix("base_model.model.").removesuffix(".default.weight").rsplit(".", 1)
+        parameter = of(parameter)
         if not site.endswith("qkv"):
             tensors[f"{site}.adapter.{kind}"] = parameter
             continue
