@@ -1,0 +1,58 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <array>
+#include <cstdint>
+#include <random>
+#include <string>
+
+#include <respeft/data/image.h>
+#include <respeft/io/preprocessing.h>
+
+namespace respeft::data {
+
+/// The filter of a resize: Pillow's `BILINEAR` (triangle) and `BICUBIC` (Keys, a = -0.5).
+enum class Filter { bilinear, bicubic };
+
+/// By the name in `Preprocessing::interpolation`. Throws `std::invalid_argument` that suggests what may have been meant.
+Filter filter_from_name(const std::string& name);
+
+/// Resizes with antialiasing, to the very values of Pillow's `Image.resize`: the filter is stretched by the reduction,
+/// rows first, then columns, each pass rounded to 8 bits. Throws `std::invalid_argument` on a size below 1.
+Image resize(const Image& image, int64_t width, int64_t height, Filter filter);
+
+/// The image mirrored left to right.
+Image flip_horizontally(const Image& image);
+
+struct TransformOptions {
+  bool random_flip = false;  ///< mirror left to right with probability 1/2
+};
+
+/// Makes a model's input of an image: resize to size × size, perhaps mirror, to floats in 0…1, then `(value - mean) / std`:
+/// the values of torchvision's `Resize`, `ToTensor`, `Normalize` on a Pillow image. Immutable, so threads may share it.
+class Transform {
+ public:
+  /// Throws `std::invalid_argument` on a size below 1, a standard deviation that is not above 0, or an unknown filter.
+  explicit Transform(const io::Preprocessing& preprocessing, const TransformOptions& options = {});
+
+  const io::Preprocessing& preprocessing() const { return preprocessing_; }
+  int64_t size() const { return preprocessing_.size; }
+
+  /// The deterministic transform: float32 `[3, size, size]`, nothing random.
+  at::Tensor operator()(const Image& image) const;
+  /// The transform with its random parts drawn from `generator`, written to `out`: `3 * size * size` floats.
+  void apply(const Image& image, std::mt19937_64& generator, float* out) const;
+  /// The resize alone, for those who keep images for repeated use: applying the transform to its result changes nothing.
+  Image resized(const Image& image) const;
+
+ private:
+  void normalise(const Image& image, bool flip, float* out) const;
+
+  io::Preprocessing preprocessing_;
+  TransformOptions options_;
+  Filter filter_;
+  std::array<std::array<float, 256>, 3> values_;  ///< the normalised value of each channel's 8-bit value
+};
+
+}  // namespace respeft::data
