@@ -58,7 +58,8 @@ DatasetPtr open_dataset(const std::string& spec, Split split);
 std::vector<Split> dataset_splits(const std::string& spec);
 
 /// `count` images drawn with `seed`, class-balanced: each class gives as many as every other (one more for some where it does not
-/// divide), or all it has, the rest coming from the others. In the data set's own order. A pure function of the labels,
+/// divide), or all it has, the rest coming from the others. In the data set's own order. A larger draw with the
+/// same seed contains a smaller one. A pure function of the labels,
 /// `count` and `seed`, the same on every platform. Throws `std::invalid_argument` unless 1 <= count <= size.
 DatasetPtr subset(DatasetPtr dataset, int64_t count, uint64_t seed);
 

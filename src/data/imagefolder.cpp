@@ -1,0 +1,121 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+#include <filesystem>
+#include <stdexcept>
+
+#include "src/data/kinds.h"
+
+namespace respeft::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+const std::vector<std::string> kReadable = {".jpg", ".jpeg", ".jpe", ".jfif", ".png"};
+/// Images that cannot be read: better an error than a data set that silently lacks them.
+const std::vector<std::string> kUnreadable = {".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".heic", ".avif", ".jp2"};
+
+bool has_extension(const fs::path& path, const std::vector<std::string>& extensions) {
+  std::string extension = path.extension().string();
+  std::transform(extension.begin(), extension.end(), extension.begin(), [](unsigned char c) { return std::tolower(c); });
+  return std::find(extensions.begin(), extensions.end(), extension) != extensions.end();
+}
+
+bool hidden(const fs::path& path) {
+  return path.filename().string().starts_with('.');
+}
+
+/// The names of the folders in `folder`, sorted by their bytes.
+std::vector<std::string> class_folders(const fs::path& folder) {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (entry.is_directory() && !hidden(entry.path())) names.push_back(entry.path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+/// The images in `folder` and the folders in it, sorted by their paths' bytes.
+std::vector<std::string> images_in(const fs::path& folder) {
+  std::vector<std::string> paths;
+  for (const auto& entry : fs::recursive_directory_iterator(folder, fs::directory_options::follow_directory_symlink)) {
+    if (hidden(entry.path()) || entry.is_directory()) continue;
+    if (has_extension(entry.path(), kUnreadable)) {
+      throw std::runtime_error(entry.path().string() + ": images of this format cannot be read; JPEG and PNG can");
+    }
+    if (has_extension(entry.path(), kReadable)) paths.push_back(entry.path().string());
+  }
+  std::sort(paths.begin(), paths.end());
+  return paths;
+}
+
+std::vector<Split> splits(const std::string& folder) {
+  require_folder(folder);
+  std::vector<Split> there;
+  for (Split split : {Split::train, Split::val, Split::test}) {
+    if (fs::is_directory(fs::path(folder) / to_string(split))) there.push_back(split);
+  }
+  return there;
+}
+
+/// The classes of all splits, which must agree.
+std::vector<std::string> common_classes(const fs::path& folder) {
+  std::vector<std::string> classes;
+  fs::path reference;
+  for (Split split : splits(folder)) {
+    const fs::path path = folder / to_string(split);
+    const auto found = class_folders(path);
+    if (found.empty()) throw std::runtime_error(path.string() + ": no folders in it; there should be one a class");
+    if (reference.empty()) reference = path, classes = found;
+    const auto complain = [&](const fs::path& has, const fs::path& lacks, const std::string& name) {
+      throw std::runtime_error(
+          fmt::format("{}: no folder '{}', which {} has: all splits need the same classes", lacks.string(), name, has.string()));
+    };
+    std::vector<std::string> only;
+    std::set_difference(classes.begin(), classes.end(), found.begin(), found.end(), std::back_inserter(only));
+    if (!only.empty()) complain(reference, path, only.front());
+    std::set_difference(found.begin(), found.end(), classes.begin(), classes.end(), std::back_inserter(only));
+    if (!only.empty()) complain(path, reference, only.front());
+  }
+  return classes;
+}
+
+class ImageFolder : public Dataset {
+ public:
+  ImageFolder(const std::string& folder, Split split) : split_(split), classes_(common_classes(folder)) {
+    const fs::path root = fs::path(folder) / to_string(split);
+    for (size_t label = 0; label < classes_.size(); ++label) {
+      const auto found = images_in(root / classes_[label]);
+      if (found.empty() && split == Split::train)
+        throw std::runtime_error((root / classes_[label]).string() + ": no images in it");
+      paths_.insert(paths_.end(), found.begin(), found.end());
+      labels_.resize(paths_.size(), static_cast<int64_t>(label));
+    }
+    if (paths_.empty()) throw std::runtime_error(root.string() + ": no images in it");
+  }
+
+  int64_t size() const override { return static_cast<int64_t>(paths_.size()); }
+  int64_t label(int64_t index) const override { return labels_.at(static_cast<size_t>(index)); }
+  Image load(int64_t index) const override { return read_image(item_name(index)); }
+  std::string item_name(int64_t index) const override { return paths_.at(static_cast<size_t>(index)); }
+  const std::vector<std::string>& class_names() const override { return classes_; }
+  std::string description() const override {
+    return fmt::format("imagefolder, {}: {} images of {} classes", to_string(split_), size(), num_classes());
+  }
+
+ private:
+  Split split_;
+  std::vector<std::string> classes_;
+  std::vector<std::string> paths_;
+  std::vector<int64_t> labels_;
+};
+
+}  // namespace
+
+DatasetKind imagefolder_kind() {
+  return {"imagefolder", "folders train/, test/ and perhaps val/, each with a folder of JPEG and PNG images a class", splits,
+          [](const std::string& path, Split split) { return std::make_shared<ImageFolder>(path, split); }};
+}
+
+}  // namespace respeft::data

@@ -1,0 +1,162 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+#include <vector>
+
+#include <respeft/data/transforms.h>
+
+#include "src/util/simd.h"
+
+namespace respeft::data {
+namespace {
+
+/// Weights are integers in units of 2^-22: with 8-bit values, and a sum of weights that overshoots 1, sums stay within 32 bits.
+constexpr int kFractionBits = 32 - 8 - 2;
+constexpr int32_t kHalf = 1 << (kFractionBits - 1);
+
+struct Kernel {
+  double radius;
+  double (*weight)(double distance);
+};
+
+double triangle(double distance) {
+  return std::max(0.0, 1.0 - std::abs(distance));
+}
+
+/// Keys' cubic convolution with a = -0.5, in Horner's form.
+double keys_cubic(double distance) {
+  constexpr double a = -0.5;
+  const double t = std::abs(distance);
+  if (t < 1.0) return ((a + 2.0) * t - (a + 3.0)) * t * t + 1.0;
+  if (t < 2.0) return (((t - 5.0) * t + 8.0) * t - 4.0) * a;
+  return 0.0;
+}
+
+Kernel kernel_of(Filter filter) {
+  return filter == Filter::bicubic ? Kernel{2.0, keys_cubic} : Kernel{1.0, triangle};
+}
+
+/// For each output position: the first input position it is made of, how many, and their weights.
+struct Taps {
+  std::vector<int64_t> begin, count;
+  std::vector<int32_t> weights;  ///< `[output, stride]`
+  int64_t stride;
+
+  const int32_t* of(int64_t output) const { return weights.data() + output * stride; }
+};
+
+Taps make_taps(int64_t input, int64_t output, const Kernel& kernel) {
+  const double scale = static_cast<double>(input) / static_cast<double>(output);
+  const double stretch = std::max(scale, 1.0);
+  const double radius = kernel.radius * stretch;
+  Taps taps;
+  taps.stride = static_cast<int64_t>(std::ceil(radius)) * 2 + 1;
+  taps.weights.resize(static_cast<size_t>(output * taps.stride));
+  std::vector<double> exact(static_cast<size_t>(taps.stride));
+  for (int64_t x = 0; x < output; ++x) {
+    const double centre = (static_cast<double>(x) + 0.5) * scale;
+    const auto begin = static_cast<int64_t>(std::max(centre - radius + 0.5, 0.0));
+    const int64_t end = std::min(static_cast<int64_t>(centre + radius + 0.5), input);
+    double sum = 0.0;
+    for (int64_t i = begin; i < end; ++i) {
+      const double weight = kernel.weight((static_cast<double>(i) - centre + 0.5) * (1.0 / stretch));
+      exact[static_cast<size_t>(i - begin)] = weight;
+      sum += weight;
+    }
+    for (int64_t i = 0; i < end - begin; ++i) {
+      const double fixed = exact[static_cast<size_t>(i)] / sum * (1 << kFractionBits);
+      taps.weights[static_cast<size_t>(x * taps.stride + i)] = static_cast<int32_t>(fixed + (fixed < 0 ? -0.5 : 0.5));
+    }
+    taps.begin.push_back(begin);
+    taps.count.push_back(end - begin);
+  }
+  return taps;
+}
+
+inline uint8_t to_byte(int32_t sum) {
+  return static_cast<uint8_t>(std::clamp(sum >> kFractionBits, 0, 255));
+}
+
+/// Rows that are filtered together, so that each weight is loaded once for all of them.
+constexpr int kRows = 4;
+constexpr int kLanes = kRows * 4;  // red, green, blue and one unused lane a row
+typedef int32_t Lanes __attribute__((vector_size(kLanes * sizeof(int32_t))));
+
+/// One output row-group: `wide [input width]` holds kRows rows side by side; `out` their output rows.
+RESPEFT_SIMD_CLONES void filter_row_group(const Lanes* wide, const Taps& taps, uint8_t* const* out, int64_t width) {
+  for (int64_t x = 0; x < width; ++x) {
+    const Lanes* in = wide + taps.begin[static_cast<size_t>(x)];
+    const int32_t* weights = taps.of(x);
+    Lanes sum = Lanes{} + kHalf;
+    for (int64_t i = 0; i < taps.count[static_cast<size_t>(x)]; ++i) sum += in[i] * weights[i];
+    for (int r = 0; r < kRows; ++r) {
+      for (int c = 0; c < 3; ++c) out[r][x * 3 + c] = to_byte(sum[r * 4 + c]);
+    }
+  }
+}
+
+Image resize_rows(const Image& image, int64_t width, const Kernel& kernel) {
+  const Taps taps = make_taps(image.width, width, kernel);
+  Image out(width, image.height);
+  std::vector<Lanes> wide(static_cast<size_t>(image.width));
+  for (int64_t y = 0; y < image.height; y += kRows) {
+    uint8_t* rows[kRows];
+    for (int r = 0; r < kRows; ++r) {
+      const int64_t row = std::min(y + r, image.height - 1);  // the last group may do the last row several times
+      const uint8_t* in = image.row(row);
+      auto* lanes = reinterpret_cast<int32_t*>(wide.data()) + r * 4;
+      for (int64_t x = 0; x < image.width; ++x, in += 3, lanes += kLanes) lanes[0] = in[0], lanes[1] = in[1], lanes[2] = in[2];
+      rows[r] = out.row(row);
+    }
+    filter_row_group(wide.data(), taps, rows, width);
+  }
+  return out;
+}
+
+/// Values of a row that are summed at a time, in registers.
+constexpr int64_t kStrip = 32;
+
+RESPEFT_SIMD_CLONES void filter_column(const uint8_t* in, int64_t row_bytes, const int32_t* weights, int64_t count,
+                                       uint8_t* out) {
+  int64_t begin = 0;
+  for (; begin + kStrip <= row_bytes; begin += kStrip) {
+    int32_t sum[kStrip];
+    for (int64_t i = 0; i < kStrip; ++i) sum[i] = kHalf;
+    for (int64_t j = 0; j < count; ++j) {
+      for (int64_t i = 0; i < kStrip; ++i) sum[i] += in[j * row_bytes + begin + i] * weights[j];
+    }
+    for (int64_t i = 0; i < kStrip; ++i) out[begin + i] = to_byte(sum[i]);
+  }
+  for (; begin < row_bytes; ++begin) {
+    int32_t sum = kHalf;
+    for (int64_t j = 0; j < count; ++j) sum += in[j * row_bytes + begin] * weights[j];
+    out[begin] = to_byte(sum);
+  }
+}
+
+Image resize_columns(const Image& image, int64_t height, const Kernel& kernel) {
+  const Taps taps = make_taps(image.height, height, kernel);
+  Image out(image.width, height);
+  for (int64_t y = 0; y < height; ++y) {
+    const auto i = static_cast<size_t>(y);
+    filter_column(image.row(taps.begin[i]), image.width * 3, taps.of(y), taps.count[i], out.row(y));
+  }
+  return out;
+}
+
+}  // namespace
+
+Image resize(const Image& image, int64_t width, int64_t height, Filter filter) {
+  if (width < 1 || height < 1 || image.width < 1 || image.height < 1) {
+    throw std::invalid_argument(fmt::format("resize: {} × {} pixels to {} × {}: every size must be at least 1", image.width,
+                                            image.height, width, height));
+  }
+  const Kernel kernel = kernel_of(filter);
+  if (image.width == width) return image.height == height ? image : resize_columns(image, height, kernel);
+  if (image.height == height) return resize_rows(image, width, kernel);
+  return resize_columns(resize_rows(image, width, kernel), height, kernel);
+}
+
+}  // namespace respeft::data

@@ -1,0 +1,110 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <mutex>
+#include <numeric>
+#include <stdexcept>
+
+#include <respeft/data/dataset.h>
+#include <respeft/data/loader.h>
+
+#include "src/data/random.h"
+
+namespace respeft::data {
+namespace {
+
+/// Keeps a subset's draws apart from those of other uses of the same seed.
+constexpr uint64_t kSubsetStream = 0x737562736574;
+
+/// Some images of another data set.
+class Selection : public Dataset {
+ public:
+  Selection(DatasetPtr dataset, std::vector<int64_t> indices, std::string which)
+      : dataset_(std::move(dataset)), indices_(std::move(indices)), which_(std::move(which)) {}
+
+  int64_t size() const override { return static_cast<int64_t>(indices_.size()); }
+  int64_t label(int64_t index) const override { return dataset_->label(at(index)); }
+  Image load(int64_t index) const override { return dataset_->load(at(index)); }
+  std::string item_name(int64_t index) const override { return dataset_->item_name(at(index)); }
+  const std::vector<std::string>& class_names() const override { return dataset_->class_names(); }
+  std::string description() const override { return fmt::format("{}, {}", dataset_->description(), which_); }
+
+ private:
+  int64_t at(int64_t index) const { return indices_.at(static_cast<size_t>(index)); }
+
+  DatasetPtr dataset_;
+  std::vector<int64_t> indices_;
+  std::string which_;
+};
+
+/// Another data set's images, resized and kept.
+class Cached : public Dataset {
+ public:
+  Cached(DatasetPtr dataset, const Transform& transform)
+      : dataset_(std::move(dataset)),
+        transform_(transform),
+        images_(static_cast<size_t>(dataset_->size())),
+        loaded_(std::make_unique<std::once_flag[]>(images_.size())) {}
+
+  int64_t size() const override { return dataset_->size(); }
+  int64_t label(int64_t index) const override { return dataset_->label(index); }
+  Image load(int64_t index) const override {
+    const auto i = static_cast<size_t>(index);
+    Image& image = images_.at(i);
+    std::call_once(loaded_[i], [&] { image = transform_.resized(dataset_->load(index)); });
+    return image;
+  }
+  std::string item_name(int64_t index) const override { return dataset_->item_name(index); }
+  const std::vector<std::string>& class_names() const override { return dataset_->class_names(); }
+  std::string description() const override { return dataset_->description(); }
+
+ private:
+  DatasetPtr dataset_;
+  Transform transform_;
+  mutable std::vector<Image> images_;
+  std::unique_ptr<std::once_flag[]> loaded_;
+};
+
+/// Each class's indices, in a random order.
+std::vector<std::vector<int64_t>> shuffled_classes(const Dataset& dataset, std::mt19937_64& generator) {
+  std::vector<std::vector<int64_t>> classes(static_cast<size_t>(dataset.num_classes()));
+  for (int64_t i = 0; i < dataset.size(); ++i) classes.at(static_cast<size_t>(dataset.label(i))).push_back(i);
+  for (auto& indices : classes) shuffle(indices, generator);
+  return classes;
+}
+
+}  // namespace
+
+DatasetPtr subset(DatasetPtr dataset, int64_t count, uint64_t seed) {
+  if (count < 1 || count > dataset->size()) {
+    throw std::invalid_argument(fmt::format("a subset of {} images: must be 1 … {}", count, dataset->size()));
+  }
+  std::mt19937_64 generator(mix(seed, kSubsetStream));
+  auto classes = shuffled_classes(*dataset, generator);
+  std::vector<int64_t> turns(classes.size());
+  std::iota(turns.begin(), turns.end(), 0);
+  shuffle(turns, generator);
+  std::vector<int64_t> drawn;
+  while (static_cast<int64_t>(drawn.size()) < count) {
+    for (int64_t turn : turns) {
+      auto& left = classes[static_cast<size_t>(turn)];
+      if (left.empty() || static_cast<int64_t>(drawn.size()) == count) continue;
+      drawn.push_back(left.back());
+      left.pop_back();
+    }
+  }
+  std::sort(drawn.begin(), drawn.end());
+  return std::make_shared<Selection>(std::move(dataset), std::move(drawn), fmt::format("{} drawn with seed {}", count, seed));
+}
+
+DatasetPtr first(DatasetPtr dataset, int64_t count) {
+  if (count < 1) throw std::invalid_argument(fmt::format("the first {} images: must be at least 1", count));
+  if (count >= dataset->size()) return dataset;
+  return std::make_shared<Selection>(std::move(dataset), sequential_order(count), fmt::format("the first {}", count));
+}
+
+DatasetPtr cached(DatasetPtr dataset, const Transform& transform) {
+  return std::make_shared<Cached>(std::move(dataset), transform);
+}
+
+}  // namespace respeft::data
