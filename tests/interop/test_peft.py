@@ -41,9 +41,10 @@ def test_rank_one_hira_is_rescaled_linear(ops, features_in, features_out, leadin
     assert base.weight.grad is None
 
 
-def lora_on(model, rank, alpha, targets):
-    """PEFT's LoRA on timm's `model`, with B drawn too, so that it does something."""
-    config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, lora_dropout=0.0)
+def lora_on(model, rank, alpha, modules):
+    """PEFT's LoRA on these modules of every block of timm's `model`, with B drawn too, so that it does something."""
+    pattern = f".*blocks.*\\.({'|'.join(modules)})"
+    config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=pattern, lora_dropout=0.0)
     wrapped = peft.get_peft_model(model, config).eval()
     with torch.no_grad():
         for name, parameter in wrapped.named_parameters():
@@ -52,38 +53,41 @@ def lora_on(model, rank, alpha, targets):
     return wrapped
 
 
-def adapter_tensors(wrapped, of=lambda parameter: parameter.detach()):
-    """PEFT's parameters, or what `of` makes of each, under respeft's names. PEFT sees one fused qkv; respeft has a pair for
-    each of q, k and v."""
+def adapter_tensors(wrapped, split=False, of=lambda parameter: parameter.detach()):
+    """PEFT's parameters, or what `of` makes of each, under respeft's names. PEFT sees one fused qkv, as respeft does with the
+    target `qkv`; with `split`, it is three pairs that share A, for the targets `q,k,v`."""
     tensors = {}
     for name, parameter in wrapped.named_parameters():
         if "lora_" not in name:
             continue
         site, kind = name.removeprefix("base_model.model.").removesuffix(".default.weight").rsplit(".", 1)
-        parameter = of(parameter)
-        if not site.endswith("qkv"):
-            tensors[f"{site}.adapter.{kind}"] = parameter
+        tensor = of(parameter)
+        if not (split and site.endswith("qkv")):
+            tensors[f"{site}.adapter.{kind}"] = tensor
             continue
-        parts = parameter.chunk(3) if kind == "lora_B" else [parameter] * 3
-        for part, tensor in zip("qkv", parts):
-            tensors[f"{site}.adapter.{part}.{kind}"] = tensor
+        parts = tensor.chunk(3) if kind == "lora_B" else [tensor] * 3
+        for part, of_part in zip("qkv", parts):
+            tensors[f"{site}.adapter.{part}.{kind}"] = of_part
     return tensors
 
 
-@pytest.mark.parametrize("targets", [["proj"], ["fc1", "fc2"], ["qkv"], ["qkv", "proj", "fc1", "fc2"]], ids="+".join)
-def test_lora_equals_pefts(case, program, tmp_path, targets):
+ALL = ["qkv", "proj", "fc1", "fc2"]
+CASES = [(["proj"], "o"), (["fc1", "fc2"], "fc1,fc2"), (["qkv"], "qkv"), (ALL, "qkv,o,fc1,fc2"), (ALL, "linears")]
+
+
+@pytest.mark.parametrize("modules, targets", CASES, ids=[targets for _, targets in CASES])
+def test_lora_equals_pefts(case, program, tmp_path, modules, targets):
     model = case("vit_tiny_patch16_224", weights_size=64, num_classes=10)
     plain = model.logits()
-    names = [f".*blocks.*\\.{target}" for target in targets]  # not the patch embedding's proj
-    wrapped = lora_on(model.model, rank=4, alpha=6, targets="|".join(names))
+    wrapped = lora_on(model.model, rank=4, alpha=6, modules=modules)
     expected = model.logits()
     assert (expected - plain).abs().max() > 0.05 * plain.abs().max(), "the adapter changes nothing"
 
     adapter = model.save_adapter(
         tmp_path / "adapter.safetensors",
         "lora",
-        {"rank": 4, "alpha": 6, "targets": ",".join(targets)},
-        adapter_tensors(wrapped),
+        {"rank": 4, "alpha": 6.0, "targets": targets},
+        adapter_tensors(wrapped, split=targets == "linears"),
     )
     assert_close(model.predict(program, "--adapter", adapter), expected, 3e-5)
 
