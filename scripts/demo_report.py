@@ -108,8 +108,8 @@ def curves(runs, path):
     for colour, (name, _, epochs) in zip(ACCENTS, runs):
         numbers = [e["epoch"] for e in epochs]
         left.plot(numbers, [e["train_loss"] for e in epochs], marker="o", markersize=4, color=colour, label=name)
-        tested = [e for e in epochs if e.get("evaluation")]
-        share = [100 * e["evaluation"]["accuracy"] for e in tested]
+        tested = [e for e in epochs if "test_accuracy" in e]
+        share = [100 * e["test_accuracy"] for e in tested]
         right.plot([e["epoch"] for e in tested], share, marker="o", markersize=4, color=colour, label=name)
     left.set(title="Training loss (1,000 images)", xlabel="epoch", ylim=(0, None))
     right.set(title="Test accuracy (%)", xlabel="epoch")
@@ -140,8 +140,8 @@ def table(arguments):
     rows = [
         (
             name,
-            f"{summary['trained']:,}",
-            f"{summary['test']['accuracy']:.1%}",
+            f"{summary['trained_parameters']:,}",
+            f"{summary['test_accuracy']:.1%}",
             f"{summary['seconds']:.0f}",
             f"{summary['peak_rss'] / 2**20:,.0f} MiB",
         )
