@@ -3,7 +3,8 @@
 #include <respeft/io/file.h>
 #include <respeft/io/weights.h>
 #include <respeft/models/vit.h>
-#include <torch/script.h>
+#include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/serialization/import.h>
 
 #include <sstream>
 

@@ -95,7 +95,8 @@ void precompute_features(Task& task, models::ImageModel& model, const TrainConfi
         *source,
         [&](const at::Tensor& images) {
           const Autocast autocast(config.precision);
-          return model.features(images);
+          nn::ForwardPass pass;
+          return model.features(images, pass);
         },
         config.eval_batch_size,
         [&](int64_t done) {
