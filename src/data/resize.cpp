@@ -146,6 +146,12 @@ Image resize_columns(const Image& image, int64_t height, const Kernel& kernel) {
   return out;
 }
 
+/// The order that Pillow 13 chooses; earlier ones always filter rows first. Since each pass rounds to 8 bits, a value may
+/// differ by a step between the two orders.
+bool columns_first(const Image& image, int64_t width, int64_t height) {
+  return height < image.height && image.height - height > 2 * (image.width - width);
+}
+
 }  // namespace
 
 Image resize(const Image& image, int64_t width, int64_t height, Filter filter) {
@@ -156,6 +162,7 @@ Image resize(const Image& image, int64_t width, int64_t height, Filter filter) {
   const Kernel kernel = kernel_of(filter);
   if (image.width == width) return image.height == height ? image : resize_columns(image, height, kernel);
   if (image.height == height) return resize_rows(image, width, kernel);
+  if (columns_first(image, width, height)) return resize_rows(resize_columns(image, height, kernel), width, kernel);
   return resize_columns(resize_rows(image, width, kernel), height, kernel);
 }
 
