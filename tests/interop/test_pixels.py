@@ -306,7 +306,7 @@ def test_input_equals_torchvision_in_every_bit(tmp_path, filter):
 
 
 def test_speed_against_pillow_and_torchvision(tmp_path):
-    """Decode, resize to 224 × 224 and normalise a 500 × 375 JPEG on one thread, in alternating rounds."""
+    """Decode, resize to 224 × 224 and normalise a 500 × 375 JPEG on one thread, in alternating rounds, in processor time."""
     path = tmp_path / "photo.jpg"
     Image.fromarray(photograph(500, 375)).save(path, quality=90)
     steps = transforms.Compose(
@@ -323,9 +323,9 @@ def test_speed_against_pillow_and_torchvision(tmp_path):
             process.stdin.flush()
             our_seconds += map(float, process.stdout.readline().split())
             for _ in range(10):
-                start = time.perf_counter()
+                start = time.thread_time()
                 steps(pillows(path))
-                their_seconds.append(time.perf_counter() - start)
+                their_seconds.append(time.thread_time() - start)
         process.stdin.close()
     torch.set_num_threads(threads)
     mine, theirs = numpy.median(our_seconds), numpy.median(their_seconds)
