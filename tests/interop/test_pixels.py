@@ -330,4 +330,4 @@ def test_speed_against_pillow_and_torchvision(tmp_path):
     torch.set_num_threads(threads)
     mine, theirs = numpy.median(our_seconds), numpy.median(their_seconds)
     print(f"ours {mine * 1e3:.2f} ms, Pillow and torchvision {theirs * 1e3:.2f} ms an image: {theirs / mine:.2f} times as fast")
-    assert theirs / mine > 1.0
+    assert theirs / mine > 1.2
