@@ -25,6 +25,9 @@ struct MergeReport {
   bool exact() const;
 };
 
+/// Whether any site of `model` has an adapter.
+bool has_adapters(torch::nn::Module& model);
+
 /// Folds every adapter of `model` into its site's own weight and bias, and removes it. The base's tensors are replaced,
 /// not written, so that other models sharing them stay as they are.
 /// Throws `std::invalid_argument` when nothing is attached: a merged model cannot be merged again.

@@ -23,7 +23,9 @@ class Method {
   virtual std::string name() const = 0;
   /// Every option with its value, so that `methods::create(name(), options())` makes an equal method.
   virtual Options options() const = 0;
-  /// An adapter for the site, with parameters of `site`'s dtype and device; null to leave the site plain.
+  /// Called once with all sites before `adapt`: the place to check targets and to set up what adapters share.
+  virtual void prepare(const std::vector<nn::NamedSite>& /*sites*/) {}
+  /// An adapter for the site, with parameters of the site's weight's dtype and device; null to leave the site plain.
   virtual std::shared_ptr<nn::Adapter> adapt(const nn::SiteInfo& info, const nn::Site& site) = 0;
   /// Whether the base's own parameter of this name is trained. Only full fine-tuning says yes.
   virtual bool trains_base(const std::string& /*parameter*/) const { return false; }

@@ -20,6 +20,8 @@ class Targets {
 
   /// The indices of the site's parts that are chosen; empty when the site is not.
   std::vector<int64_t> select(const nn::SiteInfo& site) const;
+  /// Whether the list names the site's fused weight itself (`qkv`), to be adapted as one and not projection by projection.
+  bool names_whole(const nn::SiteInfo& site) const;
   /// Throws `std::invalid_argument` naming the entry that matches none of `sites`, with the names that would.
   void check(const std::vector<nn::NamedSite>& sites) const;
 

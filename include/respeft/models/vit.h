@@ -1,5 +1,6 @@
 #pragma once
 
+#include <torch/nn/modules/container/modulelist.h>
 #include <torch/nn/modules/linear.h>
 
 #include <optional>
@@ -38,7 +39,7 @@ struct VitConfig {
 /// Multi-head self-attention with q, k and v fused in one weight (parts `q`, `k`, `v`).
 class AttentionImpl : public torch::nn::Module {
  public:
-  explicit AttentionImpl(const VitConfig& config);
+  AttentionImpl(const VitConfig& config, const at::TensorOptions& options);
   /// `x [B, T, D]` -> `[B, Q, D]`, where only the first `queries` tokens ask (all when negative).
   at::Tensor forward(const at::Tensor& x, nn::ForwardPass& pass, int64_t queries = -1);
 
@@ -52,7 +53,7 @@ TORCH_MODULE(Attention);
 /// fc1, GELU, fc2.
 class MlpImpl : public torch::nn::Module {
  public:
-  explicit MlpImpl(const VitConfig& config);
+  MlpImpl(const VitConfig& config, const at::TensorOptions& options);
   at::Tensor forward(const at::Tensor& x, nn::ForwardPass& pass);
 
   nn::Linear fc1{nullptr}, fc2{nullptr};
@@ -62,7 +63,7 @@ TORCH_MODULE(Mlp);
 /// A learned gain per feature on a branch's output. Source: Touvron et al. 2021 (CaiT).
 class LayerScaleImpl : public torch::nn::Module {
  public:
-  LayerScaleImpl(int64_t features, double initial);
+  LayerScaleImpl(int64_t features, double initial, const at::TensorOptions& options);
   at::Tensor forward(const at::Tensor& x) { return x * gamma; }
 
   at::Tensor gamma;
@@ -73,7 +74,7 @@ TORCH_MODULE(LayerScale);
 class BlockImpl : public torch::nn::Module {
  public:
   /// `drop_path` and `branch_dropout` are this block's own rates.
-  BlockImpl(const VitConfig& config, double drop_path, double branch_dropout);
+  BlockImpl(const VitConfig& config, const at::TensorOptions& options, double drop_path, double branch_dropout);
   /// `x [B, T, D]` -> the first `queries` tokens' output `[B, Q, D]` (all when negative).
   at::Tensor forward(const at::Tensor& x, nn::ForwardPass& pass, int64_t queries = -1);
 
@@ -85,7 +86,7 @@ class BlockImpl : public torch::nn::Module {
   LayerScale ls2{nullptr};
 
  private:
-  at::Tensor branch(const at::Tensor& y, const LayerScale& scale) const;
+  at::Tensor branch(const at::Tensor& y, LayerScale& scale) const;
 
   double drop_path_, branch_dropout_;
 };
@@ -94,7 +95,7 @@ TORCH_MODULE(Block);
 /// The projection of an image to tokens.
 class PatchEmbedImpl : public torch::nn::Module {
  public:
-  explicit PatchEmbedImpl(const VitConfig& config);
+  PatchEmbedImpl(const VitConfig& config, const at::TensorOptions& options);
   at::Tensor forward(const at::Tensor& images, nn::ForwardPass& pass) { return proj->forward(images, pass); }
 
   nn::PatchProjection proj{nullptr};
@@ -109,8 +110,12 @@ class VisionTransformerImpl : public ImageModel {
 
   using ImageModel::forward;
   at::Tensor forward(const at::Tensor& images, nn::ForwardPass& pass) override;
-  /// The tokens after the last block and the final norm that pooling reads: `[B, 1, D]` (class token) or `[B, T, D]`.
+  at::Tensor features(const at::Tensor& images, nn::ForwardPass& pass) override;
+  at::Tensor classify(const at::Tensor& features) override;
+  /// The tokens that pooling reads: the class token `[B, 1, D]` after the final norm, or with mean pooling all `[B, T, D]`.
   at::Tensor forward_features(const at::Tensor& images, nn::ForwardPass& pass);
+  /// `forward_features`' tokens -> what the head reads, `[B, D]`.
+  at::Tensor pool(const at::Tensor& tokens, nn::ForwardPass& pass);
 
   const std::string& name() const override { return config.name; }
   int64_t image_size() const override { return config.image_size; }
@@ -123,12 +128,13 @@ class VisionTransformerImpl : public ImageModel {
   at::Tensor reg_token;  ///< `[1, R, D]`, or undefined
   at::Tensor pos_embed;  ///< `[1, tokens or patches, D]`
   PatchEmbed patch_embed{nullptr};
-  torch::nn::ModuleList blocks{nullptr};
+  std::vector<Block> blocks;
   nn::LayerNorm norm{nullptr};     ///< null with mean pooling
   nn::LayerNorm fc_norm{nullptr};  ///< only with mean pooling
   torch::nn::Linear head{nullptr};
 
  private:
+  void initialize();
   at::Tensor embed(const at::Tensor& images, nn::ForwardPass& pass);
 };
 TORCH_MODULE(VisionTransformer);

@@ -8,11 +8,13 @@
 namespace respeft::nn {
 
 /// `torch::nn::Linear` with a site: the same options, the same state-dict keys, the same initialisation.
-class LinearImpl : public torch::nn::Module, public Site {
+class LinearImpl : public Site {
  public:
   LinearImpl(int64_t in_features, int64_t out_features) : LinearImpl(torch::nn::LinearOptions(in_features, out_features)) {}
-  /// `parts` names logical projections of equal height that are fused in the weight's rows, e.g. `{"q", "k", "v"}`.
-  explicit LinearImpl(const torch::nn::LinearOptions& options, std::vector<std::string> parts = {});
+  /// `parts` names logical projections of equal height that are fused in the weight's rows, e.g. `{"q", "k", "v"}`;
+  /// `tensor_options` give the dtype and device of weight and bias.
+  explicit LinearImpl(const torch::nn::LinearOptions& options, std::vector<std::string> parts = {},
+                      const at::TensorOptions& tensor_options = {});
 
   /// `x [..., in_features]` -> `[..., out_features]`, in a pass of its own.
   at::Tensor forward(const at::Tensor& x);
@@ -24,18 +26,12 @@ class LinearImpl : public torch::nn::Module, public Site {
   int64_t in_features() const override { return options.in_features(); }
   int64_t out_features() const override { return options.out_features(); }
   const std::vector<std::string>& part_names() const override { return part_names_; }
-  at::Tensor compute(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) const override;
+  at::Tensor compute(const at::Tensor& x, const at::Tensor& w, const at::Tensor& b) const override;
   void pretty_print(std::ostream& stream) const override;
 
   torch::nn::LinearOptions options;
-  at::Tensor weight;  ///< `[out_features, in_features]`
-  at::Tensor bias;    ///< `[out_features]`, or undefined
 
  private:
-  torch::nn::Module& module() override { return *this; }
-  at::Tensor& weight_slot() override { return weight; }
-  at::Tensor& bias_slot() override { return bias; }
-
   std::vector<std::string> part_names_;
 };
 TORCH_MODULE(Linear);

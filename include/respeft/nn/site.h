@@ -44,25 +44,20 @@ struct SiteInfo {
   int64_t part_features() const { return out_features / static_cast<int64_t>(parts.size()); }
 };
 
-/// A layer with a slot for one adapter. Layers derive from this beside `torch::nn::Module`.
+/// A layer with a frozen weight and bias and a slot for one adapter; layers derive from it.
 ///
-/// The frozen weight and bias are the layer's own registered parameters `weight` and `bias`; an adapter is registered as
-/// the submodule `adapter`, so that its parameters are found under `<site>.adapter.`.
-class Site {
+/// An adapter is registered as the submodule `adapter`, so that its parameters are found under `<site>.adapter.`.
+class Site : public torch::nn::Module {
  public:
-  virtual ~Site() = default;
-
   virtual SiteKind kind() const = 0;
   virtual int64_t in_features() const = 0;
   virtual int64_t out_features() const = 0;
-  /// Names of the fused logical projections; empty when the layer is a single one.
+  /// Names of the logical projections fused in the weight; empty when the layer is a single one.
   virtual const std::vector<std::string>& part_names() const;
-  /// The plain layer's output for `x` with the given weight and bias; `parts` says which rows they hold.
+  /// The plain layer's output for `x` with the given weight and bias.
   virtual at::Tensor compute(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) const = 0;
 
   int64_t parts() const;
-  const at::Tensor& base_weight() const;
-  const at::Tensor& base_bias() const;  ///< undefined when the layer has none
   Adapter* adapter() const { return adapter_.get(); }
 
   /// Puts `adapter` at this site. Throws if one is there already.
@@ -70,17 +65,19 @@ class Site {
   /// Takes the adapter away; the layer computes the plain function again.
   std::shared_ptr<Adapter> detach();
   /// Replaces weight and bias by new tensors; the old ones, which other models may share, are not written.
-  /// A bias is added to a layer that has none when `bias` is defined.
-  void replace_base(const at::Tensor& weight, const at::Tensor& bias);
+  /// A bias is added to a layer that has none when `new_bias` is defined.
+  void replace_base(const at::Tensor& new_weight, const at::Tensor& new_bias);
+
+  at::Tensor weight;
+  at::Tensor bias;  ///< undefined when the layer has none
 
  protected:
-  /// The layer's output: the adapter's, where there is one.
-  at::Tensor run(const at::Tensor& x, ForwardPass& pass, PartRange parts) const;
+  /// The layer's output: the adapter's, where there is one. Of a fused weight only the parts in `range`.
+  at::Tensor run(const at::Tensor& x, ForwardPass& pass, PartRange range) const;
+  at::Tensor run(const at::Tensor& x, ForwardPass& pass) const { return run(x, pass, {0, parts()}); }
 
  private:
-  virtual torch::nn::Module& module() = 0;
-  virtual at::Tensor& weight_slot() = 0;
-  virtual at::Tensor& bias_slot() = 0;
+  void put(const std::string& name, at::Tensor& slot, const at::Tensor& value);
 
   std::shared_ptr<Adapter> adapter_;
 };

@@ -1,0 +1,21 @@
+#include "src/cli/command.h"
+
+#include <ATen/Parallel.h>
+
+#include <CLI/Validators.hpp>
+#include <stdexcept>
+
+namespace respeft::cli {
+
+void Command::declare_common(CLI::App& app) {
+  app.set_config("--config", "", "A TOML file whose keys are these flags' names; flags given here win")->type_name("FILE")->group("General");
+  app.add_option("--threads", threads_, "Threads for the computation; default: all cores")->type_name("N")->group("General");
+  app.add_flag("--json", json_, "Print one JSON document instead of text")->group("General");
+}
+
+void Command::apply_common() const {
+  if (threads_ < 0) throw std::invalid_argument("--threads: must be at least 1");
+  if (threads_ > 0) at::set_num_threads(threads_);
+}
+
+}  // namespace respeft::cli

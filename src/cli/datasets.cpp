@@ -1,0 +1,59 @@
+#include "src/cli/datasets.h"
+
+#include <fmt/format.h>
+
+#include <stdexcept>
+
+#include "src/util/text.h"
+
+namespace respeft::cli {
+namespace {
+
+data::Split parse_split(const std::string& name) {
+  for (const auto split : {data::Split::train, data::Split::val, data::Split::test}) {
+    if (data::to_string(split) == name) return split;
+  }
+  throw std::invalid_argument("--split: " + util::unknown("split", name, {"train", "val", "test"}));
+}
+
+/// The model's logits must mean what the data's labels mean.
+void check_classes(const LoadedModel& model, const data::Dataset& dataset) {
+  const auto& known = model.class_names;
+  const auto& found = dataset.class_names();
+  if (model.model && model.model->num_classes() != dataset.num_classes()) {
+    throw std::invalid_argument(fmt::format("the model has {} classes, but the data ({}) have {}", model.model->num_classes(),
+                                            dataset.description(), dataset.num_classes()));
+  }
+  if (known.empty() || found.empty() || known == found) return;
+  size_t differs = 0;
+  while (differs < known.size() && differs < found.size() && known[differs] == found[differs]) ++differs;
+  const auto name = [&](const std::vector<std::string>& names) { return differs < names.size() ? names[differs] : "(none)"; };
+  throw std::invalid_argument(fmt::format("the model's classes are not the data's: class {} is '{}' in the model and '{}' in the data",
+                                          differs, name(known), name(found)));
+}
+
+}  // namespace
+
+void DataFlags::declare(CLI::App& app, const std::string& limit_flag, const std::string& limit_help) {
+  std::vector<std::string> kinds;
+  for (const auto& kind : data::dataset_kinds()) kinds.push_back(kind.name + ":PATH");
+  const auto add = [&](const std::string& flag, auto& value, const std::string& type, const std::string& help) {
+    return app.add_option(flag, value, help)->type_name(type)->group("Data");
+  };
+  add("--data", data, "KIND:PATH", util::join(kinds, ", ") + "; default: the run's");
+  add("--split", split, "NAME", "train, val or test")->default_str("test");
+  add(limit_flag, limit, "N", limit_help);
+  add("--workers", workers, "N", "Threads that decode images ahead of the computation")->default_str("2");
+}
+
+data::DatasetPtr DataFlags::open(const LoadedModel& model) const {
+  const std::string& spec = data.empty() ? model.data : data;
+  if (spec.empty()) throw std::invalid_argument("which images? Give --data KIND:PATH");
+  if (limit < 0) throw std::invalid_argument("the number of images must be at least 1");
+  if (workers < 0) throw std::invalid_argument("--workers: must be at least 0");
+  auto dataset = data::open_dataset(spec, parse_split(split));
+  check_classes(model, *dataset);
+  return limit > 0 ? data::first(dataset, limit) : dataset;
+}
+
+}  // namespace respeft::cli

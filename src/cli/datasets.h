@@ -1,0 +1,27 @@
+#pragma once
+
+#include <CLI/App.hpp>
+
+#include <cstdint>
+#include <string>
+
+#include <respeft/data/dataset.h>
+
+#include "src/cli/loading.h"
+
+namespace respeft::cli {
+
+/// Which labelled images a command measures on.
+struct DataFlags {
+  std::string data;            ///< `KIND:PATH`; empty: not given
+  std::string split = "test";
+  int64_t limit = 0;           ///< only the first so many; 0: all
+  int64_t workers = 2;
+
+  void declare(CLI::App& app, const std::string& limit_flag, const std::string& limit_help);
+  /// Opens the data that were given, or else the run's. Throws `std::invalid_argument` when neither says, and when the
+  /// classes are not the model's.
+  data::DatasetPtr open(const LoadedModel& model) const;
+};
+
+}  // namespace respeft::cli

@@ -1,0 +1,114 @@
+#include "respeft/export.h"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include "src/cli/command.h"
+#include "src/cli/merging.h"
+#include "src/cli/output.h"
+#include "src/util/text.h"
+
+namespace respeft::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// A file that is written and checked beside its place, and put there by `keep`; gone otherwise.
+class Candidate {
+ public:
+  explicit Candidate(const std::string& out) : out_(out) {
+    const fs::path path(out);
+    path_ = (path.parent_path() / (path.stem().string() + ".unchecked" + path.extension().string())).string();
+  }
+  ~Candidate() {
+    std::error_code ignored;
+    fs::remove(path_, ignored);
+  }
+  const std::string& path() const { return path_; }
+  void keep() const { fs::rename(path_, out_); }
+
+ private:
+  std::string out_, path_;
+};
+
+class Export : public Command {
+ public:
+  void declare(CLI::App& app) override {
+    std::vector<std::string> formats;
+    for (const auto& format : exporting::registry()) formats.push_back(format.name + " (" + format.summary + ")");
+    app.add_option("--format", format_, util::join(formats, "; "))->type_name("NAME")->default_str("torchscript")->group("Output");
+    app.add_option("--out", out_, "The exported file")->type_name("FILE")->group("Output");
+    model_.declare(app, /*with_torchscript=*/false);
+    preprocessing_.declare(app);
+    merge_.declare(app);
+  }
+
+  int run() override {
+    const ExportFormat& format = exporting::find(format_);
+    if (out_.empty()) throw std::invalid_argument("where to? Give --out FILE");
+    check_output_place(out_);
+    refuse_to_overwrite(out_, model_.weights, "--weights");
+    refuse_to_overwrite(out_, model_.adapter, "--adapter");
+    LoadedModel model = load_model(model_, preprocessing_);
+    const Probe probe = merge_.probe(model);
+    const Merged merged = merge_and_compare(model, probe);
+    merge_.check(merged.comparison, "the logits before and after merging");
+
+    const Candidate file(out_);
+    format.write(*model.model, file.path(), {model.preprocessing, model.class_names});
+    const auto checked = check_file(format, file.path(), model, probe, merged.logits);
+    file.keep();
+    report(format, probe, merged, checked);
+    return kDone;
+  }
+
+ private:
+  /// Runs the written file; nothing where the format cannot be run here.
+  std::optional<Comparison> check_file(const ExportFormat& format, const std::string& path, const LoadedModel& model,
+                                       const Probe& probe, const at::Tensor& expected) const {
+    if (!format.run) return std::nullopt;
+    note(fmt::format("running the {} file on {} images", format.name, probe.images.size(0)));
+    const auto comparison = compare_logits(expected, format.run(path, probe.images, *model.model), probe.labels);
+    merge_.check(comparison, "the logits of the exported file and the model");
+    // One image alone: the file must not have kept the batch size.
+    merge_.check(compare_logits(expected.slice(0, 0, 1), format.run(path, probe.images.slice(0, 0, 1), *model.model)),
+                 "the logits of the exported file and the model for a single image");
+    return comparison;
+  }
+
+  void report(const ExportFormat& format, const Probe& probe, const Merged& merged,
+              const std::optional<Comparison>& checked) const {
+    const auto size = static_cast<int64_t>(fs::file_size(out_));
+    if (json()) {
+      nlohmann::json document = {{"out", out_}, {"format", format.name}, {"bytes", size}, {"compared_on", probe.description},
+                                 {"merged_sites", merged.report.sites.size()}, {"merging", to_json(merged.comparison)}};
+      document["file"] = checked ? to_json(*checked) : nlohmann::json();
+      return print_json(document);
+    }
+    if (!merged.report.sites.empty()) {
+      print_line(fmt::format("Merged {} sites; logits before and after:", merged.report.sites.size()));
+      print(describe(merged.comparison, probe) + "\n");
+    }
+    if (checked) {
+      print_line("The exported file, run and compared with the model:");
+      print(describe(*checked, probe) + "\n");
+    } else {
+      print_line(fmt::format("A {} file cannot be run here; try it where it is to be used.\n", format.name));
+    }
+    print_line(fmt::format("{}: {}, {}", out_, format.name, bytes(size)));
+  }
+
+  std::string format_ = "torchscript", out_;
+  ModelFlags model_;
+  PreprocessingFlags preprocessing_;
+  MergeFlags merge_;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_export() { return std::make_unique<Export>(); }
+
+}  // namespace respeft::cli

@@ -1,0 +1,115 @@
+#include "src/cli/listing.h"
+
+#include <c10/core/ScalarType.h>
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include <respeft/data/dataset.h>
+#include <respeft/export.h>
+#include <respeft/io/safetensors.h>
+#include <respeft/methods/method.h>
+#include <respeft/models/model.h>
+
+#include "src/cli/flags.h"
+#include "src/cli/help.h"
+#include "src/cli/output.h"
+#include "src/util/text.h"
+
+namespace respeft::cli {
+namespace {
+
+int64_t elements(const io::SafetensorsFile::Entry& entry) {
+  int64_t product = 1;
+  for (const int64_t size : entry.shape) product *= size;
+  return product;
+}
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+  std::vector<std::string> sizes;
+  for (const int64_t size : shape) sizes.push_back(std::to_string(size));
+  return "[" + util::join(sizes, ", ") + "]";
+}
+
+/// Strings that hold JSON, as `options` and `preprocessing` do, become JSON.
+nlohmann::json metadata_json(const io::Metadata& metadata) {
+  nlohmann::json document = nlohmann::json::object();
+  for (const auto& [key, value] : metadata) {
+    const auto parsed = nlohmann::json::parse(value, nullptr, /*allow_exceptions=*/false);
+    document[key] = parsed.is_structured() ? parsed : nlohmann::json(value);
+  }
+  return document;
+}
+
+std::string method_text(const methods::Entry& entry) {
+  std::string text = fmt::format("  {:<10}{} (folds: {})\n", entry.name, entry.summary, entry.folds);
+  for (const auto& option : entry.options) {
+    const std::string value = to_string(option.default_value);
+    const std::string left = fmt::format("{} {}", flag_name(option.name), value.empty() ? "\"\"" : value);
+    text += fmt::format("{:12}{:<24} {}\n", "", left, wrap(option.help, 64, 37));
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string list_everything() {
+  std::string text = "Models, by timm's names; other sizes, patch and image sizes in such a name work too:\n";
+  for (const auto& name : models::list()) text += "  " + name + "\n";
+  text += "\nMethods, with their options and defaults:\n";
+  for (const auto& entry : methods::registry()) text += method_text(entry);
+  text += "\nData, given as --data KIND:PATH:\n";
+  for (const auto& kind : data::dataset_kinds()) text += fmt::format("  {:<15}{}\n", kind.name, wrap(kind.summary, 83, 17));
+  text += "\nExport formats:\n";
+  for (const auto& format : exporting::registry()) text += fmt::format("  {:<15}{}\n", format.name, wrap(format.summary, 83, 17));
+  return text;
+}
+
+nlohmann::json list_everything_json() {
+  nlohmann::json document = {{"models", models::list()}};
+  for (const auto& entry : methods::registry()) {
+    nlohmann::json options = nlohmann::json::array();
+    for (const auto& option : entry.options) {
+      nlohmann::json value;
+      std::visit([&](const auto& typed) { value = typed; }, option.default_value);
+      options.push_back({{"name", option.name}, {"default", value}, {"help", option.help}});
+    }
+    document["methods"].push_back(
+        {{"name", entry.name}, {"summary", entry.summary}, {"folds", entry.folds}, {"options", options}});
+  }
+  for (const auto& kind : data::dataset_kinds()) document["data"].push_back({{"name", kind.name}, {"summary", kind.summary}});
+  for (const auto& format : exporting::registry()) {
+    document["formats"].push_back({{"name", format.name}, {"summary", format.summary}});
+  }
+  return document;
+}
+
+std::string describe_file(const std::string& path) {
+  const io::SafetensorsFile file(path);
+  std::vector<std::pair<std::string, std::string>> entries;
+  for (const auto& [key, value] : file.metadata()) entries.emplace_back(key, value);
+  std::string text = entries.empty() ? "(no metadata)\n" : key_values(entries);
+  Table table({"tensor", "type", "shape"});
+  int64_t total = 0;
+  for (const auto& [key, entry] : file.entries()) {
+    table.add({key, c10::toString(entry.dtype), shape_text(entry.shape)});
+    total += elements(entry);
+  }
+  return text + "\n" + table.text() +
+         fmt::format("\n{} tensors, {} numbers, {}\n", count(static_cast<int64_t>(file.entries().size())), count(total),
+                     bytes(static_cast<int64_t>(std::filesystem::file_size(path))));
+}
+
+nlohmann::json describe_file_json(const std::string& path) {
+  const io::SafetensorsFile file(path);
+  nlohmann::json tensors = nlohmann::json::array();
+  int64_t total = 0;
+  for (const auto& [key, entry] : file.entries()) {
+    tensors.push_back({{"name", key}, {"dtype", c10::toString(entry.dtype)}, {"shape", entry.shape}});
+    total += elements(entry);
+  }
+  return {{"file", path}, {"metadata", metadata_json(file.metadata())}, {"tensors", tensors}, {"numbers", total}};
+}
+
+}  // namespace respeft::cli

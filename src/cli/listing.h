@@ -1,0 +1,18 @@
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+
+#include <string>
+
+namespace respeft::cli {
+
+/// What there is: models, methods with their options, kinds of data, export formats.
+std::string list_everything();
+nlohmann::json list_everything_json();
+
+/// What a safetensors file holds: its metadata, then every tensor's key, type and shape.
+/// Throws `std::runtime_error` on a bad file.
+std::string describe_file(const std::string& path);
+nlohmann::json describe_file_json(const std::string& path);
+
+}  // namespace respeft::cli

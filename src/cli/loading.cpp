@@ -1,0 +1,232 @@
+#include "src/cli/loading.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+#include <torch/csrc/jit/serialization/import.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include <respeft/io/adapter_file.h>
+#include <respeft/io/file.h>
+#include <respeft/io/weights.h>
+
+#include "src/cli/output.h"
+#include "src/cli/run_directory.h"
+#include "src/util/text.h"
+
+namespace respeft::cli {
+namespace {
+
+/// Everything that says which model is meant, from the flags, a run and the files' metadata; flags win.
+struct Sources {
+  std::string model, weights, pool, data;
+  std::optional<int64_t> image_size;
+  std::optional<io::AdapterFile> adapter;
+  std::string adapter_path;
+  std::optional<io::Preprocessing> preprocessing;
+  std::vector<std::string> class_names;
+};
+
+std::vector<std::string> names_from_json(const std::string& json) {
+  const auto names = nlohmann::json::parse(json, nullptr, false);
+  if (!names.is_array()) return {};
+  std::vector<std::string> texts;
+  for (const auto& name : names) texts.push_back(name.is_string() ? name.get<std::string>() : name.dump());
+  return texts;
+}
+
+std::string without_tag(const std::string& name) { return name.substr(0, name.find('.')); }
+
+void check_readable(const std::string& path) {
+  if (!std::filesystem::exists(path)) throw std::runtime_error(path + ": No such file or directory");
+}
+
+/// Puts `value` into an empty `target`.
+template <class Value>
+void fill(Value& target, const Value& value) {
+  if (target == Value{}) target = value;
+}
+
+void read_adapter(Sources& sources, const ModelFlags& flags) {
+  sources.adapter = io::load_adapter(sources.adapter_path, flags.method.name,
+                                     flags.method.name.empty() ? Options{} : flags.method.options());
+  const auto& info = sources.adapter->info;
+  if (!flags.model.empty() && !info.model.empty() && without_tag(flags.model) != without_tag(info.model)) {
+    throw std::invalid_argument(
+        fmt::format("--model {}: the adapter {} was trained on {}", flags.model, sources.adapter_path, info.model));
+  }
+  fill(sources.model, info.model);
+  fill(sources.pool, info.pool);
+  if (info.method.size() && !info.model.empty()) sources.preprocessing = info.preprocessing;
+  sources.class_names = info.class_names;
+}
+
+/// Merged weights written by this program say what they are.
+void read_weights_metadata(Sources& sources) {
+  const io::SafetensorsFile file(sources.weights);
+  const auto& metadata = file.metadata();
+  const auto find = [&](const char* key) {
+    const auto found = metadata.find(key);
+    return found == metadata.end() ? std::string() : found->second;
+  };
+  fill(sources.model, find("model"));
+  fill(sources.pool, find("pool"));
+  if (!sources.preprocessing && !find("preprocessing").empty()) {
+    sources.preprocessing = io::preprocessing_from_json(find("preprocessing"));
+  }
+  if (!sources.adapter && !find("class_names").empty()) sources.class_names = names_from_json(find("class_names"));
+}
+
+Sources collect(const ModelFlags& flags) {
+  Sources sources{flags.model, flags.weights, flags.pool, {}, flags.image_size, {}, flags.adapter, {}, {}};
+  if (!flags.run.empty()) {
+    const RunDirectory run = read_run(flags.run);
+    fill(sources.model, run.model);
+    fill(sources.weights, run.weights);
+    fill(sources.pool, run.pool);
+    fill(sources.adapter_path, run.adapter);
+    if (!sources.image_size) sources.image_size = run.image_size;
+    sources.data = run.data;
+  }
+  if (!sources.adapter_path.empty()) read_adapter(sources, flags);
+  if (!sources.weights.empty()) read_weights_metadata(sources);
+  if (sources.model.empty()) {
+    throw std::invalid_argument(
+        "which model? Give --run DIR, or --model NAME with --weights FILE and perhaps --adapter FILE; "
+        "an adapter with metadata needs no --model");
+  }
+  const bool adapter_has_all = sources.adapter && sources.adapter->info.method == "full";
+  if (sources.weights.empty() && !adapter_has_all) throw std::invalid_argument("the base's weights are needed: give --weights FILE");
+  if (!sources.image_size && sources.preprocessing) sources.image_size = sources.preprocessing->size;
+  return sources;
+}
+
+void check_base(const Sources& sources, const ModelFlags& flags) {
+  if (!sources.adapter || sources.weights.empty() || flags.any_base) return;
+  const std::string& expected = sources.adapter->info.weights_sha256;
+  if (expected.empty()) return;
+  const std::string found = io::file_sha256(sources.weights);
+  if (found == expected) return;
+  throw std::invalid_argument(
+      fmt::format("{} was trained on other weights than {} (SHA-256 {}… instead of {}…); --any-base uses them all the same",
+                  sources.adapter_path, sources.weights, found.substr(0, 12), expected.substr(0, 12)));
+}
+
+int64_t classes(const Sources& sources, const ModelFlags& flags) {
+  int64_t found = sources.adapter ? io::head_classes(sources.adapter->tensors) : 0;
+  const std::string where = found > 0 ? sources.adapter_path : sources.weights;
+  if (found == 0 && !sources.weights.empty()) found = io::head_classes_of_file(sources.weights);
+  if (found == 0 && !flags.num_classes) {
+    throw std::invalid_argument("no file holds a head; give --num-classes for a fresh one");
+  }
+  if (found != 0 && flags.num_classes && *flags.num_classes != found) {
+    throw std::invalid_argument(fmt::format("--num-classes {}: the head in {} has {}", *flags.num_classes, where, found));
+  }
+  if (found == 0 && *flags.num_classes < 1) throw std::invalid_argument("--num-classes: must be at least 1");
+  return found != 0 ? found : *flags.num_classes;
+}
+
+/// The normalisation that published weights of this name were trained with.
+io::Preprocessing usual_preprocessing(const std::string& model) {
+  io::Preprocessing usual;
+  if (model.find("dino") != std::string::npos) {
+    usual.mean = {0.485, 0.456, 0.406};
+    usual.std = {0.229, 0.224, 0.225};
+  }
+  return usual;
+}
+
+/// The line of LibTorch's TorchScript message that says what happened; the others say where in its own code.
+std::string last_line(const std::string& message) {
+  const auto lines = util::split(message, '\n');
+  return lines.empty() ? message : lines.back();
+}
+
+LoadedModel load_torchscript(const ModelFlags& flags, const PreprocessingFlags& preprocessing) {
+  for (const auto* flag : {&flags.model, &flags.weights, &flags.adapter, &flags.run}) {
+    if (!flag->empty()) throw std::invalid_argument("--torchscript goes without --run, --model, --weights and --adapter");
+  }
+  check_readable(flags.torchscript);
+  LoadedModel loaded;
+  loaded.name = flags.torchscript;
+  torch::jit::ExtraFilesMap extra{{"preprocessing.json", ""}, {"class_names.json", ""}};
+  try {
+    loaded.torchscript = std::make_shared<torch::jit::Module>(torch::jit::load(flags.torchscript, at::kCPU, extra));
+  } catch (const c10::Error& error) {
+    throw std::runtime_error(fmt::format("{}: not a TorchScript file: {}", flags.torchscript, error.what_without_backtrace()));
+  }
+  loaded.torchscript->eval();
+  if (!extra["preprocessing.json"].empty()) {
+    loaded.preprocessing = io::preprocessing_from_json(extra["preprocessing.json"]);
+  }
+  loaded.class_names = names_from_json(extra["class_names.json"]);
+  loaded.preprocessing = preprocessing.apply(loaded.preprocessing);
+  if (flags.image_size) loaded.preprocessing.size = *flags.image_size;
+  return loaded;
+}
+
+}  // namespace
+
+LoadedModel load_model(const ModelFlags& flags, const PreprocessingFlags& preprocessing) {
+  if (!flags.torchscript.empty()) return load_torchscript(flags, preprocessing);
+  const Sources sources = collect(flags);
+  check_base(sources, flags);
+  models::ModelOptions options;
+  options.num_classes = classes(sources, flags);
+  options.image_size = sources.image_size;
+  options.pool = sources.pool;
+
+  LoadedModel loaded;
+  loaded.model = models::create(sources.model, options);
+  if (!sources.weights.empty()) io::load_weights(*loaded.model, sources.weights);
+  if (sources.adapter) loaded.attachment = io::attach_adapter(*loaded.model, *sources.adapter);
+  loaded.model->eval();
+  loaded.name = sources.model;
+  loaded.preprocessing = preprocessing.apply(sources.preprocessing.value_or(usual_preprocessing(sources.model)));
+  loaded.preprocessing.size = loaded.model->image_size();
+  loaded.class_names = sources.class_names;
+  if (static_cast<int64_t>(loaded.class_names.size()) != options.num_classes) loaded.class_names.clear();
+  loaded.data = sources.data;
+  loaded.pool = sources.pool;
+  return loaded;
+}
+
+io::Metadata LoadedModel::metadata() const {
+  io::Metadata entries = {{"format", "pt"}, {"model", name}, {"preprocessing", io::to_json(preprocessing)}};
+  if (!pool.empty()) entries["pool"] = pool;
+  if (!class_names.empty()) entries["class_names"] = nlohmann::json(class_names).dump();
+  return entries;
+}
+
+at::Tensor LoadedModel::forward(const at::Tensor& images) const {
+  const at::NoGradGuard no_grad;
+  if (model) return model->forward(images);
+  try {
+    const c10::IValue output = torchscript->forward({images});
+    if (!output.isTensor() || output.toTensor().dim() != 2) throw std::runtime_error(name + ": does not return logits");
+    return output.toTensor();
+  } catch (const c10::Error& error) {
+    throw std::runtime_error(fmt::format("{}: {}", name, last_line(error.what_without_backtrace())));
+  }
+}
+
+at::Tensor LoadedModel::logits(const at::Tensor& images, int64_t batch_size) const {
+  Progress progress("computing logits", images.size(0), "images");
+  std::vector<at::Tensor> batches;
+  for (int64_t begin = 0; begin < images.size(0); begin += batch_size) {
+    const int64_t size = std::min(batch_size, images.size(0) - begin);
+    batches.push_back(forward(images.narrow(0, begin, size)).to(at::kFloat));
+    progress.advance(size);
+  }
+  return at::cat(batches);
+}
+
+std::string class_name(const LoadedModel& model, int64_t index) {
+  const auto place = static_cast<size_t>(index);
+  return place < model.class_names.size() ? model.class_names[place] : std::to_string(index);
+}
+
+}  // namespace respeft::cli

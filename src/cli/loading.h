@@ -1,0 +1,47 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <torch/csrc/jit/api/module.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <respeft/io/preprocessing.h>
+#include <respeft/io/safetensors.h>
+#include <respeft/methods/method.h>
+#include <respeft/models/model.h>
+
+#include "src/cli/flags.h"
+
+namespace respeft::cli {
+
+/// A model made from the flags and the files they name.
+struct LoadedModel {
+  std::shared_ptr<models::ImageModel> model;        ///< null for TorchScript
+  std::shared_ptr<torch::jit::Module> torchscript;  ///< null for a model of this library
+  std::optional<Attachment> attachment;             ///< where there is an adapter file
+  std::string name;                                 ///< timm's name, or the TorchScript file's path
+  io::Preprocessing preprocessing;
+  std::vector<std::string> class_names;  ///< may be empty
+  std::string data;                      ///< the data a run was trained on, `kind:path`; empty when unknown
+
+  std::string pool;                      ///< empty: the name's own
+
+  /// What a file of this model's plain weights says about itself: model, preprocessing, class names.
+  io::Metadata metadata() const;
+  /// Normalised images `[N, 3, H, W]` -> logits `[N, classes]`, without gradients, in batches of `batch_size`.
+  at::Tensor logits(const at::Tensor& images, int64_t batch_size = 32) const;
+  /// One batch.
+  at::Tensor forward(const at::Tensor& images) const;
+};
+
+/// Makes the model that `flags` and the files they name describe, in evaluation mode.
+/// Throws `std::invalid_argument` when flags are missing or contradict the files, `std::runtime_error` on bad files.
+LoadedModel load_model(const ModelFlags& flags, const PreprocessingFlags& preprocessing = {});
+
+/// The class's name, or its number where names are unknown.
+std::string class_name(const LoadedModel& model, int64_t index);
+
+}  // namespace respeft::cli

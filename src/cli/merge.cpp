@@ -1,0 +1,76 @@
+#include "respeft/merge.h"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include <respeft/io/weights.h>
+
+#include "src/cli/command.h"
+#include "src/cli/merging.h"
+#include "src/cli/output.h"
+
+namespace respeft::cli {
+namespace {
+
+class Merge : public Command {
+ public:
+  void declare(CLI::App& app) override {
+    app.add_option("--out", out_, "The merged weights (safetensors, timm's layout)")->type_name("FILE")->group("Output");
+    model_.declare(app, /*with_torchscript=*/false);
+    preprocessing_.declare(app);
+    merge_.declare(app);
+  }
+
+  int run() override {
+    if (out_.empty()) throw std::invalid_argument("where to? Give --out FILE.safetensors");
+    check_output_place(out_);
+    refuse_to_overwrite(out_, model_.weights, "--weights");
+    refuse_to_overwrite(out_, model_.adapter, "--adapter");
+    LoadedModel model = load_model(model_, preprocessing_);
+    if (!model.attachment) throw std::invalid_argument("nothing to merge: give --adapter FILE or --run DIR");
+    const Probe probe = merge_.probe(model);
+    const Merged merged = merge_and_compare(model, probe);
+    merge_.check(merged.comparison, "the logits before and after merging");
+    const auto state = io::plain_state(*model.model);
+    io::save_safetensors(out_, state, model.metadata());
+    if (json()) {
+      print_json({{"out", out_},
+                  {"model", model.name},
+                  {"exact", merged.report.exact()},
+                  {"compared_on", probe.description},
+                  {"comparison", to_json(merged.comparison)},
+                  {"sites", to_json(merged.report)}});
+    } else {
+      print_text(merged, probe, state);
+    }
+    return kDone;
+  }
+
+ private:
+  void print_text(const Merged& merged, const Probe& probe, const io::TensorMap& state) const {
+    Table table({"site", "fold", "weight change", "bias change"});
+    for (const auto& site : merged.report.sites) {
+      table.add({site.name, site.exact ? "exact" : "approximate", percent(site.weight_change),
+                 site.adds_bias ? "added" : percent(site.bias_change)});
+    }
+    if (!merged.report.sites.empty()) print(table.text() + "\n");
+    if (merged.report.sites.empty()) print_line("The adapter has nothing to fold: what it trained is already plain.\n");
+    print(describe(merged.comparison, probe));
+    print_line(fmt::format("\n{}: {} tensors, {}", out_, count(static_cast<int64_t>(state.size())),
+                           bytes(static_cast<int64_t>(std::filesystem::file_size(out_)))));
+  }
+
+  std::string out_;
+  ModelFlags model_;
+  PreprocessingFlags preprocessing_;
+  MergeFlags merge_;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_merge() { return std::make_unique<Merge>(); }
+
+}  // namespace respeft::cli

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <nlohmann/json_fwd.hpp>
+
+#include <string>
+
+#include <respeft/merge.h>
+
+#include "src/cli/datasets.h"
+#include "src/cli/loading.h"
+
+namespace respeft::cli {
+
+/// Images to compare two models on.
+struct Probe {
+  at::Tensor images;        ///< `[N, 3, S, S]`, normalised
+  at::Tensor labels;        ///< int64 `[N]`; undefined for random pixels
+  std::string description;  ///< what they are, for the report
+};
+
+/// The flags of commands that merge and compare: the images, and the difference that is accepted.
+struct MergeFlags {
+  DataFlags data;
+  double tolerance = 1e-4;  ///< largest difference of a logit, relative to the largest logit
+
+  void declare(CLI::App& app);
+  /// The first images of the data given, else of the run's data where they can be opened, else normal pixels.
+  Probe probe(const LoadedModel& model) const;
+  /// Throws `std::runtime_error` when the difference is above the tolerance, or not a number. `what` differs from what.
+  void check(const Comparison& comparison, const std::string& what) const;
+};
+
+/// What merging did to a model and its logits.
+struct Merged {
+  MergeReport report;      ///< without sites where the adapter left nothing to fold
+  at::Tensor logits;       ///< `[N, classes]` of the probe's images, after merging
+  Comparison comparison;   ///< before and after
+};
+
+/// Merges the adapters of `model`, if it has any, measuring its logits on the probe before and after.
+Merged merge_and_compare(LoadedModel& model, const Probe& probe);
+
+nlohmann::json to_json(const Comparison& comparison);
+nlohmann::json to_json(const MergeReport& report);
+/// "64 images (…): largest difference 3.1e-07 of the largest logit, same prediction for 100.00 %, …".
+std::string describe(const Comparison& comparison, const Probe& probe);
+
+}  // namespace respeft::cli

@@ -1,0 +1,209 @@
+#include "src/cli/output.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include "src/util/text.h"
+
+namespace respeft::cli {
+namespace {
+
+bool pipe_closed = false;            // the reader of stdout has gone: the rest of the results is dropped
+bool progress_line_shown = false;    // the cursor stands behind a progress line
+const char* const clear_line = "\r\033[K";
+
+void check_stdout(bool ok) {
+  if (ok || pipe_closed) return;
+  if (errno == EPIPE) {
+    pipe_closed = true;
+    return;
+  }
+  const int reason = errno;
+  pipe_closed = true;  // nothing more can be said there
+  throw std::runtime_error(fmt::format("cannot write the results to standard output: {}", std::strerror(reason)));
+}
+
+void write_stderr(const std::string& text) {
+  if (progress_line_shown) std::fputs(clear_line, stderr);
+  progress_line_shown = false;
+  std::fputs(text.c_str(), stderr);
+  std::fflush(stderr);
+}
+
+/// Number of columns that UTF-8 text takes, taking every code point as one column wide.
+size_t width(const std::string& text) {
+  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+}
+
+std::string pad(const std::string& text, size_t columns, bool right) {
+  const std::string blanks(columns - std::min(columns, width(text)), ' ');
+  return right ? blanks + text : text + blanks;
+}
+
+bool looks_like_number(const std::string& cell) {
+  return cell.empty() || cell == "–" || std::strchr("0123456789+-.", cell[0]) != nullptr;
+}
+
+}  // namespace
+
+void print(std::string_view text) {
+  if (!pipe_closed) check_stdout(std::fwrite(text.data(), 1, text.size(), stdout) == text.size());
+}
+
+void print_line(std::string_view line) { print(std::string(line) + "\n"); }
+
+void print_json(const nlohmann::json& document) {
+  print_line(document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+}
+
+void flush_output() {
+  if (!pipe_closed) check_stdout(std::fflush(stdout) == 0);
+}
+
+void note(std::string_view line) { write_stderr(std::string(line) + "\n"); }
+
+void warn(std::string_view line) { write_stderr(fmt::format("respeft: warning: {}\n", line)); }
+
+std::string count(int64_t number) {
+  std::string digits = std::to_string(number);
+  const size_t first = number < 0 ? 1 : 0;
+  for (size_t at = digits.size(); at > first + 3;) digits.insert(at -= 3, ",");
+  return digits;
+}
+
+std::string bytes(int64_t number) {
+  const char* const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  double value = static_cast<double>(number);
+  size_t unit = 0;
+  while (value >= 1024.0 && unit + 1 < std::size(units)) value /= 1024.0, ++unit;
+  return fmt::format("{:.{}f} {}", value, unit == 0 || value >= 100 ? 0 : 1, units[unit]);
+}
+
+std::string seconds(double duration) {
+  if (duration < 0.001) return fmt::format("{:.0f} µs", duration * 1e6);
+  if (duration < 1) return fmt::format("{:.0f} ms", duration * 1e3);
+  if (duration < 60) return fmt::format("{:.1f} s", duration);
+  const auto whole = std::llround(duration);
+  if (whole < 3600) return fmt::format("{}:{:02}", whole / 60, whole % 60);
+  return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
+}
+
+std::string percent(double share) { return fmt::format("{:.2f} %", 100 * share); }
+
+std::string scientific(double value) { return value == 0 ? "0" : fmt::format("{:.1e}", value); }
+
+void check_output_place(const std::string& path) {
+  namespace fs = std::filesystem;
+  const fs::path folder = fs::path(path).has_parent_path() ? fs::path(path).parent_path() : fs::path(".");
+  if (fs::is_directory(path)) throw std::runtime_error(path + ": is a folder");
+  if (fs::exists(path) && !fs::is_regular_file(path)) throw std::runtime_error(path + ": is a device, not a file");
+  if (!fs::is_directory(folder)) throw std::runtime_error(fmt::format("{}: there is no folder {}", path, folder.string()));
+  if (access(folder.c_str(), W_OK) != 0) throw std::runtime_error(fmt::format("{}: {}", path, std::strerror(errno)));
+}
+
+void refuse_to_overwrite(const std::string& out, const std::string& input, const std::string& flag) {
+  std::error_code missing;
+  if (!input.empty() && std::filesystem::equivalent(out, input, missing)) {
+    throw std::invalid_argument(fmt::format("--out would overwrite {} {}", flag, input));
+  }
+}
+
+Table::Table(std::vector<std::string> header) : header_(std::move(header)) {}
+
+void Table::add(std::vector<std::string> row) {
+  row.resize(header_.size());
+  rows_.push_back(std::move(row));
+}
+
+std::string Table::text(int indent) const {
+  std::vector<size_t> widths;
+  std::vector<bool> right;
+  for (size_t column = 0; column < header_.size(); ++column) {
+    widths.push_back(width(header_[column]));
+    right.push_back(!rows_.empty());
+    for (const auto& row : rows_) {
+      widths[column] = std::max(widths[column], width(row[column]));
+      right[column] = right[column] && looks_like_number(row[column]);
+    }
+  }
+  std::string text;
+  const auto add_line = [&](const std::vector<std::string>& cells) {
+    std::string line(static_cast<size_t>(indent), ' ');
+    for (size_t column = 0; column < cells.size(); ++column) {
+      line += (column ? "  " : "") + pad(cells[column], widths[column], right[column]);
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    text += line + "\n";
+  };
+  std::vector<std::string> rule;
+  for (const size_t columns : widths) {
+    std::string dashes;
+    for (size_t i = 0; i < columns; ++i) dashes += "─";
+    rule.push_back(dashes);
+  }
+  add_line(header_);
+  add_line(rule);
+  for (const auto& row : rows_) add_line(row);
+  return text;
+}
+
+std::string key_values(const std::vector<std::pair<std::string, std::string>>& entries) {
+  size_t columns = 0;
+  for (const auto& entry : entries) columns = std::max(columns, width(entry.first));
+  std::string text;
+  for (const auto& [name, value] : entries) text += pad(name, columns, false) + "  " + value + "\n";
+  return text;
+}
+
+Progress::Progress(std::string what, int64_t total, std::string unit)
+    : what_(std::move(what)),
+      unit_(std::move(unit)),
+      total_(total),
+      terminal_(isatty(STDERR_FILENO) != 0),
+      start_(std::chrono::steady_clock::now()),
+      shown_(start_) {
+  if (terminal_) update(0);
+}
+
+Progress::~Progress() {
+  if (progress_line_shown) write_stderr("");
+}
+
+void Progress::update(int64_t done, const std::string& remark) {
+  using namespace std::chrono;
+  done_ = done;
+  const auto now = steady_clock::now();
+  const double elapsed = duration<double>(now - start_).count();
+  const double since_shown = duration<double>(now - shown_).count();
+  const bool finished = done_ >= total_;
+  // A plain line at the end only where the work was long enough for somebody to wonder.
+  const bool due = terminal_ ? since_shown >= 0.1 || finished || done_ == 0 : since_shown >= 10 || (finished && elapsed >= 2);
+  if (!due) return;
+  shown_ = now;
+  if (!terminal_) return write_stderr(line(elapsed, remark) + "\n");
+  std::fputs((clear_line + line(elapsed, remark)).c_str(), stderr);
+  std::fflush(stderr);
+  progress_line_shown = true;
+}
+
+std::string Progress::line(double elapsed, const std::string& remark) const {
+  std::string text = fmt::format("{}: {} of {} {}", what_, count(done_), count(total_), unit_);
+  if (done_ > 0 && elapsed > 0) {
+    const double rate = static_cast<double>(done_) / elapsed;
+    text += rate >= 1 ? fmt::format(", {:.1f} {}/s", rate, unit_) : fmt::format(", {:.1f} s each", 1 / rate);
+    text += done_ < total_ ? fmt::format(", {} left", seconds(static_cast<double>(total_ - done_) / rate))
+                           : fmt::format(", {} in all", seconds(elapsed));
+  }
+  return remark.empty() ? text : text + "  " + remark;
+}
+
+}  // namespace respeft::cli

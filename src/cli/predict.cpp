@@ -1,0 +1,135 @@
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include <respeft/data/image.h>
+#include <respeft/data/transforms.h>
+#include <respeft/io/safetensors.h>
+
+#include "src/cli/command.h"
+#include "src/cli/loading.h"
+#include "src/cli/output.h"
+#include "src/util/text.h"
+
+namespace respeft::cli {
+namespace {
+
+std::string shape_text(at::IntArrayRef shape) {
+  std::vector<std::string> sizes;
+  for (const int64_t size : shape) sizes.push_back(std::to_string(size));
+  return "[" + util::join(sizes, ", ") + "]";
+}
+
+class Predict : public Command {
+ public:
+  void declare(CLI::App& app) override {
+    app.add_option("IMAGE", images_, "JPEG or PNG files")->group("Input and output");
+    const auto add = [&](const std::string& flag, auto& value, const std::string& type, const std::string& help) {
+      return app.add_option(flag, value, help)->type_name(type)->group("Input and output");
+    };
+    add("--top", top_, "K", "Classes printed for each image")->default_str("5");
+    add("--pixels", pixels_, "FILE", "Instead of images: safetensors with `pixels` [N, 3, H, W], float32, normalised");
+    add("--logits", logits_, "FILE", "Where the logits of those pixels go: `logits` [N, classes], float32");
+    add("--batch-size", batch_size_, "B", "Images computed at once")->default_str("32");
+    model_.declare(app, /*with_torchscript=*/true);
+    preprocessing_.declare(app);
+  }
+
+  int run() override {
+    if (batch_size_ < 1) throw std::invalid_argument("--batch-size: must be at least 1");
+    if (top_ < 1) throw std::invalid_argument("--top: must be at least 1");
+    if (pixels_.empty() != logits_.empty()) throw std::invalid_argument("--pixels and --logits belong together");
+    if (pixels_.empty() == images_.empty()) {
+      throw std::invalid_argument(images_.empty() ? "nothing to predict: give images, or --pixels FILE --logits FILE"
+                                                  : "give images or --pixels, not both");
+    }
+    return pixels_.empty() ? predict_images() : predict_pixels();
+  }
+
+ private:
+  int predict_pixels() {
+    check_output_place(logits_);
+    const io::SafetensorsFile file(pixels_);
+    const LoadedModel model = load_model(model_, preprocessing_);
+    const at::Tensor pixels = file.tensor("pixels");
+    check_pixels(pixels, model.preprocessing.size);
+    const at::Tensor logits = model.logits(pixels, batch_size_).contiguous();
+    check_finite_logits(logits);
+    io::save_safetensors(logits_, {{"logits", logits}});
+    if (json()) {
+      print_json({{"images", logits.size(0)}, {"classes", logits.size(1)}, {"logits", logits_}});
+    } else {
+      print_line(fmt::format("{}: logits of {} images in {} classes", logits_, count(logits.size(0)), count(logits.size(1))));
+    }
+    return kDone;
+  }
+
+  void check_pixels(const at::Tensor& pixels, int64_t size) const {
+    if (pixels.scalar_type() != at::kFloat) {
+      throw std::runtime_error(fmt::format("{}: pixels is {}, not float32", pixels_, c10::toString(pixels.scalar_type())));
+    }
+    if (pixels.dim() != 4 || pixels.size(0) < 1 || pixels.size(1) != 3 || pixels.size(2) != size || pixels.size(3) != size) {
+      throw std::runtime_error(fmt::format("{}: pixels has shape {}; the model takes [N, 3, {}, {}]", pixels_,
+                                           shape_text(pixels.sizes()), size, size));
+    }
+    const at::Tensor bad = at::isfinite(pixels).flatten(1).all(1).logical_not().nonzero();
+    if (bad.size(0) > 0) {
+      throw std::runtime_error(fmt::format("{}: pixels that are not finite in {} of {} images, first in image {}", pixels_,
+                                           bad.size(0), pixels.size(0), bad[0].item<int64_t>()));
+    }
+  }
+
+  static void check_finite_logits(const at::Tensor& logits) {
+    if (!at::isfinite(logits).all().item<bool>()) throw std::runtime_error("the model's logits are not finite");
+  }
+
+  int predict_images() {
+    const LoadedModel model = load_model(model_, preprocessing_);
+    const data::Transform transform(model.preprocessing);
+    nlohmann::json documents = nlohmann::json::array();
+    for (size_t begin = 0; begin < images_.size(); begin += static_cast<size_t>(batch_size_)) {
+      const size_t end = std::min(images_.size(), begin + static_cast<size_t>(batch_size_));
+      std::vector<at::Tensor> batch;
+      for (size_t i = begin; i < end; ++i) batch.push_back(transform(data::read_image(images_[i])));
+      const at::Tensor logits = model.forward(at::stack(batch)).to(at::kFloat);
+      check_finite_logits(logits);
+      const auto [values, classes] = logits.softmax(1).topk(std::min(top_, logits.size(1)), 1);
+      for (size_t i = begin; i < end; ++i) {
+        const auto row = static_cast<int64_t>(i - begin);
+        report(model, images_[i], values[row], classes[row], documents);
+      }
+    }
+    if (json()) print_json(documents);
+    return kDone;
+  }
+
+  void report(const LoadedModel& model, const std::string& image, const at::Tensor& probabilities, const at::Tensor& classes,
+              nlohmann::json& documents) const {
+    nlohmann::json predictions = nlohmann::json::array();
+    std::string text = image + "\n";
+    for (int64_t k = 0; k < classes.size(0); ++k) {
+      const auto index = classes[k].item<int64_t>();
+      const double probability = probabilities[k].item<double>();
+      const std::string name = class_name(model, index);
+      predictions.push_back({{"class", name}, {"index", index}, {"probability", probability}});
+      text += fmt::format("  {:>8}  {}\n", percent(probability), name);
+    }
+    documents.push_back({{"image", image}, {"predictions", predictions}});
+    if (!json()) print(text);
+  }
+
+  std::vector<std::string> images_;
+  std::string pixels_, logits_;
+  int64_t top_ = 5, batch_size_ = 32;
+  ModelFlags model_;
+  PreprocessingFlags preprocessing_;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_predict() { return std::make_unique<Predict>(); }
+
+}  // namespace respeft::cli

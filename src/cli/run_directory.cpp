@@ -1,0 +1,40 @@
+#include "src/cli/run_directory.h"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <stdexcept>
+#include <toml++/toml.h>
+
+#include <respeft/io/file.h>
+
+namespace respeft::cli {
+
+RunDirectory read_run(const std::string& directory) {
+  namespace fs = std::filesystem;
+  if (!fs::is_directory(directory)) throw std::runtime_error(directory + ": there is no such run directory");
+  const std::string config_path = (fs::path(directory) / "config.toml").string();
+  RunDirectory run;
+  run.adapter = (fs::path(directory) / "adapter.safetensors").string();
+  const std::string content = io::read_file(config_path);
+  if (!fs::exists(run.adapter)) {
+    throw std::runtime_error(directory + ": the run has not finished: it has no adapter.safetensors (train with --resume)");
+  }
+  try {
+    const toml::table config = toml::parse(content);
+    const auto text = [&](const char* key) { return config[key].value_or(std::string()); };
+    run.model = text("model");
+    run.weights = text("weights");
+    run.pool = text("pool");
+    run.data = text("data");
+    run.image_size = config["image_size"].value<int64_t>();
+  } catch (const toml::parse_error& error) {
+    throw std::runtime_error(fmt::format("{}:{}: {}", config_path, error.source().begin.line, error.description()));
+  }
+  const fs::path moved = fs::path(directory) / fs::path(run.weights).filename();
+  if (!fs::exists(run.weights) && fs::is_regular_file(moved)) run.weights = moved.string();  // the run was moved with its weights
+  if (run.image_size && *run.image_size <= 0) run.image_size.reset();
+  return run;
+}
+
+}  // namespace respeft::cli

@@ -1,0 +1,67 @@
+#include <respeft/merge.h>
+#include <respeft/nn/adapter.h>
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <stdexcept>
+
+namespace respeft {
+namespace {
+
+double length(const at::Tensor& tensor) { return at::linalg_vector_norm(tensor.to(at::kDouble)).item<double>(); }
+
+/// ‖after − before‖ / ‖before‖; ‖after‖ when there was nothing before.
+double relative_change(const at::Tensor& before, const at::Tensor& after) {
+  if (!after.defined()) return 0.0;
+  if (!before.defined()) return length(after);
+  const double size = length(before);
+  const double change = length(after.to(at::kDouble) - before.to(at::kDouble));
+  return size > 0.0 ? change / size : change;
+}
+
+}  // namespace
+
+bool MergeReport::exact() const {
+  return std::all_of(sites.begin(), sites.end(), [](const MergedSite& site) { return site.exact; });
+}
+
+bool has_adapters(torch::nn::Module& model) {
+  const auto sites = nn::find_sites(model);
+  return std::any_of(sites.begin(), sites.end(), [](const nn::NamedSite& named) { return named.site->adapter() != nullptr; });
+}
+
+MergeReport merge(torch::nn::Module& model) {
+  if (!has_adapters(model)) throw std::invalid_argument("merge: the model has no adapters; it is plain already");
+  const at::NoGradGuard no_grad;
+  MergeReport report;
+  for (const auto& [info, site] : nn::find_sites(model)) {
+    if (!site->adapter()) continue;
+    const auto fold = site->adapter()->fold(site->weight, site->bias);
+    report.sites.push_back({info.name, fold.exact, fold.bias.defined() && !site->bias.defined(),
+                            relative_change(site->weight, fold.weight), relative_change(site->bias, fold.bias)});
+    site->detach();
+    site->replace_base(fold.weight, fold.bias);
+  }
+  return report;
+}
+
+Comparison compare_logits(const at::Tensor& first, const at::Tensor& second, const at::Tensor& labels) {
+  TORCH_CHECK(first.dim() == 2 && first.sizes() == second.sizes(), "compare_logits: expected two [N, classes] of one shape, got ",
+              first.sizes(), " and ", second.sizes());
+  Comparison comparison;
+  comparison.images = first.size(0);
+  if (first.numel() == 0) return comparison;
+  const auto a = first.to(at::kDouble), b = second.to(at::kDouble);
+  comparison.max_difference = (a - b).abs().max().item<double>();
+  comparison.relative_difference = comparison.max_difference / std::max(a.abs().max().item<double>(), 1e-30);
+  const auto share = [](const at::Tensor& hits) { return hits.to(at::kDouble).mean().item<double>(); };
+  comparison.agreement = share(a.argmax(1) == b.argmax(1));
+  if (labels.defined()) {
+    comparison.accuracy_first = share(a.argmax(1) == labels);
+    comparison.accuracy_second = share(b.argmax(1) == labels);
+  }
+  return comparison;
+}
+
+}  // namespace respeft

@@ -1,0 +1,56 @@
+#include <respeft/methods/bitfit.h>
+#include <respeft/methods/lora.h>
+#include <respeft/methods/method.h>
+#include <respeft/methods/plain.h>
+#include <respeft/methods/rlrr.h>
+#include <respeft/methods/ssf.h>
+
+#include "src/methods/fields.h"
+
+namespace respeft::methods {
+namespace {
+
+struct NoOptions {
+  template <class Visitor>
+  static void fields(NoOptions&, Visitor&&) {}
+};
+
+template <class M, class O>
+Entry entry(const std::string& summary, const std::string& folds) {
+  const std::string name = M().name();
+  return {name, summary, folds, describe<O>(), [name](const Options& options) -> std::unique_ptr<Method> {
+            auto typed = from_options<O>(name, options);
+            if constexpr (std::is_same_v<O, NoOptions>) {
+              return std::make_unique<M>();
+            } else {
+              return std::make_unique<M>(std::move(typed));
+            }
+          }};
+}
+
+}  // namespace
+
+const std::vector<Entry>& registry() {
+  static const std::vector<Entry> entries = {
+      entry<Rlrr, RlrrOptions>("residual low-rank rescaling of every weight", "exactly"),
+      entry<Lora, LoraOptions>("low-rank updates of linear weights", "exactly"),
+      entry<Ssf, SsfOptions>("a scale and a shift after every layer", "exactly"),
+      entry<BitFit, NoOptions>("the biases alone", "exactly"),
+      entry<LinearProbe, NoOptions>("the head alone, on frozen features", "already plain"),
+      entry<FullFineTuning, NoOptions>("every parameter", "already plain"),
+  };
+  return entries;
+}
+
+const Entry& find(const std::string& name) {
+  std::vector<std::string> names;
+  for (const auto& entry : registry()) {
+    if (entry.name == name) return entry;
+    names.push_back(entry.name);
+  }
+  throw std::invalid_argument(util::unknown("method", name, names));
+}
+
+std::unique_ptr<Method> create(const std::string& name, const Options& options) { return find(name).create(options); }
+
+}  // namespace respeft::methods

@@ -1,0 +1,32 @@
+#include <respeft/methods/ssf.h>
+
+#include <fmt/format.h>
+
+#include <stdexcept>
+
+#include "src/methods/affine.h"
+#include "src/methods/fields.h"
+
+namespace respeft {
+
+Ssf::Ssf(SsfOptions options) : options_(std::move(options)), targets_(options_.targets, options_.blocks) {}
+
+Options Ssf::options() const { return methods::to_options(options_); }
+
+void Ssf::prepare(const std::vector<nn::NamedSite>& sites) {
+  targets_.check(sites);
+  for (const auto& [info, site] : sites) {
+    const auto chosen = targets_.select(info).size();
+    if (chosen != 0 && chosen != info.parts.size()) {
+      throw std::invalid_argument(
+          fmt::format("ssf scales a layer's whole output: name the target '{}' instead of some of its parts", info.role));
+    }
+  }
+}
+
+std::shared_ptr<nn::Adapter> Ssf::adapt(const nn::SiteInfo& info, const nn::Site& site) {
+  if (targets_.select(info).empty()) return nullptr;
+  return std::make_shared<methods::AffineAdapter>(info, site, methods::AffineAdapter::Start::Noisy);
+}
+
+}  // namespace respeft

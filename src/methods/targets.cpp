@@ -1,0 +1,79 @@
+#include <respeft/methods/targets.h>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "src/util/text.h"
+
+namespace respeft::methods {
+namespace {
+
+int64_t parse_block(const std::string& text, const std::string& blocks) {
+  if (text.empty() || text.size() > 6 || text.find_first_not_of("0123456789") != std::string::npos) {
+    throw std::invalid_argument(fmt::format("blocks '{}': expected numbers and ranges such as 0-5,11", blocks));
+  }
+  return std::stoll(text);
+}
+
+std::set<int64_t> parse_blocks(const std::string& blocks) {
+  std::set<int64_t> chosen;
+  for (const auto& entry : util::split(blocks, ',')) {
+    const auto dash = entry.find('-');
+    const int64_t first = parse_block(entry.substr(0, dash), blocks);
+    const int64_t last = dash == std::string::npos ? first : parse_block(entry.substr(dash + 1), blocks);
+    if (last < first) throw std::invalid_argument(fmt::format("blocks '{}': the range {} runs backwards", blocks, entry));
+    for (int64_t block = first; block <= last; ++block) chosen.insert(block);
+  }
+  return chosen;
+}
+
+}  // namespace
+
+Targets::Targets(const std::string& names, const std::string& blocks) : names_(util::split(names, ',')), blocks_(parse_blocks(blocks)) {
+  if (names_.empty()) throw std::invalid_argument("targets: expected at least one, such as q,v,fc1 or all");
+}
+
+bool Targets::matches(const std::string& entry, const nn::SiteInfo& site, const std::string& part) const {
+  const bool linear = site.kind == nn::SiteKind::Linear;
+  return entry == "all" || entry == part || entry == site.role || (entry == "o" && linear && site.role == "proj") ||
+         (entry == "linears" && linear) || (entry == "norms" && site.kind == nn::SiteKind::Norm);
+}
+
+std::vector<int64_t> Targets::select(const nn::SiteInfo& site) const {
+  std::vector<int64_t> chosen;
+  if (!blocks_.empty() && blocks_.count(site.block) == 0) return chosen;
+  for (size_t part = 0; part < site.parts.size(); ++part) {
+    const auto selects = [&](const std::string& entry) { return matches(entry, site, site.parts[part]); };
+    if (std::any_of(names_.begin(), names_.end(), selects)) chosen.push_back(static_cast<int64_t>(part));
+  }
+  return chosen;
+}
+
+bool Targets::names_whole(const nn::SiteInfo& site) const {
+  return std::find(names_.begin(), names_.end(), site.role) != names_.end();
+}
+
+void Targets::check(const std::vector<nn::NamedSite>& sites) const {
+  std::set<std::string> known = {"all"};
+  std::set<int64_t> blocks;
+  for (const auto& [info, site] : sites) {
+    known.insert(info.role);
+    known.insert(info.parts.begin(), info.parts.end());
+    if (info.kind == nn::SiteKind::Linear) known.insert("linears");
+    if (info.kind == nn::SiteKind::Norm) known.insert("norms");
+    if (info.kind == nn::SiteKind::Linear && info.role == "proj") known.insert("o");
+    blocks.insert(info.block);
+  }
+  for (const auto& entry : names_) {
+    if (known.count(entry) == 0) throw std::invalid_argument(util::unknown("target", entry, {known.begin(), known.end()}));
+  }
+  for (const int64_t block : blocks_) {
+    if (blocks.count(block) == 0) {
+      throw std::invalid_argument(fmt::format("blocks: the model has no block {}; its last is {}", block, *blocks.rbegin()));
+    }
+  }
+}
+
+}  // namespace respeft::methods

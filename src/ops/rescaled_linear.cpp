@@ -1,0 +1,94 @@
+#include <respeft/ops/rescaled_linear.h>
+
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <torch/library.h>
+
+#include "src/ops/rescaled_linear_check.h"
+
+namespace respeft::ops {
+
+TORCH_LIBRARY_FRAGMENT(respeft, m) {
+  m.def(
+      "rescaled_linear(Tensor input, Tensor weight, Tensor? bias, Tensor scale_in, Tensor scale_out, bool residual=True) "
+      "-> Tensor");
+  m.def(
+      "rescaled_linear_backward(Tensor grad_output, Tensor input, Tensor weight, Tensor scale_in, Tensor scale_out, "
+      "bool residual, bool[4] output_mask) "
+      "-> (Tensor grad_input, Tensor grad_scale_in, Tensor grad_scale_out, Tensor grad_bias)");
+}
+
+at::Tensor rescaled_linear(const at::Tensor& input, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
+                           const at::Tensor& scale_in, const at::Tensor& scale_out, bool residual) {
+  static const auto op =
+      c10::Dispatcher::singleton().findSchemaOrThrow("respeft::rescaled_linear", "").typed<decltype(rescaled_linear)>();
+  return op.call(input, weight, bias, scale_in, scale_out, residual);
+}
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> rescaled_linear_backward(
+    const at::Tensor& grad_output, const at::Tensor& input, const at::Tensor& weight, const at::Tensor& scale_in,
+    const at::Tensor& scale_out, bool residual, std::array<bool, 4> output_mask) {
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("respeft::rescaled_linear_backward", "")
+                             .typed<decltype(rescaled_linear_backward)>();
+  return op.call(grad_output, input, weight, scale_in, scale_out, residual, output_mask);
+}
+
+at::Tensor rescale_weight(const at::Tensor& weight, const at::Tensor& scale_in, const at::Tensor& scale_out, bool residual) {
+  const auto dtype = at::promote_types(weight.scalar_type(), at::kFloat);
+  const auto groups = scale_in.dim() == 2 ? scale_in.size(0) : 1;
+  const auto in = scale_in.to(dtype).reshape({groups, 1, -1});
+  const auto out = scale_out.to(dtype).reshape({groups, -1, 1});
+  return (weight.to(dtype).view({groups, -1, weight.size(1)}) * (out * in + (residual ? 1.0 : 0.0)))
+      .view(weight.sizes())
+      .to(weight.scalar_type());
+}
+
+namespace {
+
+void check_scale(const char* op, const char* name, const at::Tensor& scale, const at::Tensor& input) {
+  TORCH_CHECK(scale.scalar_type() == input.scalar_type() || scale.scalar_type() == at::kFloat, op, ": expected ", name,
+              " of input's dtype ", input.scalar_type(), " or float32, got ", scale.scalar_type());
+  TORCH_CHECK(scale.device() == input.device(), op, ": expected ", name, " on ", input.device(), " as input is, got ", scale.device());
+}
+
+}  // namespace
+
+void check_rescaled_linear(const char* op, const at::Tensor& input, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
+                           const at::Tensor& scale_in, const at::Tensor& scale_out) {
+  TORCH_CHECK(input.is_floating_point(), op, ": expected a floating-point input, got ", input.scalar_type());
+  TORCH_CHECK(input.dim() >= 1, op, ": expected input [..., in], got a scalar");
+  TORCH_CHECK(weight.dim() == 2, op, ": expected weight [out, in], got ", weight.sym_sizes());
+  const auto out = weight.sym_size(0), in = weight.sym_size(1);
+  TORCH_CHECK(input.sym_size(-1) == in, op, ": expected input [..., ", in, "] for weight ", weight.sym_sizes(), ", got ",
+              input.sym_sizes());
+  TORCH_CHECK(weight.scalar_type() == input.scalar_type(), op, ": expected weight of input's dtype ", input.scalar_type(), ", got ",
+              weight.scalar_type());
+  TORCH_CHECK(weight.device() == input.device(), op, ": expected weight on ", input.device(), " as input is, got ", weight.device());
+  if (bias.has_value() && bias->defined()) {
+    TORCH_CHECK(bias->dim() == 1 && bias->sym_size(0) == out, op, ": expected bias [", out, "], got ", bias->sym_sizes());
+    TORCH_CHECK(bias->scalar_type() == input.scalar_type(), op, ": expected bias of input's dtype ", input.scalar_type(), ", got ",
+                bias->scalar_type());
+    TORCH_CHECK(bias->device() == input.device(), op, ": expected bias on ", input.device(), " as input is, got ", bias->device());
+  }
+  TORCH_CHECK((scale_in.dim() == 1 || scale_in.dim() == 2) && scale_in.sym_size(-1) == in, op, ": expected scale_in [", in,
+              "] or [groups, ", in, "], got ", scale_in.sym_sizes());
+  const auto groups = scale_groups(scale_in);
+  TORCH_CHECK(groups > 0 && out % groups == 0, op, ": expected the ", out, " rows of weight to divide into scale_in's groups, got ",
+              scale_in.sym_sizes());
+  TORCH_CHECK(scale_out.dim() == 1 && scale_out.sym_size(0) == out, op, ": expected scale_out [", out, "], got ",
+              scale_out.sym_sizes());
+  check_scale(op, "scale_in", scale_in, input);
+  check_scale(op, "scale_out", scale_out, input);
+}
+
+void check_rescaled_linear_grad(const at::Tensor& grad_output, const at::Tensor& input, const at::Tensor& weight) {
+  constexpr auto op = "rescaled_linear_backward";
+  auto expected = input.sym_sizes().vec();
+  expected.back() = weight.sym_size(0);
+  TORCH_CHECK(grad_output.sym_sizes().equals(expected), op, ": expected grad_output ", c10::SymIntArrayRef(expected), ", got ",
+              grad_output.sym_sizes());
+  TORCH_CHECK(grad_output.scalar_type() == input.scalar_type(), op, ": expected grad_output of input's dtype ", input.scalar_type(),
+              ", got ", grad_output.scalar_type());
+}
+
+}  // namespace respeft::ops

@@ -1,0 +1,101 @@
+#pragma once
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
+#include <vector>
+
+namespace respeft::test {
+
+/// A folder of its own, removed with everything in it.
+class Folder {
+ public:
+  Folder() {
+    std::string name = (std::filesystem::temp_directory_path() / "respeft-cli-XXXXXX").string();
+    path_ = mkdtemp(name.data());
+  }
+  ~Folder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  Folder(const Folder&) = delete;
+  std::string operator/(const std::string& name) const { return (path_ / name).string(); }
+  std::string path() const { return path_.string(); }
+  /// Names of what lies in it, sorted.
+  std::vector<std::string> names() const {
+    std::vector<std::string> found;
+    for (const auto& entry : std::filesystem::directory_iterator(path_)) found.push_back(entry.path().filename().string());
+    std::sort(found.begin(), found.end());
+    return found;
+  }
+
+ private:
+  std::filesystem::path path_;
+};
+
+inline std::string read_text(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+inline void write_text(const std::string& path, const std::string& text) { std::ofstream(path, std::ios::binary) << text; }
+
+/// What a child process did.
+struct Outcome {
+  int status = -1;  ///< exit status; 128 + signal when it was killed
+  std::string out, err;
+
+  nlohmann::json json() const { return nlohmann::json::parse(out, nullptr, /*allow_exceptions=*/false); }
+};
+
+inline std::string program() {
+  const char* const path = std::getenv("RESPEFT_PROGRAM");
+  return path ? path : "build/bin/respeft";
+}
+
+/// Runs a shell command, in which `$RESPEFT` is the program.
+inline Outcome shell(const std::string& command) {
+  const Folder folder;
+  setenv("RESPEFT", std::filesystem::absolute(program()).c_str(), 1);
+  const std::string whole = "( " + command + " ) >'" + (folder / "out") + "' 2>'" + (folder / "err") + "' </dev/null";
+  const int result = std::system(whole.c_str());
+  Outcome outcome;
+  outcome.status = WIFEXITED(result) ? WEXITSTATUS(result) : 128 + WTERMSIG(result);
+  outcome.out = read_text(folder / "out");
+  outcome.err = read_text(folder / "err");
+  return outcome;
+}
+
+/// Runs the program with these arguments.
+inline Outcome run(const std::vector<std::string>& arguments) {
+  std::string command = "exec \"$RESPEFT\"";
+  for (const auto& argument : arguments) {
+    command += " '" + argument + "'";
+    EXPECT_EQ(argument.find('\''), std::string::npos) << "quotes are not handled here";
+  }
+  return shell(command);
+}
+
+/// Checks that the program failed as it should: this status, one line on stderr that names the program and holds each of
+/// `words`, nothing on stdout, and nothing of LibTorch's or C++'s inside.
+inline void expect_error(const Outcome& outcome, int status, const std::vector<std::string>& words) {
+  EXPECT_EQ(outcome.status, status) << outcome.err;
+  EXPECT_EQ(outcome.out, "");
+  EXPECT_EQ(outcome.err.rfind("respeft: error: ", 0), 0u) << outcome.err;
+  EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
+  for (const auto& word : words) EXPECT_NE(outcome.err.find(word), std::string::npos) << "no '" << word << "' in " << outcome.err;
+  for (const char* inner : {"c10::", "Exception raised", "frame #", "std::", "terminate", ".cpp:", ".h:"}) {
+    EXPECT_EQ(outcome.err.find(inner), std::string::npos) << outcome.err;
+  }
+}
+
+}  // namespace respeft::test

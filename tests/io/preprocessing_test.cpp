@@ -1,0 +1,46 @@
+#include <gtest/gtest.h>
+#include <respeft/io/preprocessing.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/io/scratch.h"
+
+namespace respeft::io {
+namespace {
+
+TEST(Preprocessing, RoundTripsExactly) {
+  const Preprocessing imagenet = {{0.485, 0.456, 0.406}, {0.229, 0.224, 0.225}, 56, "bilinear"};
+  EXPECT_EQ(preprocessing_from_json(to_json(imagenet)), imagenet);
+  EXPECT_EQ(preprocessing_from_json(to_json({})), Preprocessing{});
+}
+
+TEST(Preprocessing, WritesTheDocumentedMembers) {
+  EXPECT_EQ(
+      nlohmann::json::parse(to_json({})),
+      nlohmann::json::parse(R"({"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "size": 224, "interpolation": "bicubic"})"));
+}
+
+TEST(Preprocessing, RefusesWhatIsNotOne) {
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"", "not a JSON object"},
+      {"[1]", "not a JSON object"},
+      {R"({"mean": [0,0,0]})", "'std' is missing"},
+      {R"({"mean": [0,0], "std": [1,1,1], "size": 8, "interpolation": "bicubic"})", "'mean' must be three numbers"},
+      {R"({"mean": [0,0,"0"], "std": [1,1,1], "size": 8, "interpolation": "bicubic"})", "'mean' must be three numbers"},
+      {R"({"mean": [0,0,0], "std": [1,0,1], "size": 8, "interpolation": "bicubic"})", "'std' must be positive"},
+      {R"({"mean": [0,0,0], "std": [1,1,1], "size": 0, "interpolation": "bicubic"})", "'size' must be a number of pixels"},
+      {R"({"mean": [0,0,0], "std": [1,1,1], "size": 8.5, "interpolation": "bicubic"})", "'size' must be a number of pixels"},
+      {R"({"mean": [0,0,0], "std": [1,1,1], "size": 1e99, "interpolation": "bicubic"})", "'size' must be a number of pixels"},
+      {R"({"mean": [0,0,0], "std": [1,1,1], "size": 18446744073709551615, "interpolation": "bicubic"})", "'size' must be"},
+      {R"({"mean": [0,0,0], "std": [1,1,1], "size": 8, "interpolation": "nearest"})", "'interpolation' must be"},
+      {R"({"mean": [0,0,0], "std": [1,1,1], "size": 8, "interpolation": 3})", "'interpolation' must be"},
+      {R"({"means": [0,0,0], "std": [1,1,1], "size": 8, "interpolation": "bicubic"})", "did you mean 'mean'?"},
+  };
+  for (const auto& [text, fault] : cases) {
+    SCOPED_TRACE(text);
+    test::expect_error<std::invalid_argument>([&] { preprocessing_from_json(text); }, {"preprocessing", fault});
+  }
+}
+
+}  // namespace
+}  // namespace respeft::io
