@@ -9,6 +9,8 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include <respeft/data/loader.h>
+#include <respeft/io/adapter_file.h>
 #include <respeft/io/file.h>
 #include <respeft/io/weights.h>
 #include <respeft/methods/method.h>
