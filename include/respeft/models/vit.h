@@ -128,7 +128,7 @@ class VisionTransformerImpl : public ImageModel {
   at::Tensor reg_token;  ///< `[1, R, D]`, or undefined
   at::Tensor pos_embed;  ///< `[1, tokens or patches, D]`
   PatchEmbed patch_embed{nullptr};
-  torch::nn::ModuleList blocks{nullptr};
+  std::vector<Block> blocks;
   nn::LayerNorm norm{nullptr};     ///< null with mean pooling
   nn::LayerNorm fc_norm{nullptr};  ///< only with mean pooling
   torch::nn::Linear head{nullptr};
