@@ -9,14 +9,14 @@
 namespace respeft {
 namespace {
 
-double norm(const at::Tensor& tensor) { return at::linalg_vector_norm(tensor.to(at::kDouble)).item<double>(); }
+double length(const at::Tensor& tensor) { return at::linalg_vector_norm(tensor.to(at::kDouble)).item<double>(); }
 
 /// ‖after − before‖ / ‖before‖; ‖after‖ when there was nothing before.
 double relative_change(const at::Tensor& before, const at::Tensor& after) {
   if (!after.defined()) return 0.0;
-  if (!before.defined()) return norm(after);
-  const double size = norm(before);
-  const double change = norm(after.to(at::kDouble) - before.to(at::kDouble));
+  if (!before.defined()) return length(after);
+  const double size = length(before);
+  const double change = length(after.to(at::kDouble) - before.to(at::kDouble));
   return size > 0.0 ? change / size : change;
 }
 

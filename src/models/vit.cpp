@@ -113,9 +113,10 @@ VisionTransformerImpl::VisionTransformerImpl(const VitConfig& vit_config, at::De
   const int64_t positions = config.grid() * config.grid() + (config.position_for_prefix ? config.prefix_tokens() : 0);
   pos_embed = register_parameter("pos_embed", at::empty({1, positions, dim}, options));
   patch_embed = register_module("patch_embed", PatchEmbed(config, options));
-  blocks = register_module("blocks", torch::nn::ModuleList());
+  auto& list = *register_module("blocks", std::make_shared<torch::nn::Module>("blocks"));
   for (int64_t i = 0; i < config.depth; ++i) {
-    blocks->push_back(Block(config, options, rate_at(config.drop_path, i, config.depth), rate_at(config.branch_dropout, i, config.depth)));
+    blocks.push_back(Block(config, options, rate_at(config.drop_path, i, config.depth), rate_at(config.branch_dropout, i, config.depth)));
+    list.register_module(std::to_string(i), blocks.back());
   }
   auto& final_norm = config.mean_pooling ? fc_norm : norm;
   final_norm = register_module(config.mean_pooling ? "fc_norm" : "norm", make_norm(config, options));
@@ -128,9 +129,8 @@ void VisionTransformerImpl::initialize() {
   const at::NoGradGuard no_grad;
   if (cls_token.defined()) cls_token.normal_(0.0, 1e-6);
   if (reg_token.defined()) reg_token.normal_(0.0, 1e-6);
-  for (const auto& block : *blocks) {
-    auto* layers = block->as<BlockImpl>();
-    for (auto* linear : {&layers->attn->qkv, &layers->attn->proj, &layers->mlp->fc1, &layers->mlp->fc2}) start_linear(*linear);
+  for (auto& block : blocks) {
+    for (auto* linear : {&block->attn->qkv, &block->attn->proj, &block->mlp->fc1, &block->mlp->fc2}) start_linear(*linear);
   }
 }
 
@@ -166,7 +166,7 @@ at::Tensor VisionTransformerImpl::forward_features(const at::Tensor& images, nn:
   auto x = embed(images, pass);
   for (int64_t i = 0; i < config.depth; ++i) {
     const bool class_token_only = !config.mean_pooling && i + 1 == config.depth;
-    x = blocks->ptr<BlockImpl>(static_cast<size_t>(i))->forward(x, pass, class_token_only ? 1 : -1);
+    x = blocks[static_cast<size_t>(i)]->forward(x, pass, class_token_only ? 1 : -1);
   }
   return config.mean_pooling ? x : norm->forward(x, pass);
 }
@@ -177,7 +177,14 @@ at::Tensor VisionTransformerImpl::pool(const at::Tensor& tokens, nn::ForwardPass
 }
 
 at::Tensor VisionTransformerImpl::forward(const at::Tensor& images, nn::ForwardPass& pass) {
-  const auto features = pool(forward_features(images, pass), pass);
+  return classify(features(images, pass));
+}
+
+at::Tensor VisionTransformerImpl::features(const at::Tensor& images, nn::ForwardPass& pass) {
+  return pool(forward_features(images, pass), pass);
+}
+
+at::Tensor VisionTransformerImpl::classify(const at::Tensor& features) {
   return head.is_empty() ? features : head->forward(features);
 }
 

@@ -23,7 +23,9 @@ std::vector<std::string> split(const std::string& list, char separator) {
 }
 
 std::string join(const std::vector<std::string>& words, const std::string& separator) {
-  return fmt::format("{}", fmt::join(words, separator));
+  std::string joined;
+  for (const auto& word : words) joined += (joined.empty() ? "" : separator) + word;
+  return joined;
 }
 
 namespace {

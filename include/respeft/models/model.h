@@ -38,6 +38,11 @@ class ImageModel : public torch::nn::Module {
   virtual void reset_head(int64_t num_classes) = 0;
   /// Multiply-accumulate operations of one image's forward pass through the plain model.
   virtual int64_t macs_per_image() const = 0;
+
+  /// The first part of `forward`: images -> what the head reads, `[B, D]`.
+  virtual at::Tensor features(const at::Tensor& images, nn::ForwardPass& pass) = 0;
+  /// The rest: the head's logits for `features`.
+  virtual at::Tensor classify(const at::Tensor& features) = 0;
 };
 
 /// A model by timm's name, e.g. `vit_base_patch16_224`, with random weights. A tag after a dot (`.augreg_in21k`) is ignored.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <torch/nn/modules/container/modulelist.h>
 #include <torch/nn/modules/linear.h>
 
 #include <optional>
@@ -109,6 +110,8 @@ class VisionTransformerImpl : public ImageModel {
 
   using ImageModel::forward;
   at::Tensor forward(const at::Tensor& images, nn::ForwardPass& pass) override;
+  at::Tensor features(const at::Tensor& images, nn::ForwardPass& pass) override;
+  at::Tensor classify(const at::Tensor& features) override;
   /// The tokens that pooling reads: the class token `[B, 1, D]` after the final norm, or with mean pooling all `[B, T, D]`.
   at::Tensor forward_features(const at::Tensor& images, nn::ForwardPass& pass);
   /// `forward_features`' tokens -> what the head reads, `[B, D]`.
@@ -125,7 +128,7 @@ class VisionTransformerImpl : public ImageModel {
   at::Tensor reg_token;  ///< `[1, R, D]`, or undefined
   at::Tensor pos_embed;  ///< `[1, tokens or patches, D]`
   PatchEmbed patch_embed{nullptr};
-  torch::nn::ModuleList blocks{nullptr};
+  std::vector<Block> blocks;
   nn::LayerNorm norm{nullptr};     ///< null with mean pooling
   nn::LayerNorm fc_norm{nullptr};  ///< only with mean pooling
   torch::nn::Linear head{nullptr};

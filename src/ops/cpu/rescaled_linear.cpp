@@ -42,12 +42,23 @@ RESPEFT_INLINE Accumulate reduce_row(const Scalar* product, const Scalar* weight
   return grad_out;
 }
 
-RESPEFT_VECTORIZE void rescale_row_f32(const float* weight, const float* scale_in, float scale_out, float residual, float* rescaled,
-                                       int64_t in) {
+/// Float32 rows, compiled for each vector width; the other dtypes take the functions above as they are.
+RESPEFT_VECTORIZE void vectorized_rescale_row(const float* weight, const float* scale_in, float scale_out, float residual,
+                                              float* rescaled, int64_t in) {
   rescale_row(weight, scale_in, scale_out, residual, rescaled, in);
 }
-RESPEFT_VECTORIZE float reduce_row_f32(const float* product, const float* weight, const float* scale_in, float scale_out,
-                                       float* grad_in, int64_t in) {
+template <class Scalar, class Accumulate>
+void vectorized_rescale_row(const Scalar* weight, const Accumulate* scale_in, Accumulate scale_out, Accumulate residual,
+                            Scalar* rescaled, int64_t in) {
+  rescale_row(weight, scale_in, scale_out, residual, rescaled, in);
+}
+RESPEFT_VECTORIZE float vectorized_reduce_row(const float* product, const float* weight, const float* scale_in, float scale_out,
+                                              float* grad_in, int64_t in) {
+  return reduce_row(product, weight, scale_in, scale_out, grad_in, in);
+}
+template <class Scalar, class Accumulate>
+Accumulate vectorized_reduce_row(const Scalar* product, const Scalar* weight, const Accumulate* scale_in, Accumulate scale_out,
+                                 Accumulate* grad_in, int64_t in) {
   return reduce_row(product, weight, scale_in, scale_out, grad_in, in);
 }
 
@@ -70,11 +81,7 @@ at::Tensor rescale(const at::Tensor& weight, const at::Tensor& scale_in, const a
       for (int64_t o = begin; o < end; ++o) {
         const auto* row_in = in_data + o / group_rows * in;
         const auto one = static_cast<accumulate_t>(residual ? 1 : 0);
-        if constexpr (std::is_same_v<scalar_t, float>) {
-          rescale_row_f32(w_data + o * in, row_in, out_data[o], one, rescaled_data + o * in, in);
-        } else {
-          rescale_row(w_data + o * in, row_in, out_data[o], one, rescaled_data + o * in, in);
-        }
+        vectorized_rescale_row(w_data + o * in, row_in, out_data[o], one, rescaled_data + o * in, in);
       }
     });
   });
@@ -110,11 +117,7 @@ std::pair<at::Tensor, at::Tensor> reduce_scales(const at::Tensor& product, const
         for (int64_t o = first; o < last; ++o) {
           const auto* row_in = in_data + group * in;
           auto* columns = partial_data + task * in;
-          if constexpr (std::is_same_v<scalar_t, float>) {
-            grad_out_data[o] = reduce_row_f32(g_data + o * in, w_data + o * in, row_in, out_data[o], columns, in);
-          } else {
-            grad_out_data[o] = reduce_row(g_data + o * in, w_data + o * in, row_in, out_data[o], columns, in);
-          }
+          grad_out_data[o] = vectorized_reduce_row(g_data + o * in, w_data + o * in, row_in, out_data[o], columns, in);
         }
       }
     });

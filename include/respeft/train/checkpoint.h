@@ -1,0 +1,23 @@
+#pragma once
+
+#include <string>
+
+#include <respeft/io/safetensors.h>
+#include <respeft/train/record.h>
+
+namespace respeft::train {
+
+/// All that a run needs to go on: one safetensors file.
+struct Checkpoint {
+  /// `trained/NAME`, `best/NAME` (if the best epoch is not the last), the optimizer's state, `generator` (LibTorch's CPU generator).
+  io::TensorMap tensors;
+  RunProgress progress;
+  std::string base_sha256;  ///< of the frozen base
+};
+
+/// Writes the file whole or not at all, so that at any moment there is the old one or the new one.
+void save_checkpoint(const std::string& path, const Checkpoint& checkpoint);
+/// Throws `std::runtime_error` naming file and fault.
+Checkpoint load_checkpoint(const std::string& path);
+
+}  // namespace respeft::train

@@ -1,0 +1,94 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <torch/nn/module.h>
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <respeft/train/checkpoint.h>
+#include <respeft/train/config.h>
+#include <respeft/train/interrupt.h>
+#include <respeft/train/optimizer.h>
+#include <respeft/train/record.h>
+#include <respeft/train/schedule.h>
+#include <respeft/train/source.h>
+
+namespace respeft::train {
+
+/// Told what training does, as it does it. Every function may be left as it is.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  /// Something worth knowing.
+  virtual void note(const std::string& /*line*/) {}
+  /// `done` of `total` images are through; `what` names the work, e.g. `epoch 3/9` or `test`; `remark` e.g. `loss 0.31`.
+  virtual void progress(const std::string& /*what*/, int64_t /*done*/, int64_t /*total*/, const std::string& /*remark*/) {}
+  /// An epoch of `total` has ended.
+  virtual void epoch(const EpochRecord& /*record*/, int64_t /*total*/) {}
+};
+
+/// What is trained, and on what.
+struct Task {
+  std::function<at::Tensor(const at::Tensor&)> forward;     ///< inputs -> logits `[B, classes]`
+  std::shared_ptr<torch::nn::Module> module;                ///< switched between training and evaluation
+  std::vector<std::pair<std::string, at::Tensor>> trained;  ///< leaves that require gradients, by name
+  std::shared_ptr<const Source> train, test;
+  std::shared_ptr<const Source> val;  ///< only with the protocol `val`
+};
+
+/// Trains a task epoch by epoch. Everything that decides the next epoch is in `checkpoint()`, so that a trainer restored
+/// from it goes on bit for bit as this one would (LibTorch's default CPU generator is part of it).
+class Trainer {
+ public:
+  /// Work stops with `Interrupted` soon after `stop` becomes true.
+  Trainer(Task task, const TrainConfig& config, Observer& observer, const std::atomic<bool>* stop = nullptr);
+
+  /// Whether every epoch has been trained.
+  bool done() const { return progress_.epochs >= config_.total_epochs(); }
+  /// Trains the next epoch and evaluates, if the protocol wants it. Throws `std::runtime_error` saying at which epoch and
+  /// step when the loss is not finite.
+  EpochRecord run_epoch();
+  /// Loss and accuracy on all of `source`; `name` is for progress.
+  Evaluation evaluate(const Source& source, const std::string& name);
+  /// Puts the protocol's choice of parameters into the model, and returns how it does on the test split.
+  Outcome finish();
+
+  Checkpoint checkpoint() const;
+  /// Throws `std::runtime_error` naming what does not fit.
+  void restore(const Checkpoint& checkpoint);
+  const RunProgress& progress() const { return progress_; }
+
+ private:
+  struct StepResult {
+    double loss = 0.0;  ///< sum over the images
+    int64_t correct = 0, images = 0;
+  };
+  void train_epoch(EpochRecord& record);
+  StepResult step(Pass& pass, int64_t images, double lr);
+  StepResult accumulate(const Examples& batch, int64_t images);
+  at::Tensor logits(const at::Tensor& inputs) const;
+  bool evaluation_due(int64_t epoch) const;
+  void choose(const EpochRecord& record);
+  void check_finite(double loss, const std::string& what) const;
+  void check_parameters_finite() const;
+  void check_stop(const std::string& where) const;
+  std::string epoch_name() const;
+
+  Task task_;
+  TrainConfig config_;
+  Observer& observer_;
+  const std::atomic<bool>* stop_;
+  CosineSchedule schedule_;
+  AdamW optimizer_;
+  RunProgress progress_;
+  io::TensorMap best_;  ///< the parameters of the best epoch, if it is not the last
+};
+
+}  // namespace respeft::train

@@ -1,0 +1,24 @@
+#include <respeft/export.h>
+
+#include <stdexcept>
+
+#include "src/export/formats.h"
+#include "src/util/text.h"
+
+namespace respeft::exporting {
+
+const std::vector<ExportFormat>& registry() {
+  static const std::vector<ExportFormat> formats = {torchscript_format(), timm_format()};
+  return formats;
+}
+
+const ExportFormat& find(const std::string& name) {
+  std::vector<std::string> names;
+  for (const auto& format : registry()) {
+    if (format.name == name) return format;
+    names.push_back(format.name);
+  }
+  throw std::invalid_argument(util::unknown("export format", name, names));
+}
+
+}  // namespace respeft::exporting

@@ -1,0 +1,187 @@
+#include <ATen/ATen.h>
+#include <ATen/record_function.h>
+#include <fmt/format.h>
+#include <respeft/inspect.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/library.h>
+
+#include <map>
+#include <stdexcept>
+
+#include "src/util/saved_tensors.h"
+
+namespace respeft {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+/// `aten::convolution` on shapes, which LibTorch itself has in Python alone.
+at::Tensor convolution_shape(const at::Tensor& input, const at::Tensor& weight, const std::optional<at::Tensor>&,
+                             at::IntArrayRef stride, at::IntArrayRef padding, at::IntArrayRef dilation, bool transposed,
+                             at::IntArrayRef, int64_t) {
+  TORCH_CHECK(!transposed, "the shape of a transposed convolution is not known here");
+  std::vector<int64_t> sizes = {input.size(0), weight.size(0)};
+  for (size_t i = 0; i < stride.size(); ++i) {
+    const auto dim = static_cast<int64_t>(i) + 2;
+    sizes.push_back((input.size(dim) + 2 * padding[i] - dilation[i] * (weight.size(dim) - 1) - 1) / stride[i] + 1);
+  }
+  return at::empty(sizes, input.options());
+}
+
+/// Attention on shapes as LibTorch's fused kernels do it: they keep q, k, v, the output and a float32 `[B, heads, Q]`.
+class AttentionShape : public torch::autograd::Function<AttentionShape> {
+ public:
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+    const auto output = at::empty({q.size(0), q.size(2), q.size(1), v.size(3)}, q.options()).transpose(1, 2);
+    const auto log_sum = at::empty({q.size(0), q.size(2), q.size(1)}, q.options().dtype(at::kFloat));
+    context->save_for_backward({q, k, v, output, log_sum});
+    return output;
+  }
+  static variable_list backward(AutogradContext*, const variable_list&) { TORCH_CHECK(false, "shapes alone have no gradient"); }
+};
+
+at::Tensor attention_shape(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const std::optional<at::Tensor>&,
+                           double, bool, std::optional<double>, bool) {
+  return AttentionShape::apply(q, k, v);
+}
+
+/// Teaches LibTorch these shapes while it lives.
+struct ShapeKernels {
+  ShapeKernels()
+      : meta(torch::Library::IMPL, "aten", c10::DispatchKey::Meta, __FILE__, __LINE__),
+        autograd(torch::Library::IMPL, "aten", c10::DispatchKey::AutogradMeta, __FILE__, __LINE__) {
+    meta.impl("convolution", convolution_shape);
+    autograd.impl("scaled_dot_product_attention", attention_shape);
+  }
+  torch::Library meta, autograd;
+};
+
+/// An operator whose cost is products of matrices: where its two factors stand among its arguments, and how many more
+/// products its backward takes for each factor that requires a gradient.
+struct Product {
+  size_t first, second;
+};
+
+const Product* find_product(std::string_view name) {
+  static const std::map<std::string_view, Product> products = {
+      {"aten::linear", {0, 1}},
+      {"aten::matmul", {0, 1}},
+      {"aten::mm", {0, 1}},
+      {"aten::bmm", {0, 1}},
+      {"aten::addmm", {1, 2}},
+      {"aten::baddbmm", {1, 2}},
+      {"aten::convolution", {0, 1}},
+      {"respeft::rescaled_linear", {0, 1}},
+      {"aten::scaled_dot_product_attention", {0, 1}},
+  };
+  const auto found = products.find(name);
+  return found == products.end() ? nullptr : &found->second;
+}
+
+bool requires_grad(const c10::IValue& value) {
+  return value.isTensor() && value.toTensor().defined() && value.toTensor().requires_grad();
+}
+
+/// Floating-point operations of forward and backward of one call.
+double step_flops(std::string_view name, const Product& product, c10::ArrayRef<const c10::IValue> inputs,
+                  const at::Tensor& output) {
+  const auto& first = inputs[product.first].toTensor();
+  const auto& second = inputs[product.second].toTensor();
+  const auto forward = [&](int64_t inner) { return 2.0 * static_cast<double>(output.numel()) * static_cast<double>(inner); };
+  if (name == "aten::scaled_dot_product_attention") {
+    // q kᵀ and its product with v; backward, those of q kᵀ again and of the four gradients.
+    const double one = forward(second.size(-2));
+    return one * (output.requires_grad() ? 2 + 5 : 2);
+  }
+  if (name == "respeft::rescaled_linear") {
+    const bool scales = requires_grad(inputs[3]) || requires_grad(inputs[4]);
+    return forward(first.size(-1)) * (1 + first.requires_grad() + scales);
+  }
+  const int64_t inner = name == "aten::convolution" ? second.numel() / second.size(0) : first.size(-1);
+  return forward(inner) * (1 + first.requires_grad() + second.requires_grad());
+}
+
+/// Counts the products that this thread's operators take while it lives. An operator inside a counted one is part of it.
+class FlopCounter {
+ public:
+  FlopCounter() {
+    current = this;
+    handle_ = at::addThreadLocalCallback(at::RecordFunctionCallback(&FlopCounter::enter, &FlopCounter::leave)
+                                             .needsInputs(true)
+                                             .needsOutputs(true)
+                                             .scopes({at::RecordScope::FUNCTION}));
+  }
+  FlopCounter(const FlopCounter&) = delete;
+  FlopCounter& operator=(const FlopCounter&) = delete;
+  ~FlopCounter() {
+    at::removeCallback(handle_);
+    current = nullptr;
+  }
+  double total() const { return total_; }
+
+ private:
+  static std::unique_ptr<at::ObserverContext> enter(const at::RecordFunction& call) {
+    if (find_product(call.name())) ++current->depth_;
+    return nullptr;
+  }
+  static void leave(const at::RecordFunction& call, at::ObserverContext*) {
+    const Product* product = find_product(call.name());
+    if (!product || --current->depth_ > 0 || call.outputs().empty()) return;
+    current->total_ += step_flops(call.name(), *product, call.inputs(), call.outputs()[0].toTensor());
+  }
+
+  static thread_local FlopCounter* current;
+  at::CallbackHandle handle_ = 0;
+  int depth_ = 0;
+  double total_ = 0;
+};
+
+thread_local FlopCounter* FlopCounter::current = nullptr;
+
+/// Puts a module into training mode while it lives.
+class TrainingMode {
+ public:
+  explicit TrainingMode(torch::nn::Module& module) : module_(module), before_(module.is_training()) { module.train(); }
+  TrainingMode(const TrainingMode&) = delete;
+  TrainingMode& operator=(const TrainingMode&) = delete;
+  ~TrainingMode() { module_.train(before_); }
+
+ private:
+  torch::nn::Module& module_;
+  bool before_;
+};
+
+int64_t bytes(const at::Tensor& tensor) {
+  return static_cast<int64_t>(tensor.nbytes());
+}
+
+}  // namespace
+
+TrainingCost training_cost(models::ImageModel& model, int64_t batch) {
+  if (batch < 1) throw std::invalid_argument(fmt::format("a batch has at least one image, not {}", batch));
+  auto excluded = model.parameters();
+  for (const auto& parameter : excluded) {
+    if (!parameter.is_meta())
+      throw std::invalid_argument("the cost of training is counted on a model of shapes alone (device meta)");
+  }
+  TrainingCost cost;
+  cost.batch = batch;
+  cost.forward_flops = 2.0 * static_cast<double>(model.macs_per_image()) * static_cast<double>(batch);
+  for (const auto& parameter : excluded) {
+    cost.parameter_bytes += bytes(parameter);
+    if (parameter.requires_grad()) cost.optimizer_bytes += 3 * bytes(parameter);
+  }
+  const auto images = at::empty({batch, 3, model.image_size(), model.image_size()}, excluded.at(0).options());
+  cost.input_bytes = bytes(images);
+  excluded.push_back(images);
+  const TrainingMode training(model);
+  const ShapeKernels kernels;
+  const at::AutoGradMode grad_mode(true);
+  const FlopCounter flops;
+  cost.saved_bytes = util::bytes_saved_for_backward([&] { return model.forward(images); }, excluded);
+  cost.step_flops = flops.total();
+  return cost;
+}
+
+}  // namespace respeft

@@ -1,0 +1,195 @@
+#include <respeft/io/adapter_file.h>
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <nlohmann/json.hpp>
+#include <set>
+#include <stdexcept>
+
+namespace respeft::io {
+namespace {
+
+using nlohmann::json;
+
+json to_json(const Options& options) {
+  json object = json::object();
+  for (const auto& [name, value] : options) {
+    std::visit([&, &key = name](const auto& held) { object[key] = held; }, value);
+  }
+  return object;
+}
+
+/// The value of an option; throws `std::runtime_error` on what no option is.
+OptionValue to_option(const std::string& name, const json& value) {
+  if (value.is_boolean()) return value.get<bool>();
+  if (value.is_number_unsigned() && value.get<uint64_t>() > uint64_t{std::numeric_limits<int64_t>::max()})
+    return value.get<double>();
+  if (value.is_number_integer()) return value.get<int64_t>();
+  if (value.is_number()) return value.get<double>();
+  if (value.is_string()) return value.get<std::string>();
+  throw std::runtime_error(fmt::format("metadata 'options': '{}' is {}", name, value.dump()));
+}
+
+Options options_from_json(const std::string& text) {
+  const json object = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!object.is_object()) throw std::runtime_error("metadata 'options' is not a JSON object");
+  Options options;
+  for (const auto& [name, value] : object.items()) options[name] = to_option(name, value);
+  return options;
+}
+
+std::vector<std::string> names_from_json(const std::string& text) {
+  const json array = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const bool names =
+      array.is_array() && std::all_of(array.begin(), array.end(), [](const json& name) { return name.is_string(); });
+  if (!names) throw std::runtime_error("metadata 'class_names' is not a JSON list of names");
+  return array.get<std::vector<std::string>>();
+}
+
+const std::string& required(const Metadata& metadata, const std::string& key) {
+  const auto found = metadata.find(key);
+  if (found == metadata.end()) throw std::runtime_error(fmt::format("metadata '{}' is missing", key));
+  return found->second;
+}
+
+AdapterInfo read_info(const Metadata& metadata) {
+  const auto optional = [&](const std::string& key) {
+    const auto found = metadata.find(key);
+    return found == metadata.end() ? std::string() : found->second;
+  };
+  AdapterInfo info;
+  info.method = required(metadata, "method");
+  info.model = required(metadata, "model");
+  if (metadata.count("options")) info.options = options_from_json(metadata.at("options"));
+  info.weights_sha256 = optional("base_sha256");
+  try {
+    info.preprocessing = preprocessing_from_json(required(metadata, "preprocessing"));
+  } catch (const std::invalid_argument& error) {
+    throw std::runtime_error(std::string("metadata ") + error.what());
+  }
+  if (metadata.count("class_names")) info.class_names = names_from_json(metadata.at("class_names"));
+  info.pool = optional("pool");
+  return info;
+}
+
+bool described(const Metadata& metadata) {
+  const auto format = metadata.find("format");
+  return format != metadata.end() && format->second == "respeft";
+}
+
+/// Up to and including `.adapter.`; empty for a parameter that belongs to none.
+std::string adapter_prefix(const std::string& key) {
+  constexpr std::string_view marker = ".adapter.";
+  const size_t at = key.find(marker);
+  return at == std::string::npos ? "" : key.substr(0, at + marker.size());
+}
+
+bool any_with_prefix(const TensorMap& tensors, const std::string& prefix) {
+  const auto found = tensors.lower_bound(prefix);
+  return found != tensors.end() && found->first.rfind(prefix, 0) == 0;
+}
+
+/// Takes the adapters away that the file has nothing for.
+void drop_absent(models::ImageModel& model, const TensorMap& tensors, Attachment& attachment) {
+  for (const auto& [info, site] : nn::find_sites(model)) {
+    if (site->adapter() && !any_with_prefix(tensors, info.name + ".adapter.")) site->detach();
+  }
+  std::erase_if(attachment.trained, [&](const auto& item) {
+    const std::string prefix = adapter_prefix(item.first);
+    return !prefix.empty() && !any_with_prefix(tensors, prefix);
+  });
+}
+
+/// Checks every tensor before the first is written.
+void copy_into(const Attachment& attachment, const TensorMap& tensors) {
+  std::set<std::string> places;
+  for (const auto& [key, parameter] : attachment.trained) {
+    places.insert(key);
+    const auto found = tensors.find(key);
+    if (found == tensors.end()) {
+      if (key.rfind("head.", 0) == 0 && !any_with_prefix(tensors, "head.")) continue;  // it was not trained
+      throw std::runtime_error(fmt::format("'{}' is missing", key));
+    }
+    const auto& tensor = found->second;
+    if (tensor.sizes() != parameter.sizes()) {
+      throw std::runtime_error(fmt::format("'{}' has shape [{}]; the model takes [{}]", key, fmt::join(tensor.sizes(), ", "),
+                                           fmt::join(parameter.sizes(), ", ")));
+    }
+    if (!tensor.is_floating_point()) {
+      throw std::runtime_error(
+          fmt::format("'{}' holds {}, not floating-point numbers", key, c10::toString(tensor.scalar_type())));
+    }
+  }
+  for (const auto& [key, tensor] : tensors) {
+    if (places.count(key) == 0) throw std::runtime_error(fmt::format("the model has no place for '{}'", key));
+  }
+  const at::NoGradGuard no_grad;
+  for (const auto& [key, parameter] : attachment.trained) {
+    const auto found = tensors.find(key);
+    if (found != tensors.end()) at::Tensor(parameter).copy_(found->second);
+  }
+}
+
+}  // namespace
+
+TensorMap trained_state(const torch::nn::Module& model) {
+  TensorMap state;
+  for (const auto& item : model.named_parameters()) {
+    if (item.value().requires_grad()) state.emplace(item.key(), item.value().detach());
+  }
+  return state;
+}
+
+void save_adapter(const std::string& path, const AdapterFile& adapter) {
+  const AdapterInfo& info = adapter.info;
+  Metadata metadata = {{"format", "respeft"},
+                       {"method", info.method},
+                       {"model", info.model},
+                       {"options", to_json(info.options).dump()},
+                       {"preprocessing", to_json(info.preprocessing)}};
+  if (!info.weights_sha256.empty()) metadata["base_sha256"] = info.weights_sha256;
+  if (!info.class_names.empty()) metadata["class_names"] = json(info.class_names).dump();
+  if (!info.pool.empty()) metadata["pool"] = info.pool;
+  save_safetensors(path, adapter.tensors, metadata);
+}
+
+AdapterFile load_adapter(const std::string& path, const std::string& method, const Options& options) {
+  const SafetensorsFile file(path);
+  AdapterFile adapter;
+  if (described(file.metadata())) {
+    try {
+      adapter.info = read_info(file.metadata());
+      methods::create(adapter.info.method, adapter.info.options);
+    } catch (const std::exception& error) {
+      throw std::runtime_error(fmt::format("{}: {}", path, error.what()));
+    }
+    if (!method.empty() && method != adapter.info.method) {
+      throw std::invalid_argument(
+          fmt::format("{} holds adapters of the method '{}', not '{}'", path, adapter.info.method, method));
+    }
+  } else {
+    if (method.empty())
+      throw std::runtime_error(fmt::format("{}: it has no metadata of an adapter file, and no method was named", path));
+    adapter.info.method = method;
+    adapter.info.options = options;
+  }
+  adapter.tensors = file.tensors();
+  return adapter;
+}
+
+Attachment attach_adapter(models::ImageModel& model, const AdapterFile& adapter) {
+  const auto method = methods::create(adapter.info.method, adapter.info.options);
+  Attachment attachment = attach(model, *method);
+  try {
+    drop_absent(model, adapter.tensors, attachment);
+    copy_into(attachment, adapter.tensors);
+  } catch (const std::runtime_error& error) {
+    detach(model);
+    throw std::runtime_error(std::string("adapter: ") + error.what());
+  }
+  return attachment;
+}
+
+}  // namespace respeft::io

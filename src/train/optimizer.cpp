@@ -1,0 +1,79 @@
+#include <respeft/train/optimizer.h>
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <stdexcept>
+
+namespace respeft::train {
+
+bool decays(const std::string& parameter) {
+  return parameter.find("bias") == std::string::npos && parameter.find("norm") == std::string::npos;
+}
+
+AdamW::AdamW(std::vector<std::pair<std::string, at::Tensor>> parameters, const AdamWOptions& options) : options_(options) {
+  for (auto& [name, parameter] : parameters) {
+    const auto zeros = [&] { return at::zeros_like(parameter, at::MemoryFormat::Contiguous).detach(); };
+    slots_.push_back({name, parameter, zeros(), zeros(), at::zeros({}, parameter.options().dtype(at::kFloat).requires_grad(false))});
+  }
+}
+
+void AdamW::step(double lr) {
+  step_group(lr, options_.weight_decay, true);
+  step_group(lr, 0.0, false);
+}
+
+void AdamW::step_group(double lr, double weight_decay, bool decaying) {
+  const at::NoGradGuard no_grad;
+  std::vector<at::Tensor> parameters, gradients, averages, squares, steps;
+  for (auto& slot : slots_) {
+    if (decays(slot.name) != decaying || !slot.parameter.grad().defined()) continue;
+    parameters.push_back(slot.parameter);
+    gradients.push_back(slot.parameter.grad().contiguous());
+    averages.push_back(slot.exp_avg);
+    squares.push_back(slot.exp_avg_sq);
+    steps.push_back(slot.step.add_(1));
+  }
+  if (parameters.empty()) return;
+  at::_fused_adamw_(parameters, gradients, averages, squares, {}, steps, lr, options_.beta1, options_.beta2, weight_decay,
+                    options_.eps, /*amsgrad=*/false, /*maximize=*/false);
+}
+
+void AdamW::zero_grad() {
+  for (auto& slot : slots_) slot.parameter.mutable_grad() = at::Tensor();
+}
+
+io::TensorMap AdamW::state() const {
+  io::TensorMap tensors;
+  for (const auto& slot : slots_) {
+    tensors["exp_avg/" + slot.name] = slot.exp_avg;
+    tensors["exp_avg_sq/" + slot.name] = slot.exp_avg_sq;
+    tensors["step/" + slot.name] = slot.step;
+  }
+  return tensors;
+}
+
+void AdamW::load_state(const io::TensorMap& tensors) {
+  for (auto& [key, own] : state()) {
+    const auto found = tensors.find(key);
+    if (found == tensors.end()) throw std::runtime_error(fmt::format("the optimizer's state has no '{}'", key));
+    if (found->second.sizes() != own.sizes() || found->second.scalar_type() != own.scalar_type())
+      throw std::runtime_error(fmt::format("the optimizer's state '{}' has another shape or type than its parameter", key));
+    own.copy_(found->second);
+  }
+}
+
+double clip_gradients(const std::vector<at::Tensor>& parameters, double limit) {
+  const at::NoGradGuard no_grad;
+  std::vector<at::Tensor> gradients;
+  for (const auto& parameter : parameters) {
+    if (parameter.grad().defined()) gradients.push_back(parameter.grad());
+  }
+  if (gradients.empty()) return 0.0;
+  const double norm = at::stack(at::_foreach_norm(gradients, 2)).norm().item<double>();
+  const double scale = limit / (norm + 1e-6);
+  if (scale < 1.0) at::_foreach_mul_(gradients, scale);
+  return norm;
+}
+
+}  // namespace respeft::train

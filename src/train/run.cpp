@@ -1,0 +1,259 @@
+#include <respeft/train/run.h>
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include <respeft/io/file.h>
+#include <respeft/io/weights.h>
+#include <respeft/methods/method.h>
+#include <respeft/models/model.h>
+
+#include "src/train/autocast.h"
+#include "src/train/run_directory.h"
+#include "src/util/text.h"
+
+namespace respeft::train {
+namespace {
+
+/// Up to this size, a split's resized images are kept in memory after their first use.
+constexpr int64_t kCacheBytes = int64_t{1} << 29;
+
+struct Data {
+  data::DatasetPtr train, val, test;
+};
+
+Data open_data(const TrainConfig& config) {
+  Data data;
+  data.train = data::open_dataset(config.data, data::Split::train);
+  if (config.train_samples > 0) data.train = data::subset(data.train, config.train_samples, static_cast<uint64_t>(config.seed));
+  data.test = data::open_dataset(config.data, data::Split::test);
+  if (config.test_samples > 0) data.test = data::first(data.test, config.test_samples);
+  if (config.protocol == "val") {
+    const auto splits = data::dataset_splits(config.data);
+    if (std::find(splits.begin(), splits.end(), data::Split::val) == splits.end())
+      throw std::invalid_argument(fmt::format("protocol: 'val' needs a validation split, and {} has none", config.data));
+    data.val = data::open_dataset(config.data, data::Split::val);
+  }
+  for (const auto& other : {data.val, data.test}) {
+    if (other && other->class_names() != data.train->class_names())
+      throw std::runtime_error(fmt::format("{}: its classes are not those of {}", other->description(), data.train->description()));
+  }
+  return data;
+}
+
+/// The images of a split as the model reads them, kept in memory where they are few.
+std::shared_ptr<const Source> open_source(data::DatasetPtr dataset, const TrainConfig& config, bool random) {
+  const data::Transform transform(config.preprocessing(), {.random_flip = random && config.flip});
+  if (dataset->size() * config.image_size * config.image_size * 3 <= kCacheBytes) dataset = data::cached(dataset, transform);
+  return image_source(dataset, transform, config.workers);
+}
+
+std::shared_ptr<models::ImageModel> make_model(TrainConfig& config, int64_t classes, const RunDirectory& directory, Observer& observer) {
+  models::ModelOptions options;
+  options.num_classes = classes;
+  options.image_size = config.image_size;
+  options.pool = config.pool;
+  options.drop_path = config.drop_path;
+  options.branch_dropout = config.branch_dropout;
+  at::manual_seed(static_cast<uint64_t>(config.seed));
+  auto model = models::create(config.model, options);
+  if (config.weights.empty()) {
+    config.weights = std::filesystem::absolute(directory.random_base_path()).string();
+    io::save_safetensors(config.weights, io::plain_state(*model));
+    observer.note(fmt::format("no weights given: the base is drawn at random and kept as {}", config.weights));
+  }
+  const auto report = io::load_weights(*model, config.weights);
+  const bool has_head = std::none_of(report.missing.begin(), report.missing.end(), [](auto& key) { return key.starts_with("head."); });
+  if (config.zero_head) {
+    model->reset_head(classes);
+  } else if (!has_head) {
+    throw std::invalid_argument(fmt::format("zero_head: false, but {} has no head for {} classes", config.weights, classes));
+  }
+  return model;
+}
+
+/// Whether the features that the head reads are the same in every epoch.
+bool features_are_fixed(const TrainConfig& config, const Attachment& attachment) {
+  const auto in_head = [](const auto& named) { return named.first.starts_with("head."); };
+  return !config.flip && config.drop_path == 0 && config.branch_dropout == 0 &&
+         std::all_of(attachment.trained.begin(), attachment.trained.end(), in_head);
+}
+
+/// Replaces the images by their features, and the model by its head.
+void precompute_features(Task& task, models::ImageModel& model, const TrainConfig& config, const RunOptions& options, Observer& observer) {
+  observer.note("only the head is trained: the features it reads are computed once");
+  model.eval();
+  const auto features = [&](const std::shared_ptr<const Source>& source, const std::string& name) {
+    return precompute(
+        *source,
+        [&](const at::Tensor& images) {
+          const Autocast autocast(config.precision);
+          nn::ForwardPass pass;
+          return model.features(images, pass);
+        },
+        config.eval_batch_size,
+        [&](int64_t done) {
+          observer.progress("features of " + name, done, source->size(), "");
+          if (options.stop != nullptr && options.stop->load()) throw Interrupted("stopped while computing features");
+        });
+  };
+  task.train = features(task.train, "train");
+  if (task.val) task.val = features(task.val, "val");
+  task.test = features(task.test, "test");
+  task.forward = [&model](const at::Tensor& inputs) { return model.classify(inputs); };
+}
+
+Task make_task(std::shared_ptr<models::ImageModel> model, const Attachment& attachment, const Data& data, const TrainConfig& config) {
+  Task task;
+  task.forward = [&model = *model](const at::Tensor& images) { return model.forward(images); };
+  task.module = model;
+  task.trained = attachment.trained;
+  task.train = open_source(data.train, config, true);
+  if (data.val) task.val = open_source(data.val, config, false);
+  task.test = open_source(data.test, config, false);
+  return task;
+}
+
+/// Puts the trainer where the directory's checkpoint is; returns whether there is one.
+bool resume_trainer(Trainer& trainer, const RunDirectory& directory, const std::string& base, Observer& observer) {
+  if (!directory.has_checkpoint()) {
+    observer.note("no checkpoint yet: starting from the beginning");
+    return false;
+  }
+  const Checkpoint checkpoint = directory.load();
+  if (checkpoint.base_sha256 != base)
+    throw std::runtime_error(fmt::format("{}: was made on other base weights than those loaded now", directory.checkpoint_path()));
+  try {
+    trainer.restore(checkpoint);
+  } catch (const std::runtime_error& error) {
+    throw std::runtime_error(fmt::format("{}: {}", directory.checkpoint_path(), error.what()));
+  }
+  observer.note(fmt::format("going on after epoch {}", checkpoint.progress.epochs));
+  return true;
+}
+
+/// Trains what is left, epoch by epoch; after each, its line and its checkpoint are on the disk.
+Outcome train(Trainer& trainer, const RunDirectory& directory, const std::string& base) {
+  int64_t kept = trainer.progress().epochs;
+  try {
+    while (!trainer.done()) {
+      directory.append_metrics(trainer.run_epoch());
+      Checkpoint checkpoint = trainer.checkpoint();
+      checkpoint.base_sha256 = base;
+      directory.save(checkpoint);
+      kept = trainer.progress().epochs;
+    }
+    return trainer.finish();
+  } catch (const Interrupted& error) {
+    if (kept == 0) throw Interrupted(fmt::format("{}; nothing is kept yet: --resume starts from the beginning", error.what()));
+    throw Interrupted(fmt::format("{}; what {} epochs trained is kept: --resume goes on after epoch {}", error.what(), kept, kept));
+  }
+}
+
+io::AdapterFile adapter_file(const TrainConfig& config, const models::ImageModel& model, const Attachment& attachment,
+                             const std::vector<std::string>& class_names) {
+  io::AdapterFile file;
+  file.info.method = attachment.method;
+  file.info.model = config.model;
+  file.info.options = attachment.options;
+  file.info.weights_sha256 = io::file_sha256(config.weights);
+  file.info.preprocessing = config.preprocessing();
+  file.info.class_names = class_names;
+  file.info.pool = config.pool;
+  file.tensors = io::trained_state(model);
+  return file;
+}
+
+int64_t peak_rss() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return int64_t{usage.ru_maxrss} * 1024;
+}
+
+}  // namespace
+
+std::optional<TrainConfig> started_config(const std::string& out) {
+  const RunDirectory directory(out);
+  if (!directory.has_config()) return std::nullopt;
+  return read_config(directory.config_path());
+}
+
+void check_continues(const TrainConfig& started, const TrainConfig& asked) {
+  const auto lines = conflicts(started, asked);
+  if (!lines.empty()) throw std::invalid_argument(fmt::format("cannot resume {}: {}", asked.out, util::join(lines, "; ")));
+}
+
+Summary run(TrainConfig config, const RunOptions& options, Observer& observer) {
+  const auto start = std::chrono::steady_clock::now();
+  const RunDirectory directory(config.out);
+  if (!options.resume && directory.has_results())
+    throw std::invalid_argument(fmt::format("out: {} holds a run already; --resume continues it, or give another directory", config.out));
+  const Data data = open_data(config);
+  directory.create();
+  if (config.threads > 0) at::set_num_threads(static_cast<int>(config.threads));
+  const auto model = make_model(config, data.train->num_classes(), directory, observer);
+  at::manual_seed(static_cast<uint64_t>(config.seed));
+  const Attachment attachment = attach(*model, *methods::create(config.method, config.method_options));
+  const std::string base = io::base_sha256(*model);
+
+  Task task = make_task(model, attachment, data, config);
+  if (features_are_fixed(config, attachment)) precompute_features(task, *model, config, options, observer);
+  Trainer trainer(std::move(task), config, observer, options.stop);
+  if (options.resume) resume_trainer(trainer, directory, base, observer);
+  directory.begin(config);
+  directory.truncate_metrics(trainer.progress().epochs);
+  const double before = trainer.progress().train_seconds + trainer.progress().eval_seconds;
+
+  Summary summary;
+  summary.outcome = train(trainer, directory, base);
+  summary.progress = trainer.progress();
+  summary.trained_parameters = attachment.parameter_count();
+  for (const auto& [name, tensor] : attachment.trained) summary.head_parameters += name.starts_with("head.") ? tensor.numel() : 0;
+  summary.train_images = data.train->size();
+  summary.classes = data.train->num_classes();
+  summary.seconds = before + std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  summary.peak_rss = peak_rss();
+  summary.config = std::move(config);
+  directory.finish(adapter_file(summary.config, *model, attachment, data.train->class_names()), to_json(summary));
+  return summary;
+}
+
+std::string to_json(const Summary& s) {
+  const auto& test = s.outcome.test;
+  nlohmann::ordered_json json = {
+      {"model", s.config.model},
+      {"method", s.config.method},
+      {"data", s.config.data},
+      {"out", s.config.out},
+      {"protocol", s.config.protocol},
+      {"selection", s.outcome.selection},
+      {"epoch", s.outcome.chosen.epoch},
+      {"epochs", s.progress.epochs},
+      {"steps", s.progress.steps},
+      {"test_images", test.images},
+      {"test_accuracy", test.accuracy},
+      {"test_loss", test.loss},
+      {"train_images", s.train_images},
+      {"train_accuracy", s.outcome.chosen.train_accuracy},
+      {"train_loss", s.outcome.chosen.train_loss},
+      {"classes", s.classes},
+      {"trained_parameters", s.trained_parameters},
+      {"adapter_parameters", s.trained_parameters - s.head_parameters},
+      {"head_parameters", s.head_parameters},
+      {"seconds", s.seconds},
+      {"train_seconds", s.progress.train_seconds},
+      {"eval_seconds", s.progress.eval_seconds},
+      {"data_wait_share", s.progress.train_seconds > 0 ? s.progress.data_wait_seconds / s.progress.train_seconds : 0.0},
+      {"peak_rss", s.peak_rss},
+  };
+  return json.dump(2);
+}
+
+}  // namespace respeft::train

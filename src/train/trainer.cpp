@@ -1,0 +1,238 @@
+#include <respeft/train/trainer.h>
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cmath>
+#include <stdexcept>
+
+#include <respeft/data/loader.h>
+
+#include "src/train/autocast.h"
+
+namespace respeft::train {
+namespace {
+
+class Stopwatch {
+ public:
+  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+int64_t count_correct(const at::Tensor& logits, const at::Tensor& labels) {
+  return logits.argmax(1).eq(labels).sum().item<int64_t>();
+}
+
+std::vector<at::Tensor> tensors_of(const std::vector<std::pair<std::string, at::Tensor>>& named) {
+  std::vector<at::Tensor> tensors;
+  for (const auto& [name, tensor] : named) tensors.push_back(tensor);
+  return tensors;
+}
+
+/// Copies `tensors[prefix + name]` into each parameter.
+void load_parameters(const std::vector<std::pair<std::string, at::Tensor>>& parameters, const io::TensorMap& tensors,
+                     const std::string& prefix) {
+  const at::NoGradGuard no_grad;
+  for (const auto& [name, parameter] : parameters) {
+    const auto found = tensors.find(prefix + name);
+    if (found == tensors.end()) throw std::runtime_error(fmt::format("the checkpoint has no '{}{}'", prefix, name));
+    if (found->second.sizes() != parameter.sizes() || found->second.scalar_type() != parameter.scalar_type())
+      throw std::runtime_error(fmt::format("the checkpoint's '{}{}' has another shape or type than the model's", prefix, name));
+    parameter.detach().copy_(found->second);
+  }
+}
+
+}  // namespace
+
+Trainer::Trainer(Task task, const TrainConfig& config, Observer& observer, const std::atomic<bool>* stop)
+    : task_(std::move(task)),
+      config_(config),
+      observer_(observer),
+      stop_(stop),
+      schedule_{config.lr, config.warmup_lr, config.min_lr, config.epochs, config.warmup_epochs},
+      optimizer_(task_.trained, AdamWOptions{.weight_decay = config.weight_decay}) {
+  if (task_.trained.empty()) throw std::invalid_argument("nothing to train: the method adapts nothing and the model has no head");
+  if (config.protocol == "val" && !task_.val) throw std::invalid_argument("protocol 'val' needs a validation split");
+}
+
+at::Tensor Trainer::logits(const at::Tensor& inputs) const {
+  const Autocast autocast(config_.precision);
+  return task_.forward(inputs).to(at::kFloat);
+}
+
+Trainer::StepResult Trainer::accumulate(const Examples& batch, int64_t images) {
+  const at::Tensor output = logits(batch.inputs);
+  const at::Tensor loss = at::cross_entropy_loss(output, batch.labels, {}, at::Reduction::Sum, -100, config_.label_smoothing);
+  const StepResult result{loss.item<double>(), count_correct(output, batch.labels), batch.labels.size(0)};
+  check_finite(result.loss, fmt::format("the loss is {} at epoch {}, step {}", result.loss, progress_.epochs + 1, progress_.steps + 1));
+  (loss / static_cast<double>(images)).backward();
+  return result;
+}
+
+Trainer::StepResult Trainer::step(Pass& pass, int64_t images, double lr) {
+  StepResult sum;
+  while (sum.images < images) {
+    const auto batch = pass.next();
+    if (!batch) throw std::logic_error("a pass ended before its last example");
+    const StepResult part = accumulate(*batch, images);
+    sum.loss += part.loss;
+    sum.correct += part.correct;
+    sum.images += part.images;
+  }
+  if (config_.clip_grad > 0) clip_gradients(tensors_of(task_.trained), config_.clip_grad);
+  optimizer_.step(lr);
+  optimizer_.zero_grad();
+  ++progress_.steps;
+  return sum;
+}
+
+void Trainer::train_epoch(EpochRecord& record) {
+  const Stopwatch watch;
+  const auto seed = static_cast<uint64_t>(config_.seed);
+  const int64_t epoch = progress_.epochs, total = task_.train->size();
+  const auto pass = task_.train->pass(data::epoch_order(total, seed, epoch), config_.batch_size, data::epoch_seed(seed, epoch));
+  task_.module->train();
+  optimizer_.zero_grad();
+  record.lr = schedule_.at_epoch(epoch);
+  StepResult sum;
+  while (sum.images < total) {
+    check_stop(fmt::format("in epoch {} after {} of {} images", epoch + 1, sum.images, total));
+    const StepResult one = step(*pass, std::min(config_.batch_size * config_.accumulate, total - sum.images), record.lr);
+    sum.loss += one.loss;
+    sum.correct += one.correct;
+    sum.images += one.images;
+    observer_.progress(epoch_name(), sum.images, total, fmt::format("loss {:.4f}", sum.loss / static_cast<double>(sum.images)));
+  }
+  check_parameters_finite();
+  record.train_loss = sum.loss / static_cast<double>(total);
+  record.train_accuracy = static_cast<double>(sum.correct) / static_cast<double>(total);
+  record.data_wait_seconds = pass->wait_seconds();
+  record.seconds = watch.seconds();
+}
+
+Evaluation Trainer::evaluate(const Source& source, const std::string& name) {
+  const Stopwatch watch;
+  const at::NoGradGuard no_grad;
+  task_.module->eval();
+  StepResult sum;
+  const auto pass = source.pass(data::sequential_order(source.size()), config_.eval_batch_size, 0);
+  while (const auto batch = pass->next()) {
+    const at::Tensor output = logits(batch->inputs);
+    sum.loss += at::cross_entropy_loss(output, batch->labels, {}, at::Reduction::Sum).item<double>();
+    sum.correct += count_correct(output, batch->labels);
+    sum.images += batch->labels.size(0);
+    observer_.progress(name, sum.images, source.size(), "");
+    check_stop(fmt::format("while evaluating after epoch {}", progress_.epochs));
+  }
+  check_finite(sum.loss, fmt::format("the loss on the {} split is {} after epoch {}", name, sum.loss, progress_.epochs));
+  const auto images = static_cast<double>(sum.images);
+  return {name, sum.images, sum.loss / images, static_cast<double>(sum.correct) / images, watch.seconds()};
+}
+
+bool Trainer::evaluation_due(int64_t epoch) const {
+  return epoch == config_.total_epochs() || (config_.eval_every > 0 && epoch % config_.eval_every == 0);
+}
+
+EpochRecord Trainer::run_epoch() {
+  EpochRecord record;
+  record.epoch = progress_.epochs + 1;
+  train_epoch(record);
+  ++progress_.epochs;
+  if (evaluation_due(record.epoch)) {
+    const bool by_val = config_.protocol == "val";
+    record.evaluation = evaluate(by_val ? *task_.val : *task_.test, by_val ? "val" : "test");
+    progress_.eval_seconds += record.evaluation->seconds;
+  }
+  progress_.train_seconds += record.seconds;
+  progress_.data_wait_seconds += record.data_wait_seconds;
+  progress_.last = record;
+  choose(record);
+  observer_.epoch(record, config_.total_epochs());
+  return record;
+}
+
+void Trainer::choose(const EpochRecord& record) {
+  if (config_.protocol == "last" || !record.evaluation) return;
+  if (progress_.best && record.evaluation->accuracy <= progress_.best->evaluation->accuracy) return;
+  progress_.best = record;
+  for (const auto& [name, tensor] : task_.trained) best_[name] = tensor.detach().clone();
+}
+
+Outcome Trainer::finish() {
+  if (!progress_.last) throw std::logic_error("Trainer::finish: no epoch has been trained");
+  Outcome outcome;
+  if (config_.protocol == "last") {
+    outcome.chosen = *progress_.last;
+    outcome.selection = "the last epoch";
+  } else {
+    load_parameters(task_.trained, best_, "");
+    outcome.chosen = *progress_.best;
+    outcome.selection = config_.protocol == "val" ? "the best epoch on the validation split"
+                                                  : "the best epoch on the TEST split (protocol 'paper': an optimistic figure)";
+  }
+  const auto& known = outcome.chosen.evaluation;
+  if (known && known->split == "test") {
+    outcome.test = *known;
+  } else {
+    outcome.test = evaluate(*task_.test, "test");
+    progress_.eval_seconds += outcome.test.seconds;
+  }
+  task_.module->eval();
+  return outcome;
+}
+
+Checkpoint Trainer::checkpoint() const {
+  Checkpoint checkpoint;
+  checkpoint.tensors = optimizer_.state();
+  for (const auto& [name, tensor] : task_.trained) checkpoint.tensors["trained/" + name] = tensor.detach();
+  if (progress_.best && progress_.best->epoch != progress_.epochs) {
+    for (const auto& [name, tensor] : best_) checkpoint.tensors["best/" + name] = tensor;
+  }
+  checkpoint.tensors["generator"] = at::detail::getDefaultCPUGenerator().get_state();
+  checkpoint.progress = progress_;
+  return checkpoint;
+}
+
+void Trainer::restore(const Checkpoint& checkpoint) {
+  const auto generator_state = checkpoint.tensors.find("generator");
+  if (generator_state == checkpoint.tensors.end()) throw std::runtime_error("the checkpoint has no 'generator'");
+  load_parameters(task_.trained, checkpoint.tensors, "trained/");
+  optimizer_.load_state(checkpoint.tensors);
+  progress_ = checkpoint.progress;
+  best_.clear();
+  if (progress_.best) {
+    const std::string prefix = progress_.best->epoch == progress_.epochs ? "trained/" : "best/";
+    for (const auto& [name, tensor] : task_.trained) best_[name] = at::empty_like(tensor.detach());
+    load_parameters({best_.begin(), best_.end()}, checkpoint.tensors, prefix);
+  }
+  auto generator = at::detail::getDefaultCPUGenerator();
+  try {
+    generator.set_state(generator_state->second);
+  } catch (const c10::Error& error) {
+    throw std::runtime_error(fmt::format("the checkpoint's 'generator' is no generator's state: {}", error.what_without_backtrace()));
+  }
+}
+
+void Trainer::check_finite(double loss, const std::string& what) const {
+  if (std::isfinite(loss)) return;
+  throw std::runtime_error(what + "; a smaller lr, a longer warm-up or clip_grad may help");
+}
+
+void Trainer::check_parameters_finite() const {
+  for (const auto& [name, tensor] : task_.trained) {
+    const double sum = tensor.detach().sum(at::kDouble).item<double>();
+    check_finite(sum, fmt::format("'{}' holds values that are not finite at epoch {}, step {}", name, progress_.epochs + 1, progress_.steps));
+  }
+}
+
+void Trainer::check_stop(const std::string& where) const {
+  if (stop_ != nullptr && stop_->load()) throw Interrupted("stopped " + where);
+}
+
+std::string Trainer::epoch_name() const { return fmt::format("epoch {}/{}", progress_.epochs + 1, config_.total_epochs()); }
+
+}  // namespace respeft::train

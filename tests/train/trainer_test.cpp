@@ -1,0 +1,251 @@
+#include <ATen/ATen.h>
+#include <ATen/autocast_mode.h>
+#include <gtest/gtest.h>
+#include <torch/nn/modules/linear.h>
+
+#include <limits>
+#include <stdexcept>
+
+#include <respeft/train/trainer.h>
+
+namespace respeft::train {
+namespace {
+
+/// A linear classifier on random features: what training does, without a model's weight.
+struct Problem {
+  std::shared_ptr<torch::nn::LinearImpl> layer;
+  Task task;
+  at::Tensor inputs, labels;
+};
+
+Problem make_problem(int64_t examples = 10) {
+  at::manual_seed(3);
+  Problem problem;
+  problem.layer = std::make_shared<torch::nn::LinearImpl>(6, 4);
+  problem.inputs = at::randn({examples, 6});
+  problem.labels = at::randint(4, {examples}, at::kLong);
+  problem.task.module = problem.layer;
+  problem.task.forward = [layer = problem.layer](const at::Tensor& x) { return layer->forward(x); };
+  problem.task.trained = {{"head.weight", problem.layer->weight}, {"head.bias", problem.layer->bias}};
+  problem.task.train = problem.task.test = tensor_source(problem.inputs, problem.labels);
+  at::manual_seed(11);
+  return problem;
+}
+
+TrainConfig make_config() {
+  TrainConfig config;
+  config.epochs = 2;
+  config.warmup_epochs = 0;
+  config.batch_size = 6;
+  config.lr = 0.1;
+  return config;
+}
+
+std::vector<at::Tensor> train(Problem& problem, const TrainConfig& config) {
+  Observer observer;
+  Trainer trainer(problem.task, config, observer);
+  while (!trainer.done()) trainer.run_epoch();
+  return {problem.layer->weight.detach().clone(), problem.layer->bias.detach().clone()};
+}
+
+// 10 examples: a step of 6 and a last one of 4, as 3 + 3 and 3 + 1.
+TEST(Trainer, AccumulationEqualsTheBigBatch) {
+  TrainConfig big = make_config(), small = make_config();
+  big.clip_grad = small.clip_grad = 0.5;
+  small.batch_size = 3;
+  small.accumulate = 2;
+  auto a = make_problem(), b = make_problem();
+  const auto expected = train(a, big), got = train(b, small);
+  for (size_t i = 0; i < expected.size(); ++i) EXPECT_TRUE(at::allclose(got[i], expected[i], 1e-5, 1e-6));
+  small.accumulate = 1;
+  auto c = make_problem();
+  EXPECT_FALSE(at::allclose(train(c, small)[0], expected[0], 1e-3, 1e-3));
+}
+
+TEST(Trainer, FirstStepIsThePlainFormula) {
+  TrainConfig config = make_config();
+  config.epochs = 1;
+  config.batch_size = 10;
+  config.weight_decay = 0.1;
+  auto problem = make_problem();
+  const at::Tensor before = problem.layer->weight.detach().clone();
+  const at::Tensor logits = at::linear(problem.inputs, before, problem.layer->bias.detach());
+  const at::Tensor error = at::softmax(logits, 1) - at::one_hot(problem.labels, 4);
+  const at::Tensor gradient = error.t().matmul(problem.inputs) / 10;
+  // AdamW's first step: both averages are unbiased to the gradient itself.
+  const at::Tensor expected = before * (1 - 0.1 * 0.1) - 0.1 * gradient / (gradient.abs() + 1e-8);
+  EXPECT_TRUE(at::allclose(train(problem, config)[0], expected, 1e-4, 1e-5));
+}
+
+TEST(Trainer, LabelSmoothingIsAtensAndTheFormula) {
+  TrainConfig config = make_config();
+  config.epochs = 1;
+  config.lr = 0.0;
+  config.min_lr = 0.0;
+  config.label_smoothing = 0.1;
+  auto problem = make_problem();
+  Observer observer;
+  Trainer trainer(problem.task, config, observer);
+  const EpochRecord record = trainer.run_epoch();
+  const at::Tensor logits = problem.layer->forward(problem.inputs).detach();
+  const double aten = at::cross_entropy_loss(logits, problem.labels, {}, at::Reduction::Mean, -100, 0.1).item<double>();
+  const at::Tensor target = at::one_hot(problem.labels, 4) * 0.9 + 0.1 / 4;
+  const double formula = -(target * at::log_softmax(logits, 1)).sum(1).mean().item<double>();
+  EXPECT_NEAR(record.train_loss, aten, 1e-6);
+  EXPECT_NEAR(record.train_loss, formula, 1e-6);
+  ASSERT_TRUE(record.evaluation);
+  EXPECT_NEAR(record.evaluation->loss, at::cross_entropy_loss(logits, problem.labels).item<double>(), 1e-6);
+  EXPECT_NEAR(record.evaluation->accuracy, logits.argmax(1).eq(problem.labels).to(at::kDouble).mean().item<double>(), 1e-12);
+  EXPECT_EQ(record.train_accuracy, record.evaluation->accuracy);
+}
+
+TEST(Trainer, LossThatIsNotFiniteStops) {
+  for (const double bad : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
+    auto problem = make_problem();
+    int64_t calls = 0;
+    problem.task.forward = [&](const at::Tensor& x) { return problem.layer->forward(x) * (++calls == 3 ? bad : 1.0); };
+    TrainConfig config = make_config();
+    config.eval_every = 0;
+    Observer observer;
+    Trainer trainer(problem.task, config, observer);
+    trainer.run_epoch();
+    const at::Tensor before = problem.layer->weight.detach().clone();
+    try {
+      trainer.run_epoch();
+      FAIL() << "no error";
+    } catch (const std::runtime_error& error) {
+      EXPECT_NE(std::string(error.what()).find("at epoch 2, step 3"), std::string::npos) << error.what();
+    }
+    EXPECT_TRUE(at::equal(problem.layer->weight, before));
+    EXPECT_EQ(trainer.progress().epochs, 1);
+  }
+}
+
+/// A source that counts the passes over it.
+class Counted : public Source {
+ public:
+  explicit Counted(std::shared_ptr<const Source> source) : source_(std::move(source)) {}
+  int64_t size() const override { return source_->size(); }
+  std::unique_ptr<Pass> pass(std::vector<int64_t> order, int64_t batch_size, uint64_t seed) const override {
+    ++passes;
+    return source_->pass(std::move(order), batch_size, seed);
+  }
+  mutable int64_t passes = 0;
+
+ private:
+  std::shared_ptr<const Source> source_;
+};
+
+/// Few examples, noisy labels and a high rate: the accuracy goes up and down.
+struct Noisy {
+  Problem problem = make_problem(24);
+  std::shared_ptr<Counted> test, val;
+  std::vector<EpochRecord> records;
+  std::vector<at::Tensor> weights;
+  std::optional<Outcome> outcome;
+
+  explicit Noisy(const std::string& protocol) {
+    const auto other = make_problem(40);
+    test = std::make_shared<Counted>(tensor_source(other.inputs.slice(0, 0, 20), other.labels.slice(0, 0, 20)));
+    val = std::make_shared<Counted>(tensor_source(other.inputs.slice(0, 20), other.labels.slice(0, 20)));
+    problem.task.test = test;
+    problem.task.val = val;
+    TrainConfig config = make_config();
+    config.protocol = protocol;
+    config.epochs = 12;
+    config.lr = 1.0;
+    Observer observer;
+    Trainer trainer(problem.task, config, observer);
+    while (!trainer.done()) {
+      records.push_back(trainer.run_epoch());
+      weights.push_back(problem.layer->weight.detach().clone());
+    }
+    outcome = trainer.finish();
+  }
+
+  size_t first_best() const {
+    size_t best = 0;
+    for (size_t i = 1; i < records.size(); ++i) {
+      if (records[i].evaluation->accuracy > records[best].evaluation->accuracy) best = i;
+    }
+    return best;
+  }
+};
+
+TEST(Protocol, LastTakesTheLastEpoch) {
+  const Noisy run("last");
+  EXPECT_EQ(run.outcome->chosen.epoch, 12);
+  EXPECT_TRUE(at::equal(run.problem.layer->weight, run.weights.back()));
+  EXPECT_EQ(run.outcome->test, *run.records.back().evaluation);
+  EXPECT_EQ(run.val->passes, 0);
+}
+
+TEST(Protocol, PaperTakesTheBestOnTestAndSaysSo) {
+  const Noisy run("paper");
+  ASSERT_LT(run.first_best(), 11U) << "the best epoch must not be the last, or this test shows nothing";
+  EXPECT_EQ(run.outcome->chosen.epoch, static_cast<int64_t>(run.first_best()) + 1);
+  EXPECT_TRUE(at::equal(run.problem.layer->weight, run.weights[run.first_best()]));
+  EXPECT_NE(run.outcome->selection.find("TEST"), std::string::npos);
+}
+
+TEST(Protocol, ValNeverLooksAtTheTestSplitBeforeTheEnd) {
+  const Noisy run("val");
+  ASSERT_LT(run.first_best(), 11U) << "the best epoch must not be the last, or this test shows nothing";
+  EXPECT_EQ(run.outcome->chosen.epoch, static_cast<int64_t>(run.first_best()) + 1);
+  EXPECT_TRUE(at::equal(run.problem.layer->weight, run.weights[run.first_best()]));
+  EXPECT_EQ(run.val->passes, 12);
+  EXPECT_EQ(run.test->passes, 1);
+  EXPECT_EQ(run.outcome->test.split, "test");
+}
+
+TEST(Protocol, ValNeedsAValidationSplit) {
+  auto problem = make_problem();
+  TrainConfig config = make_config();
+  config.protocol = "val";
+  Observer observer;
+  EXPECT_THROW(Trainer(problem.task, config, observer), std::invalid_argument);
+}
+
+TEST(Trainer, Bfloat16IsAutocastInTheForwardAlone) {
+  auto problem = make_problem();
+  std::vector<at::ScalarType> seen;
+  problem.task.forward = [&](const at::Tensor& x) {
+    const at::Tensor output = problem.layer->forward(x);
+    seen.push_back(output.scalar_type());
+    return output;
+  };
+  TrainConfig config = make_config();
+  config.precision = "bfloat16";
+  train(problem, config);
+  ASSERT_FALSE(seen.empty());
+  for (const auto dtype : seen) EXPECT_EQ(dtype, at::kBFloat16);
+  EXPECT_FALSE(at::autocast::is_autocast_enabled(at::kCPU));
+  EXPECT_EQ(problem.layer->weight.scalar_type(), at::kFloat);
+}
+
+TEST(Trainer, RefusesACheckpointOfAnotherTask) {
+  auto problem = make_problem();
+  const TrainConfig config = make_config();
+  Observer observer;
+  Trainer trainer(problem.task, config, observer);
+  trainer.run_epoch();
+  const Checkpoint good = trainer.checkpoint();
+  EXPECT_NO_THROW(trainer.restore(good));
+  for (const char* key : {"generator", "trained/head.bias", "exp_avg/head.weight"}) {
+    Checkpoint bad = good;
+    bad.tensors.erase(key);
+    EXPECT_THROW(trainer.restore(bad), std::runtime_error) << key;
+    bad.tensors[key] = at::zeros({3});
+    EXPECT_THROW(trainer.restore(bad), std::runtime_error) << key;
+  }
+}
+
+TEST(Trainer, NothingToTrainIsAnError) {
+  auto problem = make_problem();
+  problem.task.trained.clear();
+  Observer observer;
+  EXPECT_THROW(Trainer(problem.task, make_config(), observer), std::invalid_argument);
+}
+
+}  // namespace
+}  // namespace respeft::train
