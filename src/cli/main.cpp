@@ -3,7 +3,7 @@
 #include <c10/util/Flags.h>
 #include <fmt/format.h>
 
-#include <CLI/App.hpp>
+#include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
 #include <new>
