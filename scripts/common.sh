@@ -28,7 +28,7 @@ logged() {
     sleep 0.2
     if ((SECONDS - start >= next)); then
       next=$((SECONDS - start + 15))
-      say "   … $((SECONDS - start)) s: $(tail -c 300 "$log" | tr '\r' '\n' | sed '/^[[:space:]]*$/d' | tail -n 1 | cut -c 1-100)"
+      say "   … $((SECONDS - start)) s: $(tail -n 3 "$log" | tr '\r' '\n' | sed '/^[[:space:]]*$/d' | tail -n 1 | cut -c 1-100)"
     fi
   done
   wait "$pid" || status=$?
