@@ -19,7 +19,7 @@ std::pair<at::Tensor, at::Tensor> make_batch(int64_t size) {
 
 int main(int argc, char** argv) {
   at::manual_seed(0);
-  // [readme]
+  // README begins
   auto model = respeft::models::create("vit_tiny_patch16_224", {.num_classes = 3, .image_size = 32});
   if (argc > 1) respeft::io::load_weights(*model, argv[1]);  // timm or Hugging Face safetensors
 
@@ -38,7 +38,7 @@ int main(int argc, char** argv) {
   model->eval();
   const respeft::MergeReport report = respeft::merge(*model);  // folds every adapter; the model is plain again
   respeft::export_torchscript(*model, "vit.pt");               // loads anywhere, without this library
-  // [readme]
+  // README ends
   std::printf("merged %zu layers %s; wrote vit.pt\n", report.sites.size(), report.exact() ? "exactly" : "approximately");
 
   const at::NoGradGuard no_grad;
