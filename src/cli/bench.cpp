@@ -9,12 +9,12 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
-#include <respeft/merge.h>
 #include <respeft/methods/method.h>
 #include <respeft/models/model.h>
 
 #include "src/cli/command.h"
 #include "src/cli/flags.h"
+#include "src/cli/loading.h"
 #include "src/cli/output.h"
 #include "src/cli/saved_tensors.h"
 
@@ -81,8 +81,7 @@ class Bench : public Command {
 
   void time_inference(models::ImageModel& model) {
     const at::NoGradGuard no_grad;
-    const auto sites = nn::find_sites(model);
-    if (std::any_of(sites.begin(), sites.end(), [](const auto& site) { return site.site->adapter() != nullptr; })) merge(model);
+    merge_adapters(model);
     model.eval();
     time("inference", [&] { model.forward(images_); });
   }

@@ -1,10 +1,10 @@
-#include "respeft/export.h"
-
 #include <fmt/format.h>
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
+
+#include <respeft/export.h>
 
 #include "src/cli/command.h"
 #include "src/cli/merging.h"

@@ -191,6 +191,7 @@ LoadedModel load_model(const ModelFlags& flags, const PreprocessingFlags& prepro
   if (static_cast<int64_t>(loaded.class_names.size()) != options.num_classes) loaded.class_names.clear();
   loaded.data = sources.data;
   loaded.pool = sources.pool;
+  loaded.weights = sources.weights;
   return loaded;
 }
 
@@ -222,6 +223,10 @@ at::Tensor LoadedModel::logits(const at::Tensor& images, int64_t batch_size) con
     progress.advance(size);
   }
   return at::cat(batches);
+}
+
+MergeReport merge_adapters(models::ImageModel& model) {
+  return has_adapters(model) ? merge(model) : MergeReport{};
 }
 
 std::string class_name(const LoadedModel& model, int64_t index) {

@@ -10,6 +10,7 @@
 
 #include <respeft/io/preprocessing.h>
 #include <respeft/io/safetensors.h>
+#include <respeft/merge.h>
 #include <respeft/methods/method.h>
 #include <respeft/models/model.h>
 
@@ -28,6 +29,7 @@ struct LoadedModel {
   std::string data;                      ///< the data a run was trained on, `kind:path`; empty when unknown
 
   std::string pool;                      ///< empty: the name's own
+  std::string weights;                   ///< path of the base's weights; empty when the adapter holds everything
 
   /// What a file of this model's plain weights says about itself: model, preprocessing, class names.
   io::Metadata metadata() const;
@@ -40,6 +42,9 @@ struct LoadedModel {
 /// Makes the model that `flags` and the files they name describe, in evaluation mode.
 /// Throws `std::invalid_argument` when flags are missing or contradict the files, `std::runtime_error` on bad files.
 LoadedModel load_model(const ModelFlags& flags, const PreprocessingFlags& preprocessing = {});
+
+/// Merges the model's adapters, if it has any.
+MergeReport merge_adapters(models::ImageModel& model);
 
 /// The class's name, or its number where names are unknown.
 std::string class_name(const LoadedModel& model, int64_t index);

@@ -3,7 +3,7 @@
 #include <c10/util/Flags.h>
 #include <fmt/format.h>
 
-#include <CLI/App.hpp>
+#include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
 #include <new>
@@ -22,6 +22,11 @@ namespace {
 
 const std::vector<CommandEntry>& commands() {
   static const std::vector<CommandEntry> list = {
+      {"train", "Fine-tune a pretrained model on labelled images",
+       "respeft train --model vit_base_patch16_224 --weights vit_b16.safetensors --data imagefolder:flowers \\\n"
+       "              --method rlrr --epochs 30 --lr 1e-3 --out runs/flowers\n"
+       "respeft train --resume --out runs/flowers",
+       make_train},
       {"eval", "Measure accuracy, loss and speed on labelled images",
        "respeft eval --run runs/flowers --data imagefolder:flowers\n"
        "respeft eval --torchscript flowers.pt --data imagefolder:flowers --per-class",

@@ -1,5 +1,3 @@
-#include "respeft/merge.h"
-
 #include <fmt/format.h>
 
 #include <filesystem>

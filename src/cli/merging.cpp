@@ -22,11 +22,6 @@ Probe random_pixels(int64_t images, int64_t size) {
   return {at::randn({images, 3, size, size}, generator), {}, "random normal pixels"};
 }
 
-bool has_adapters(models::ImageModel& model) {
-  const auto sites = nn::find_sites(model);
-  return std::any_of(sites.begin(), sites.end(), [](const auto& site) { return site.site->adapter() != nullptr; });
-}
-
 }  // namespace
 
 void MergeFlags::declare(CLI::App& app) {
@@ -65,10 +60,7 @@ void MergeFlags::check(const Comparison& comparison, const std::string& what) co
 Merged merge_and_compare(LoadedModel& model, const Probe& probe) {
   const at::Tensor before = model.logits(probe.images);
   Merged merged;
-  if (has_adapters(*model.model)) {
-    const at::NoGradGuard no_grad;
-    merged.report = merge(*model.model);
-  }
+  merged.report = merge_adapters(*model.model);
   merged.logits = model.logits(probe.images);
   merged.comparison = compare_logits(before, merged.logits, probe.labels);
   return merged;

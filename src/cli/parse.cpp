@@ -114,6 +114,24 @@ void refuse_extras(const CLI::App& app) {
                                             : fmt::format("unknown option '{}'; did you mean '--{}'?", word, meant));
 }
 
+/// CLI11's errors about values, in this program's words.
+std::invalid_argument reworded(const CLI::App& app, const CLI::ParseError& error) {
+  const std::string message = error.what();
+  const std::string conversion = "Could not convert: ";  // followed by "--flag = value"
+  if (message.rfind(conversion, 0) == 0) {
+    const size_t equals = message.find(" = ");
+    const std::string flag = message.substr(conversion.size(), equals - conversion.size());
+    const CLI::Option* option = app.get_option_no_throw(flag);
+    const bool number = option != nullptr && option->get_type_name() == "X";
+    const char* const expected = number ? "a number" : "a whole number";
+    return std::invalid_argument(fmt::format("{}: expected {}, not '{}'", flag, expected, message.substr(equals + 3)));
+  }
+  const std::string flag = message.substr(0, message.find(':'));
+  if (message.find(" missing") != std::string::npos) return std::invalid_argument(flag + ": its value is missing");
+  if (message.find("At Most 1") != std::string::npos) return std::invalid_argument(flag + ": given more than once");
+  return std::invalid_argument(message);
+}
+
 }  // namespace
 
 void prepare(CLI::App& app, const std::string& examples) {
@@ -130,7 +148,11 @@ bool parse(CLI::App& app, std::vector<std::string> arguments) {
   if (help) return false;
   check_config_readable(arguments);
   std::reverse(arguments.begin(), arguments.end());
-  app.parse(arguments);
+  try {
+    app.parse(arguments);
+  } catch (const CLI::ParseError& error) {
+    throw reworded(app, error);
+  }
   refuse_extras(app);
   return true;
 }

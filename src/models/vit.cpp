@@ -38,6 +38,15 @@ double rate_at(double rate, int64_t block, int64_t depth) {
   return depth > 1 ? rate * static_cast<double>(block) / static_cast<double>(depth - 1) : 0.0;
 }
 
+/// `torch::nn::Linear` of zeros, on any device.
+struct ZeroLinear : torch::nn::LinearImpl {
+  ZeroLinear(int64_t in_features, int64_t out_features, const at::TensorOptions& tensor_options) : LinearImpl(1, 1) {
+    options = torch::nn::LinearOptions(in_features, out_features);
+    weight = parameters_["weight"] = at::zeros({out_features, in_features}, tensor_options).requires_grad_();
+    bias = parameters_["bias"] = at::zeros({out_features}, tensor_options).requires_grad_();
+  }
+};
+
 }  // namespace
 
 AttentionImpl::AttentionImpl(const VitConfig& config, const at::TensorOptions& options) : heads_(config.num_heads) {
@@ -139,12 +148,8 @@ void VisionTransformerImpl::reset_head(int64_t num_classes) {
   if (!head.is_empty()) unregister_module("head");
   head = nullptr;
   if (num_classes == 0) return;
-  head = torch::nn::Linear(config.embed_dim, num_classes);
-  head->to(pos_embed.device(), pos_embed.scalar_type());
-  const at::NoGradGuard no_grad;
-  head->weight.zero_();
-  head->bias.zero_();
-  register_module("head", head);
+  const std::shared_ptr<torch::nn::LinearImpl> zeros = std::make_shared<ZeroLinear>(config.embed_dim, num_classes, pos_embed.options());
+  head = register_module("head", torch::nn::Linear(zeros));
 }
 
 at::Tensor VisionTransformerImpl::embed(const at::Tensor& images, nn::ForwardPass& pass) {

@@ -1,0 +1,102 @@
+#include "tests/cli/small_model.h"
+
+namespace respeft::test {
+namespace {
+
+struct Published {
+  const char* model;
+  int64_t trained;
+};
+
+class InfoCounts : public testing::TestWithParam<Published> {};
+
+/// The adapters' parameters as the RLRR paper counts them (without the head).
+TEST_P(InfoCounts, TrainedParametersAreThePapers) {
+  const Outcome json = run({"info", "--model", GetParam().model, "--method", "rlrr", "--json"});
+  ASSERT_EQ(json.status, 0) << json.err;
+  EXPECT_EQ(json.json()["trained_adapters"], GetParam().trained);
+  std::string grouped = std::to_string(GetParam().trained);
+  for (size_t at = grouped.size(); at > 3;) grouped.insert(at -= 3, ",");
+  const Outcome text = run({"info", "--model", GetParam().model, "--method", "rlrr", "--batch-size", "32"});
+  EXPECT_EQ(text.status, 0);
+  EXPECT_NE(text.out.find(grouped), std::string::npos) << text.out;
+}
+
+INSTANTIATE_TEST_SUITE_P(Rlrr, InfoCounts,
+                         testing::Values(Published{"vit_base_patch16_224", 288768}, Published{"vit_large_patch16_224", 765952},
+                                         Published{"vit_huge_patch14_224", 1274880}));
+
+TEST(Info, ParametersAndForwardAreTimms) {
+  // timm 1.0: vit_base_patch16_224 with 1000 classes has 86,567,656 parameters.
+  const auto result = run({"info", "--model", "vit_base_patch16_224", "--num-classes", "1000", "--json"}).json();
+  ASSERT_TRUE(result.is_object());
+  EXPECT_EQ(result["frozen"].get<int64_t>() + result["trained"].get<int64_t>(), 86567656);
+  // "An Image is Worth 16x16 Words" and timm's tables give 17.6 billion multiply-accumulates, attention's own included or not.
+  EXPECT_NEAR(result["forward_flops_per_image"].get<double>() / 2e9, 17.3, 0.8);
+}
+
+TEST(Info, TheMemoryOfTrainingGrowsWithTheBatch) {
+  const auto at = [](const std::string& batch) {
+    return run({"info", "--model", "vit_tiny_patch16_224", "--method", "rlrr", "--batch-size", batch, "--json"}).json()["training"];
+  };
+  const auto small = at("4"), large = at("8");
+  ASSERT_TRUE(small.is_object());
+  EXPECT_GT(small["saved_bytes"].get<int64_t>(), 0);
+  EXPECT_NEAR(large["saved_bytes"].get<double>() / small["saved_bytes"].get<double>(), 2.0, 0.05);
+  EXPECT_EQ(large["parameter_bytes"], small["parameter_bytes"]);
+}
+
+TEST(Info, ListsEverything) {
+  const Outcome text = run({"info"});
+  EXPECT_EQ(text.status, 0);
+  for (const char* word : {"vit_base_patch16_224", "rlrr", "--targets", "imagefolder", "torchscript"}) {
+    EXPECT_NE(text.out.find(word), std::string::npos) << word << " is not in\n" << text.out;
+  }
+  const auto result = run({"info", "--json"}).json();
+  ASSERT_TRUE(result.is_object());
+  EXPECT_GE(result["models"].size(), 5u);
+  EXPECT_GE(result["methods"].size(), 6u);
+}
+
+TEST(Info, DescribesFiles) {
+  const SmallModel small;
+  const auto result = run({"info", small.adapter(), "--json"}).json();
+  ASSERT_TRUE(result.is_object());
+  EXPECT_EQ(result["metadata"]["method"], "rlrr");
+  EXPECT_EQ(result["metadata"]["preprocessing"]["size"], kSize);
+  const Outcome text = run({"info", small.adapter()});
+  for (const char* word : {"rlrr", kModel, "blocks.0.attn.qkv.adapter.scale_in", "[3, 192]"}) {
+    EXPECT_NE(text.out.find(word), std::string::npos) << word << " is not in\n" << text.out;
+  }
+  const std::string script = small.folder / "broken.safetensors";
+  write_text(script, "not a file of tensors");
+  expect_error(run({"info", script}), 1, {script});
+}
+
+TEST(Inspect, ShowsTheChangeOfEveryWeight) {
+  const SmallModel small;
+  const std::vector<std::string> flags = {"inspect", "--weights", small.base(), "--adapter", small.adapter(), "--layers", "blocks.0."};
+  const Outcome text = run(flags);
+  EXPECT_EQ(text.status, 0) << text.err;
+  EXPECT_NE(text.out.find("blocks.0.mlp.fc1"), std::string::npos) << text.out;
+  auto with_json = flags;
+  with_json.push_back("--json");
+  const auto result = run(with_json).json();
+  ASSERT_TRUE(result.is_object());
+  ASSERT_EQ(result["layers"].size(), 6u);  // q, k, v, proj, fc1, fc2
+  for (const auto& layer : result["layers"]) {
+    EXPECT_GT(layer["relative_change"].get<double>(), 0);
+    EXPECT_EQ(layer["singular_values"].size(), 192u);
+  }
+}
+
+TEST(Inspect, AProbeChangesNoWeight) {
+  const SmallModel small("linear");
+  const auto result = run({"inspect", "--weights", small.base(), "--adapter", small.adapter(), "--json"}).json();
+  ASSERT_TRUE(result.is_object());
+  EXPECT_EQ(result["layers"].size(), 0u);
+  EXPECT_EQ(result["unchanged"].size(), 12u * 6 + 1);
+}
+
+}  // namespace
+}  // namespace respeft::test
