@@ -1,5 +1,6 @@
 #include <respeft/data/loader.h>
 
+#include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -1,5 +1,7 @@
 #include <respeft/data/transforms.h>
 
+#include <ATen/ops/empty.h>
+#include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
 
 #include "tests/data/expect.h"
