@@ -89,7 +89,10 @@ class Reader {
       }
       std::string name(key.str());
       std::replace(name.begin(), name.end(), '-', '_');
-      if (!leaves_.emplace(name, &node).second) fail(node, fmt::format("{} is given twice", name));
+      const auto [first, added] = leaves_.emplace(name, &node);
+      if (added) continue;
+      const bool later = node.source().begin.line > first->second->source().begin.line;
+      fail(later ? node : *first->second, fmt::format("{} is given twice", name));
     }
   }
 
