@@ -114,19 +114,6 @@ PatchEmbedImpl::PatchEmbedImpl(const VitConfig& config, const at::TensorOptions&
   proj = register_module("proj", nn::PatchProjection(config.in_channels, config.embed_dim, config.patch_size, options));
 }
 
-namespace {
-
-/// A linear layer of zeros that is made where it is to be: `Module::to` cannot move one to `at::kMeta`.
-struct ZeroLinear : torch::nn::LinearImpl {
-  ZeroLinear(int64_t in, int64_t out, const at::TensorOptions& where) : LinearImpl(torch::nn::LinearOptions(in, out)) {
-    const auto options = at::TensorOptions().device(where.device()).dtype(where.dtype());
-    weight = parameters_["weight"] = at::zeros({out, in}, options).requires_grad_();
-    bias = parameters_["bias"] = at::zeros({out}, options).requires_grad_();
-  }
-};
-
-}  // namespace
-
 VisionTransformerImpl::VisionTransformerImpl(const VitConfig& vit_config, at::Device device) : config(vit_config) {
   const auto options = at::TensorOptions().device(device);
   const int64_t dim = config.embed_dim;
