@@ -1,5 +1,6 @@
 #include <ATen/autocast_mode.h>
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 #include <respeft/ops/rescaled_linear.h>
 #include <torch/csrc/autograd/autograd.h>
