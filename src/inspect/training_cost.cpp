@@ -95,7 +95,7 @@ double flops_per_output(std::string_view name, const Product& product, c10::Arra
     return 2.0 * inner * (1 + requires_grad(first) + (requires_grad(inputs[3]) || requires_grad(inputs[4])));
   }
   const double products = 1 + requires_grad(first) + requires_grad(second);
-  if (name == "aten::convolution") return 2.0 * products * static_cast<double>(second.toTensor()[0].numel());
+  if (name == "aten::convolution") return 2.0 * products * static_cast<double>(second.toTensor().numel() / second.toTensor().size(0));
   return 2.0 * products * inner;
 }
 
