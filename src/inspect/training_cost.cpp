@@ -57,10 +57,9 @@ struct ShapeKernels {
   torch::Library meta, autograd;
 };
 
-/// An operator whose cost is products of matrices: where its two factors stand among its arguments, and how many more
-/// products its backward takes for each factor that requires a gradient.
+/// An operator whose cost is products of matrices.
 struct Product {
-  size_t first, second;
+  size_t first, second;  ///< where its two factors stand among its arguments
 };
 
 const Product* find_product(std::string_view name) {
@@ -72,34 +71,32 @@ const Product* find_product(std::string_view name) {
       {"aten::addmm", {1, 2}},
       {"aten::baddbmm", {1, 2}},
       {"aten::convolution", {0, 1}},
-      {"respeft::rescaled_linear", {0, 1}},
       {"aten::scaled_dot_product_attention", {0, 1}},
+      {"respeft::rescaled_linear", {0, 1}},
   };
   const auto found = products.find(name);
   return found == products.end() ? nullptr : &found->second;
 }
 
 bool requires_grad(const c10::IValue& value) {
-  return value.isTensor() && value.toTensor().defined() && value.toTensor().requires_grad();
+  return value.isTensor() && value.toTensor().requires_grad();
 }
 
-/// Floating-point operations of forward and backward of one call.
-double step_flops(std::string_view name, const Product& product, c10::ArrayRef<const c10::IValue> inputs,
-                  const at::Tensor& output) {
-  const auto& first = inputs[product.first].toTensor();
-  const auto& second = inputs[product.second].toTensor();
-  const auto forward = [&](int64_t inner) { return 2.0 * static_cast<double>(output.numel()) * static_cast<double>(inner); };
+/// Floating-point operations of one call's forward and backward, for each element of its output.
+double flops_per_output(std::string_view name, const Product& product, c10::ArrayRef<const c10::IValue> inputs) {
+  const auto &first = inputs[product.first], &second = inputs[product.second];
+  const auto inner = static_cast<double>(first.toTensor().size(-1));
   if (name == "aten::scaled_dot_product_attention") {
-    // q kᵀ and its product with v; backward, those of q kᵀ again and of the four gradients.
-    const double one = forward(second.size(-2));
-    return one * (output.requires_grad() ? 2 + 5 : 2);
+    // q kᵀ and its product with v; in the backward q kᵀ again and four gradients. The output is as wide as q.
+    const bool backward = requires_grad(first) || requires_grad(second) || requires_grad(inputs[2]);
+    return 2.0 * static_cast<double>(second.toTensor().size(-2)) * (backward ? 2 + 5 : 2);
   }
   if (name == "respeft::rescaled_linear") {
-    const bool scales = requires_grad(inputs[3]) || requires_grad(inputs[4]);
-    return forward(first.size(-1)) * (1 + first.requires_grad() + scales);
+    return 2.0 * inner * (1 + requires_grad(first) + (requires_grad(inputs[3]) || requires_grad(inputs[4])));
   }
-  const int64_t inner = name == "aten::convolution" ? second.numel() / second.size(0) : first.size(-1);
-  return forward(inner) * (1 + first.requires_grad() + second.requires_grad());
+  const double products = 1 + requires_grad(first) + requires_grad(second);
+  if (name == "aten::convolution") return 2.0 * products * static_cast<double>(second.toTensor().numel() / second.toTensor().size(0));
+  return 2.0 * products * inner;
 }
 
 /// Counts the products that this thread's operators take while it lives. An operator inside a counted one is part of it.
@@ -121,14 +118,23 @@ class FlopCounter {
   double total() const { return total_; }
 
  private:
-  static std::unique_ptr<at::ObserverContext> enter(const at::RecordFunction& call) {
-    if (find_product(call.name())) ++current->depth_;
-    return nullptr;
+  /// What is known when a counted operator is entered; its output's size is known when it is left.
+  struct Call : at::ObserverContext {
+    double flops_per_output = 0;
+  };
+
+  static std::unique_ptr<at::ObserverContext> enter(const at::RecordFunction& function) {
+    const Product* product = find_product(function.name());
+    if (!product) return nullptr;
+    auto call = std::make_unique<Call>();
+    if (current->depth_++ == 0) call->flops_per_output = flops_per_output(function.name(), *product, function.inputs());
+    return call;
   }
-  static void leave(const at::RecordFunction& call, at::ObserverContext*) {
-    const Product* product = find_product(call.name());
-    if (!product || --current->depth_ > 0 || call.outputs().empty()) return;
-    current->total_ += step_flops(call.name(), *product, call.inputs(), call.outputs()[0].toTensor());
+  static void leave(const at::RecordFunction& function, at::ObserverContext* context) {
+    if (!context) return;
+    --current->depth_;
+    const double flops = static_cast<Call*>(context)->flops_per_output;
+    if (flops > 0) current->total_ += flops * static_cast<double>(function.outputs().at(0).toTensor().numel());
   }
 
   static thread_local FlopCounter* current;

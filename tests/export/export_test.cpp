@@ -98,7 +98,8 @@ TEST(ExportTorchScript, UsesOnlyOperatorsThatEveryLibTorchHas) {
   const Scratch scratch;
   const auto model = random_model(small_config());
   export_torchscript(*model, scratch.path("model.pt"));
-  const auto graph = torch::jit::load(scratch.path("model.pt")).get_method("forward").graph()->copy();
+  const auto module = torch::jit::load(scratch.path("model.pt"));
+  const auto graph = module.get_method("forward").graph()->copy();
   torch::jit::Inline(*graph);
   std::set<std::string> namespaces;
   collect_operators(graph->block(), namespaces);
