@@ -2,6 +2,17 @@
 
 /// Everything a user of the library needs.
 
+#include <respeft/data/dataset.h>
+#include <respeft/data/image.h>
+#include <respeft/data/loader.h>
+#include <respeft/data/transforms.h>
+#include <respeft/export.h>
+#include <respeft/inspect.h>
+#include <respeft/io/adapter_file.h>
+#include <respeft/io/file.h>
+#include <respeft/io/preprocessing.h>
+#include <respeft/io/safetensors.h>
+#include <respeft/io/weights.h>
 #include <respeft/merge.h>
 #include <respeft/methods/bitfit.h>
 #include <respeft/methods/lora.h>
@@ -9,6 +20,7 @@
 #include <respeft/methods/plain.h>
 #include <respeft/methods/rlrr.h>
 #include <respeft/methods/ssf.h>
+#include <respeft/methods/targets.h>
 #include <respeft/models/model.h>
 #include <respeft/models/vit.h>
 #include <respeft/nn/adapter.h>
@@ -18,3 +30,13 @@
 #include <respeft/nn/patch_embed.h>
 #include <respeft/nn/site.h>
 #include <respeft/ops/rescaled_linear.h>
+#include <respeft/options.h>
+#include <respeft/train/checkpoint.h>
+#include <respeft/train/config.h>
+#include <respeft/train/interrupt.h>
+#include <respeft/train/optimizer.h>
+#include <respeft/train/record.h>
+#include <respeft/train/run.h>
+#include <respeft/train/schedule.h>
+#include <respeft/train/source.h>
+#include <respeft/train/trainer.h>

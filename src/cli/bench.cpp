@@ -40,12 +40,12 @@ class Bench : public Command {
     const auto add = [&](const std::string& flag, auto& value, const std::string& type, const std::string& help) {
       return app.add_option(flag, value, help)->type_name(type)->group("Work");
     };
-    add("--model", model_, "NAME", "Architecture by timm's name")->default_str(model_);
-    add("--image-size", image_size_, "N", "Pixels a side; default: what the model's name says");
-    add("--num-classes", num_classes_, "N", "Classes of the head")->default_str("100");
-    add("--batch-size", batch_size_, "B", "Images a step")->default_str("32");
-    add("--steps", steps_, "S", "Steps timed, after one that is not")->default_str("5");
-    app.add_flag("--inference", inference_, "Time forward passes of the merged model instead of training steps")->group("Work");
+    add("--model", model_, "NAME", "architecture by timm's name")->default_str(model_);
+    add("--image-size", image_size_, "N", "pixels a side; default: what the model's name says");
+    add("--num-classes", num_classes_, "N", "classes of the head")->default_str("100");
+    add("--batch-size", batch_size_, "B", "images a step")->default_str("32");
+    add("--steps", steps_, "S", "steps timed, after one that is not")->default_str("5");
+    app.add_flag("--inference", inference_, "time forward passes of the merged model instead of training steps")->group("Work");
     method_.declare(app, "rlrr");
   }
 
@@ -145,6 +145,8 @@ class Bench : public Command {
 
 }  // namespace
 
-std::unique_ptr<Command> make_bench() { return std::make_unique<Bench>(); }
+std::unique_ptr<Command> make_bench() {
+  return std::make_unique<Bench>();
+}
 
 }  // namespace respeft::cli

@@ -8,9 +8,11 @@
 namespace respeft::cli {
 
 void Command::declare_common(CLI::App& app) {
-  app.set_config("--config", "", "A TOML file whose keys are these flags' names; flags given here win")->type_name("FILE")->group("General");
-  app.add_option("--threads", threads_, "Threads for the computation; default: all cores")->type_name("N")->group("General");
-  app.add_flag("--json", json_, "Print one JSON document instead of text")->group("General");
+  app.set_config("--config", "", "a TOML file whose keys are these flags' names; flags given here win")
+      ->type_name("FILE")
+      ->group("General");
+  app.add_option("--threads", threads_, "threads for the computation; default: all cores")->type_name("N")->group("General");
+  app.add_flag("--json", json_, "print one JSON document instead of text")->group("General");
 }
 
 void Command::apply_common() const {

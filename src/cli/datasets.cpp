@@ -28,8 +28,9 @@ void check_classes(const LoadedModel& model, const data::Dataset& dataset) {
   size_t differs = 0;
   while (differs < known.size() && differs < found.size() && known[differs] == found[differs]) ++differs;
   const auto name = [&](const std::vector<std::string>& names) { return differs < names.size() ? names[differs] : "(none)"; };
-  throw std::invalid_argument(fmt::format("the model's classes are not the data's: class {} is '{}' in the model and '{}' in the data",
-                                          differs, name(known), name(found)));
+  throw std::invalid_argument(
+      fmt::format("the model's classes are not the data's: class {} is '{}' in the model and '{}' in the data", differs,
+                  name(known), name(found)));
 }
 
 }  // namespace
@@ -43,7 +44,7 @@ void DataFlags::declare(CLI::App& app, const std::string& limit_flag, const std:
   add("--data", data, "KIND:PATH", util::join(kinds, ", ") + "; default: the run's");
   add("--split", split, "NAME", "train, val or test")->default_str("test");
   add(limit_flag, limit, "N", limit_help);
-  add("--workers", workers, "N", "Threads that decode images ahead of the computation")->default_str("2");
+  add("--workers", workers, "N", "threads that decode images ahead of the computation")->default_str("2");
 }
 
 data::DatasetPtr DataFlags::open(const LoadedModel& model) const {

@@ -13,9 +13,9 @@ namespace respeft::cli {
 
 /// Which labelled images a command measures on.
 struct DataFlags {
-  std::string data;            ///< `KIND:PATH`; empty: not given
+  std::string data;  ///< `KIND:PATH`; empty: not given
   std::string split = "test";
-  int64_t limit = 0;           ///< only the first so many; 0: all
+  int64_t limit = 0;  ///< only the first so many; 0: all
   int64_t workers = 2;
 
   void declare(CLI::App& app, const std::string& limit_flag, const std::string& limit_help);

@@ -44,9 +44,9 @@ struct Totals {
 class Eval : public Command {
  public:
   void declare(CLI::App& app) override {
-    data_.declare(app, "--limit", "Only the first N images");
-    app.add_option("--batch-size", batch_size_, "Images computed at once")->type_name("B")->default_str("32")->group("Data");
-    app.add_flag("--per-class", per_class_, "Print each class's accuracy too")->group("Data");
+    data_.declare(app, "--limit", "only the first N images");
+    app.add_option("--batch-size", batch_size_, "images computed at once")->type_name("B")->default_str("32")->group("Data");
+    app.add_flag("--per-class", per_class_, "print each class's accuracy too")->group("Data");
     model_.declare(app, /*with_torchscript=*/true);
     preprocessing_.declare(app);
   }
@@ -83,13 +83,10 @@ class Eval : public Command {
 
   nlohmann::json document(const data::Dataset& dataset, const Totals& totals, double duration) const {
     const auto images = static_cast<double>(totals.images);
-    nlohmann::json document = {{"accuracy", totals.accuracy()},
-                               {"loss", totals.loss / images},
-                               {"images", totals.images},
-                               {"seconds", duration},
-                               {"images_per_second", images / duration},
-                               {"split", data_.split},
-                               {"data", dataset.description()}};
+    nlohmann::json document = {
+        {"accuracy", totals.accuracy()}, {"loss", totals.loss / images},           {"images", totals.images},
+        {"seconds", duration},           {"images_per_second", images / duration}, {"split", data_.split},
+        {"data", dataset.description()}};
     if (!per_class_) return document;
     auto& classes = document["classes"] = nlohmann::json::array();
     for (size_t c = 0; c < totals.class_images.size(); ++c) {
@@ -126,6 +123,8 @@ class Eval : public Command {
 
 }  // namespace
 
-std::unique_ptr<Command> make_eval() { return std::make_unique<Eval>(); }
+std::unique_ptr<Command> make_eval() {
+  return std::make_unique<Eval>();
+}
 
 }  // namespace respeft::cli

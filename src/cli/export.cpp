@@ -19,8 +19,10 @@ namespace fs = std::filesystem;
 /// A file that is written and checked beside its place, and put there by `keep`; gone otherwise.
 class Candidate {
  public:
-  explicit Candidate(const std::string& out) : out_(out) {
-    const fs::path path(out);
+  explicit Candidate(const std::string& out) {
+    const fs::path path = fs::exists(out) ? fs::canonical(out) : fs::path(out);
+    if (fs::exists(path) && !fs::is_regular_file(path)) throw std::runtime_error(out + ": is a device, not a file");
+    out_ = path.string();
     path_ = (path.parent_path() / (path.stem().string() + ".unchecked" + path.extension().string())).string();
   }
   ~Candidate() {
@@ -39,8 +41,11 @@ class Export : public Command {
   void declare(CLI::App& app) override {
     std::vector<std::string> formats;
     for (const auto& format : exporting::registry()) formats.push_back(format.name + " (" + format.summary + ")");
-    app.add_option("--format", format_, util::join(formats, "; "))->type_name("NAME")->default_str("torchscript")->group("Output");
-    app.add_option("--out", out_, "The exported file")->type_name("FILE")->group("Output");
+    app.add_option("--format", format_, util::join(formats, "; "))
+        ->type_name("NAME")
+        ->default_str("torchscript")
+        ->group("Output");
+    app.add_option("--out", out_, "the exported file")->type_name("FILE")->group("Output");
     model_.declare(app, /*with_torchscript=*/false);
     preprocessing_.declare(app);
     merge_.declare(app);
@@ -83,8 +88,12 @@ class Export : public Command {
               const std::optional<Comparison>& checked) const {
     const auto size = static_cast<int64_t>(fs::file_size(out_));
     if (json()) {
-      nlohmann::json document = {{"out", out_}, {"format", format.name}, {"bytes", size}, {"compared_on", probe.description},
-                                 {"merged_sites", merged.report.sites.size()}, {"merging", to_json(merged.comparison)}};
+      nlohmann::json document = {{"out", out_},
+                                 {"format", format.name},
+                                 {"bytes", size},
+                                 {"compared_on", probe.description},
+                                 {"merged_sites", merged.report.sites.size()},
+                                 {"merging", to_json(merged.comparison)}};
       document["file"] = checked ? to_json(*checked) : nlohmann::json();
       return print_json(document);
     }
@@ -109,6 +118,8 @@ class Export : public Command {
 
 }  // namespace
 
-std::unique_ptr<Command> make_export() { return std::make_unique<Export>(); }
+std::unique_ptr<Command> make_export() {
+  return std::make_unique<Export>();
+}
 
 }  // namespace respeft::cli

@@ -54,7 +54,7 @@ std::vector<std::pair<std::string, OptionHelp>> options_of_all_methods() {
       auto found = std::find_if(all.begin(), all.end(), [&](const auto& known) { return known.first == option.name; });
       if (found == all.end()) found = all.insert(all.end(), {option.name, {option.help, placeholder(option.default_value), {}}});
       auto& defaults = found->second.defaults;
-      const std::string value = to_string(option.default_value);
+      const std::string value = value_text(option.default_value);
       auto same = std::find_if(defaults.begin(), defaults.end(), [&](const auto& known) { return known.first == value; });
       if (same == defaults.end()) same = defaults.insert(defaults.end(), {value, {}});
       same->second.push_back(entry.name);
@@ -73,6 +73,11 @@ std::string describe(const OptionHelp& help) {
 
 }  // namespace
 
+std::string value_text(const OptionValue& value) {
+  if (const bool* flag = std::get_if<bool>(&value)) return *flag ? "on" : "off";
+  return to_string(value);
+}
+
 std::string flag_name(const std::string& option) {
   std::string flag = "--" + option;
   std::replace(flag.begin(), flag.end(), '_', '-');
@@ -90,14 +95,14 @@ OptionValue parse_value(const std::string& flag, const std::string& text, const 
   return text;
 }
 
-void MethodFlags::declare(CLI::App& app, const std::string& default_name) {
+void MethodFlags::declare(CLI::App& app, const std::string& default_name, const std::string& group) {
   name = default_name;
-  auto* method = app.add_option("--method", name, "How to fine-tune: " + util::join(method_names(), ", "))->type_name("NAME");
-  method->group("Method");
+  auto* method = app.add_option("--method", name, "how to fine-tune: " + util::join(method_names(), ", "))->type_name("NAME");
+  method->group(group);
   if (!default_name.empty()) method->default_str(default_name);
   for (const auto& [option, help] : options_of_all_methods()) {
     const auto keep = [this, key = option](const std::string& text) { values[key] = text; };
-    app.add_option_function<std::string>(flag_name(option), keep, describe(help))->type_name(help.placeholder)->group("Method");
+    app.add_option_function<std::string>(flag_name(option), keep, describe(help))->type_name(help.placeholder)->group(group);
   }
 }
 
@@ -121,9 +126,9 @@ void PreprocessingFlags::declare(CLI::App& app) {
   const auto add = [&](const std::string& flag, std::string& value, const std::string& type, const std::string& help) {
     app.add_option(flag, value, help)->type_name(type)->group("Preprocessing (where the files do not say)");
   };
-  add("--mean", mean, "R,G,B", "Mean of each channel, of values in 0…1; or imagenet, or half");
-  add("--std", std, "R,G,B", "Standard deviation of each channel, likewise");
-  add("--interpolation", interpolation, "NAME", "How images are resized: bicubic or bilinear, antialiased");
+  add("--mean", mean, "R,G,B", "mean of each channel, of values in 0…1; or imagenet, or half");
+  add("--std", std, "R,G,B", "standard deviation of each channel, likewise");
+  add("--interpolation", interpolation, "NAME", "how images are resized: bicubic or bilinear, antialiased");
 }
 
 io::Preprocessing PreprocessingFlags::apply(io::Preprocessing files) const {
@@ -133,7 +138,8 @@ io::Preprocessing PreprocessingFlags::apply(io::Preprocessing files) const {
     const auto entries = util::split(text, ',');
     if (entries.size() != 3) throw bad_value(flag, text, "three numbers R,G,B, or imagenet, or half");
     std::array<double, 3> numbers{};
-    for (size_t i = 0; i < 3; ++i) numbers[i] = parse_number<double>(flag, entries[i], "three numbers R,G,B, or imagenet, or half");
+    for (size_t i = 0; i < 3; ++i)
+      numbers[i] = parse_number<double>(flag, entries[i], "three numbers R,G,B, or imagenet, or half");
     return numbers;
   };
   if (!mean.empty()) files.mean = channels("--mean", mean, {0.485, 0.456, 0.406});
@@ -155,15 +161,15 @@ void ModelFlags::declare(CLI::App& app, bool with_torchscript) {
     app.add_option(flag, value, help)->type_name(type)->group("Model");
   };
   add("--run", run, "DIR", "A finished run: its configuration and adapter");
-  if (with_torchscript) add("--torchscript", torchscript, "FILE", "An exported TorchScript file");
-  add("--model", model, "NAME", "Architecture by timm's name, e.g. vit_base_patch16_224; an adapter file says it itself");
-  add("--weights", weights, "FILE", "The base's weights (safetensors in timm's or Hugging Face's layout)");
-  add("--adapter", adapter, "FILE", "What was trained on that base");
-  app.add_flag("--any-base", any_base, "Accept an adapter that was trained on other weights")->group("Model");
-  add("--image-size", image_size, "N", "Pixels a side; default: what the files say, else what the model's name says");
-  add("--pool", pool, "NAME", "What the head reads: token (class token) or avg (mean over patches)");
-  add("--num-classes", num_classes, "N", "Classes of a fresh head, where no file holds a head");
-  method.declare(app);
+  if (with_torchscript) add("--torchscript", torchscript, "FILE", "an exported TorchScript file");
+  add("--model", model, "NAME", "architecture by timm's name, e.g. vit_base_patch16_224; an adapter file says it itself");
+  add("--weights", weights, "FILE", "the base's weights (safetensors in timm's or Hugging Face's layout)");
+  add("--adapter", adapter, "FILE", "what was trained on that base");
+  app.add_flag("--any-base", any_base, "accept an adapter that was trained on other weights")->group("Model");
+  add("--image-size", image_size, "N", "pixels a side; default: what the files say, else what the model's name says");
+  add("--pool", pool, "NAME", "what the head reads: token (class token) or avg (mean over patches)");
+  add("--num-classes", num_classes, "N", "classes of a fresh head, where no file holds a head");
+  method.declare(app, "", "Method (for an adapter file without metadata)");
 }
 
 }  // namespace respeft::cli

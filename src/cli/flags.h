@@ -17,12 +17,11 @@ struct MethodFlags {
   std::string name;                           ///< empty: not given
   std::map<std::string, std::string> values;  ///< what was given, by option name (underscores)
 
-  void declare(CLI::App& app, const std::string& default_name = "");
+  void declare(CLI::App& app, const std::string& default_name = "", const std::string& group = "Method");
   /// The given options, typed as method `method` has them. Throws `std::invalid_argument` for an option that it does not
   /// have (saying which it has) and for a value of the wrong type.
   Options options(const std::string& method) const;
   Options options() const { return options(name); }
-
 };
 
 /// How images become pixels, where the files do not say: `--mean`, `--std`, `--interpolation`.
@@ -47,6 +46,9 @@ struct ModelFlags {
 
 /// A value written on the command line as the type that `like` has. Throws `std::invalid_argument` naming `flag`.
 OptionValue parse_value(const std::string& flag, const std::string& text, const OptionValue& like);
+
+/// A value as it is written on the command line: `on` and `off`, numbers, text.
+std::string value_text(const OptionValue& value);
 
 /// An option's flag: `pre_num` -> `--pre-num`.
 std::string flag_name(const std::string& option);

@@ -7,8 +7,8 @@
 namespace respeft::cli {
 namespace {
 
-constexpr size_t kWidth = 100;   // columns of the whole help
-constexpr size_t kColumn = 28;   // where descriptions begin
+constexpr size_t kWidth = 100;  // columns of the whole help
+constexpr size_t kColumn = 28;  // where descriptions begin
 
 std::string left_side(const CLI::Option& option) {
   std::string text;

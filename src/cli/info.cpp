@@ -78,16 +78,16 @@ std::string flops(double number) {
 class Info : public Command {
  public:
   void declare(CLI::App& app) override {
-    app.add_option("FILE", file_, "An adapter's or weights file (safetensors) to describe")->group("Subject");
+    app.add_option("FILE", file_, "an adapter's or weights file (safetensors) to describe")->group("Subject");
     const auto add = [&](const std::string& flag, auto& value, const std::string& type, const std::string& help) {
       return app.add_option(flag, value, help)->type_name(type)->group("Subject");
     };
-    add("--model", model_, "NAME", "Architecture by timm's name; with neither this nor FILE, everything there is is listed");
-    add("--image-size", image_size_, "N", "Pixels a side; default: what the model's name says");
-    add("--pool", pool_, "NAME", "What the head reads: token or avg");
-    add("--num-classes", num_classes_, "N", "Classes of the head")->default_str("100");
-    add("--batch-size", batch_size_, "B", "Images a training step")->default_str("32");
-    app.add_flag("--all-layers", all_layers_, "List every layer; otherwise alike blocks share a line")->group("Subject");
+    add("--model", model_, "NAME", "architecture by timm's name; with neither this nor FILE, everything there is is listed");
+    add("--image-size", image_size_, "N", "pixels a side; default: what the model's name says");
+    add("--pool", pool_, "NAME", "what the head reads: token or avg");
+    add("--num-classes", num_classes_, "N", "classes of the head")->default_str("100");
+    add("--batch-size", batch_size_, "B", "images a training step")->default_str("32");
+    app.add_flag("--all-layers", all_layers_, "list every layer; otherwise alike blocks share a line")->group("Subject");
     method_.declare(app);
   }
 
@@ -109,8 +109,8 @@ class Info : public Command {
     if (batch_size_ < 1) throw std::invalid_argument("--batch-size: must be at least 1");
     if (num_classes_ < 1) throw std::invalid_argument("--num-classes: must be at least 1");
     const auto method = method_.name.empty() ? nullptr : methods::create(method_.name, method_.options());
-    const auto model = models::create(
-        model_, {.num_classes = num_classes_, .image_size = image_size_, .pool = pool_, .device = at::kMeta});
+    const auto model =
+        models::create(model_, {.num_classes = num_classes_, .image_size = image_size_, .pool = pool_, .device = at::kMeta});
     if (method) {
       attach(*model, *method);
     } else {
@@ -127,8 +127,12 @@ class Info : public Command {
                           const std::optional<TrainingCost>& cost) const {
     nlohmann::json layers = nlohmann::json::array();
     for (const auto& layer : summary.layers) {
-      layers.push_back({{"name", layer.name}, {"kind", layer.kind}, {"shape", layer.shape}, {"frozen", layer.frozen},
-                        {"trained", layer.trained}, {"adapter", layer.adapter}});
+      layers.push_back({{"name", layer.name},
+                        {"kind", layer.kind},
+                        {"shape", layer.shape},
+                        {"frozen", layer.frozen},
+                        {"trained", layer.trained},
+                        {"adapter", layer.adapter}});
     }
     nlohmann::json result = {{"model", model.name()},
                              {"image_size", model.image_size()},
@@ -142,10 +146,14 @@ class Info : public Command {
                              {"forward_flops_per_image", forward}};
     if (!cost) return result;
     result["method"] = method_.name;
-    result["training"] = {{"batch_size", cost->batch},           {"forward_flops", cost->forward_flops},
-                          {"step_flops", cost->step_flops},      {"parameter_bytes", cost->parameter_bytes},
-                          {"optimizer_bytes", cost->optimizer_bytes}, {"saved_bytes", cost->saved_bytes},
-                          {"input_bytes", cost->input_bytes},    {"total_bytes", cost->total_bytes()}};
+    result["training"] = {{"batch_size", cost->batch},
+                          {"forward_flops", cost->forward_flops},
+                          {"step_flops", cost->step_flops},
+                          {"parameter_bytes", cost->parameter_bytes},
+                          {"optimizer_bytes", cost->optimizer_bytes},
+                          {"saved_bytes", cost->saved_bytes},
+                          {"input_bytes", cost->input_bytes},
+                          {"total_bytes", cost->total_bytes()}};
     return result;
   }
 
@@ -199,6 +207,8 @@ class Info : public Command {
 
 }  // namespace
 
-std::unique_ptr<Command> make_info() { return std::make_unique<Info>(); }
+std::unique_ptr<Command> make_info() {
+  return std::make_unique<Info>();
+}
 
 }  // namespace respeft::cli

@@ -22,7 +22,9 @@ constexpr const char* kLegend =
     "largest Δσ: of all singular values, relative to σ1.  angles: largest principal angle between the leading {} left (right)\n"
     "singular directions of W and W', in degrees.\n";
 
-double degrees(double radians) { return radians * 180.0 / std::numbers::pi; }
+double degrees(double radians) {
+  return radians * 180.0 / std::numbers::pi;
+}
 
 /// The largest change of a singular value, relative to the largest singular value of the base.
 double largest_shift(const WeightChange& change) {
@@ -39,8 +41,8 @@ class Inspect : public Command {
     const auto add = [&](const std::string& flag, auto& value, const std::string& type, const std::string& help) {
       return app.add_option(flag, value, help)->type_name(type)->group("View");
     };
-    add("--directions", directions_, "K", "Leading singular directions whose subspaces are compared")->default_str("8");
-    add("--layers", layers_, "TEXT", "Only layers with this in their name, e.g. blocks.3. or fc1");
+    add("--directions", directions_, "K", "leading singular directions whose subspaces are compared")->default_str("8");
+    add("--layers", layers_, "TEXT", "only layers with this in their name, e.g. blocks.3. or fc1");
     model_.declare(app, /*with_torchscript=*/false);
   }
 
@@ -58,9 +60,9 @@ class Inspect : public Command {
 
  private:
   static std::shared_ptr<models::ImageModel> load_base(const LoadedModel& adapted) {
-    auto base = models::create(adapted.name, {.num_classes = adapted.model->num_classes(),
-                                              .image_size = adapted.model->image_size(),
-                                              .pool = adapted.pool});
+    auto base = models::create(
+        adapted.name,
+        {.num_classes = adapted.model->num_classes(), .image_size = adapted.model->image_size(), .pool = adapted.pool});
     io::load_weights(*base, adapted.weights);
     return base;
   }
@@ -124,6 +126,8 @@ class Inspect : public Command {
 
 }  // namespace
 
-std::unique_ptr<Command> make_inspect() { return std::make_unique<Inspect>(); }
+std::unique_ptr<Command> make_inspect() {
+  return std::make_unique<Inspect>();
+}
 
 }  // namespace respeft::cli

@@ -45,7 +45,7 @@ nlohmann::json metadata_json(const io::Metadata& metadata) {
 std::string method_text(const methods::Entry& entry) {
   std::string text = fmt::format("  {:<10}{} (folds: {})\n", entry.name, entry.summary, entry.folds);
   for (const auto& option : entry.options) {
-    const std::string value = to_string(option.default_value);
+    const std::string value = value_text(option.default_value);
     const std::string left = fmt::format("{} {}", flag_name(option.name), value.empty() ? "\"\"" : value);
     text += fmt::format("{:12}{:<24} {}\n", "", left, wrap(option.help, 64, 37));
   }
@@ -56,7 +56,12 @@ std::string method_text(const methods::Entry& entry) {
 
 std::string list_everything() {
   std::string text = "Models, by timm's names; other sizes, patch and image sizes in such a name work too:\n";
-  for (const auto& name : models::list()) text += "  " + name + "\n";
+  Table names({"", "", ""});
+  const auto list = models::list();
+  for (size_t i = 0; i < list.size(); i += 3) {
+    names.add({list[i], i + 1 < list.size() ? list[i + 1] : "", i + 2 < list.size() ? list[i + 2] : ""});
+  }
+  text += names.text(2);
   text += "\nMethods, with their options and defaults:\n";
   for (const auto& entry : methods::registry()) text += method_text(entry);
   text += "\nData, given as --data KIND:PATH:\n";

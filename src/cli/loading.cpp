@@ -38,7 +38,9 @@ std::vector<std::string> names_from_json(const std::string& json) {
   return texts;
 }
 
-std::string without_tag(const std::string& name) { return name.substr(0, name.find('.')); }
+std::string without_tag(const std::string& name) {
+  return name.substr(0, name.find('.'));
+}
 
 void check_readable(const std::string& path) {
   if (!std::filesystem::exists(path)) throw std::runtime_error(path + ": No such file or directory");
@@ -51,8 +53,8 @@ void fill(Value& target, const Value& value) {
 }
 
 void read_adapter(Sources& sources, const ModelFlags& flags) {
-  sources.adapter = io::load_adapter(sources.adapter_path, flags.method.name,
-                                     flags.method.name.empty() ? Options{} : flags.method.options());
+  sources.adapter =
+      io::load_adapter(sources.adapter_path, flags.method.name, flags.method.name.empty() ? Options{} : flags.method.options());
   const auto& info = sources.adapter->info;
   if (!flags.model.empty() && !info.model.empty() && without_tag(flags.model) != without_tag(info.model)) {
     throw std::invalid_argument(
@@ -99,7 +101,8 @@ Sources collect(const ModelFlags& flags) {
         "an adapter with metadata needs no --model");
   }
   const bool adapter_has_all = sources.adapter && sources.adapter->info.method == "full";
-  if (sources.weights.empty() && !adapter_has_all) throw std::invalid_argument("the base's weights are needed: give --weights FILE");
+  if (sources.weights.empty() && !adapter_has_all)
+    throw std::invalid_argument("the base's weights are needed: give --weights FILE");
   if (!sources.image_size && sources.preprocessing) sources.image_size = sources.preprocessing->size;
   return sources;
 }

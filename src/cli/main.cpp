@@ -1,7 +1,7 @@
-#include <torch/version.h>
 #include <c10/util/Exception.h>
 #include <c10/util/Flags.h>
 #include <fmt/format.h>
+#include <torch/version.h>
 
 #include <CLI/CLI.hpp>
 #include <csignal>

@@ -16,7 +16,7 @@ namespace {
 class Merge : public Command {
  public:
   void declare(CLI::App& app) override {
-    app.add_option("--out", out_, "The merged weights (safetensors, timm's layout)")->type_name("FILE")->group("Output");
+    app.add_option("--out", out_, "the merged weights (safetensors, timm's layout)")->type_name("FILE")->group("Output");
     model_.declare(app, /*with_torchscript=*/false);
     preprocessing_.declare(app);
     merge_.declare(app);
@@ -69,6 +69,8 @@ class Merge : public Command {
 
 }  // namespace
 
-std::unique_ptr<Command> make_merge() { return std::make_unique<Merge>(); }
+std::unique_ptr<Command> make_merge() {
+  return std::make_unique<Merge>();
+}
 
 }  // namespace respeft::cli

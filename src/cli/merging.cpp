@@ -25,8 +25,8 @@ Probe random_pixels(int64_t images, int64_t size) {
 }  // namespace
 
 void MergeFlags::declare(CLI::App& app) {
-  data.declare(app, "--images", "Images compared; default: 64");
-  app.add_option("--tolerance", tolerance, "Accepted difference of a logit, relative to the largest logit")
+  data.declare(app, "--images", "images compared; default: 64");
+  app.add_option("--tolerance", tolerance, "accepted difference of a logit, relative to the largest logit")
       ->type_name("X")
       ->default_str("1e-4")
       ->group("Data");
@@ -53,8 +53,8 @@ Probe MergeFlags::probe(const LoadedModel& model) const {
 
 void MergeFlags::check(const Comparison& comparison, const std::string& what) const {
   if (comparison.relative_difference <= tolerance) return;  // false for NaN
-  throw std::runtime_error(fmt::format("{} differ by {} of the largest logit, more than the tolerance {}; nothing was written", what,
-                                       scientific(comparison.relative_difference), scientific(tolerance)));
+  throw std::runtime_error(fmt::format("{} differ by {} of the largest logit, more than the tolerance {}; nothing was written",
+                                       what, scientific(comparison.relative_difference), scientific(tolerance)));
 }
 
 Merged merge_and_compare(LoadedModel& model, const Probe& probe) {

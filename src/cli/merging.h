@@ -33,9 +33,9 @@ struct MergeFlags {
 
 /// What merging did to a model and its logits.
 struct Merged {
-  MergeReport report;      ///< without sites where the adapter left nothing to fold
-  at::Tensor logits;       ///< `[N, classes]` of the probe's images, after merging
-  Comparison comparison;   ///< before and after
+  MergeReport report;     ///< without sites where the adapter left nothing to fold
+  at::Tensor logits;      ///< `[N, classes]` of the probe's images, after merging
+  Comparison comparison;  ///< before and after
 };
 
 /// Merges the adapters of `model`, if it has any, measuring its logits on the probe before and after.

@@ -17,8 +17,8 @@
 namespace respeft::cli {
 namespace {
 
-bool pipe_closed = false;            // the reader of stdout has gone: the rest of the results is dropped
-bool progress_line_shown = false;    // the cursor stands behind a progress line
+bool pipe_closed = false;          // the reader of stdout has gone: the rest of the results is dropped
+bool progress_line_shown = false;  // the cursor stands behind a progress line
 const char* const clear_line = "\r\033[K";
 
 void check_stdout(bool ok) {
@@ -59,7 +59,9 @@ void print(std::string_view text) {
   if (!pipe_closed) check_stdout(std::fwrite(text.data(), 1, text.size(), stdout) == text.size());
 }
 
-void print_line(std::string_view line) { print(std::string(line) + "\n"); }
+void print_line(std::string_view line) {
+  print(std::string(line) + "\n");
+}
 
 void print_json(const nlohmann::json& document) {
   print_line(document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
@@ -69,9 +71,13 @@ void flush_output() {
   if (!pipe_closed) check_stdout(std::fflush(stdout) == 0);
 }
 
-void note(std::string_view line) { write_stderr(std::string(line) + "\n"); }
+void note(std::string_view line) {
+  write_stderr(std::string(line) + "\n");
+}
 
-void warn(std::string_view line) { write_stderr(fmt::format("respeft: warning: {}\n", line)); }
+void warn(std::string_view line) {
+  write_stderr(fmt::format("respeft: warning: {}\n", line));
+}
 
 std::string count(int64_t number) {
   std::string digits = std::to_string(number);
@@ -97,15 +103,18 @@ std::string seconds(double duration) {
   return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
 }
 
-std::string percent(double share) { return fmt::format("{:.2f} %", 100 * share); }
+std::string percent(double share) {
+  return fmt::format("{:.2f} %", 100 * share);
+}
 
-std::string scientific(double value) { return value == 0 ? "0" : fmt::format("{:.1e}", value); }
+std::string scientific(double value) {
+  return value == 0 ? "0" : fmt::format("{:.1e}", value);
+}
 
 void check_output_place(const std::string& path) {
   namespace fs = std::filesystem;
   const fs::path folder = fs::path(path).has_parent_path() ? fs::path(path).parent_path() : fs::path(".");
   if (fs::is_directory(path)) throw std::runtime_error(path + ": is a folder");
-  if (fs::exists(path) && !fs::is_regular_file(path)) throw std::runtime_error(path + ": is a device, not a file");
   if (!fs::is_directory(folder)) throw std::runtime_error(fmt::format("{}: there is no folder {}", path, folder.string()));
   if (access(folder.c_str(), W_OK) != 0) throw std::runtime_error(fmt::format("{}: {}", path, std::strerror(errno)));
 }
@@ -150,8 +159,9 @@ std::string Table::text(int indent) const {
     for (size_t i = 0; i < columns; ++i) dashes += "─";
     rule.push_back(dashes);
   }
-  add_line(header_);
-  add_line(rule);
+  const bool headed = std::any_of(header_.begin(), header_.end(), [](const auto& cell) { return !cell.empty(); });
+  if (headed) add_line(header_);
+  if (headed) add_line(rule);
   for (const auto& row : rows_) add_line(row);
   return text;
 }

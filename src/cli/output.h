@@ -23,11 +23,11 @@ void note(std::string_view line);
 /// The same, as "respeft: warning: …".
 void warn(std::string_view line);
 
-std::string count(int64_t number);        ///< "288,768"
-std::string bytes(int64_t number);        ///< "1.2 GiB", "345 KiB"
-std::string seconds(double duration);     ///< "0.42 s", "1:05", "2:03:10"
-std::string percent(double share);        ///< "84.93 %"
-std::string scientific(double value);     ///< "3.1e-07"; "0" for zero
+std::string count(int64_t number);     ///< "288,768"
+std::string bytes(int64_t number);     ///< "1.2 GiB", "345 KiB"
+std::string seconds(double duration);  ///< "0.42 s", "1:05", "2:03:10"
+std::string percent(double share);     ///< "84.93 %"
+std::string scientific(double value);  ///< "3.1e-07"; "0" for zero
 
 /// Checks before long work that a file can be written at `path`: that its folder is there and it is no folder itself.
 /// Throws `std::runtime_error` naming the path and the fault.
@@ -36,7 +36,7 @@ void check_output_place(const std::string& path);
 /// Throws `std::invalid_argument` when `out` is the very file that was given with `flag` to be read.
 void refuse_to_overwrite(const std::string& out, const std::string& input, const std::string& flag);
 
-/// A plain table: a header, a rule, rows; columns of numbers are set right.
+/// A plain table: a header and a rule (left out when all its cells are empty), rows; columns of numbers are set right.
 class Table {
  public:
   explicit Table(std::vector<std::string> header);

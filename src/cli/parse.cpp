@@ -2,13 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <toml++/toml.h>
 #include <CLI/Config.hpp>
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
 #include <sstream>
-#include <toml++/toml.h>
 
 #include "src/cli/help.h"
 #include "src/util/text.h"
@@ -137,7 +137,7 @@ std::invalid_argument reworded(const CLI::App& app, const CLI::ParseError& error
 
 void prepare(CLI::App& app, const std::string& examples) {
   app.formatter(std::make_shared<HelpFormatter>());
-  app.set_help_flag("-h,--help", "Show this help and do nothing else")->group("General");
+  app.set_help_flag("-h,--help", "show this help and do nothing else")->group("General");
   app.footer(examples);
   app.option_defaults()->group("Options");
   app.allow_extras();

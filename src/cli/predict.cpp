@@ -30,10 +30,10 @@ class Predict : public Command {
     const auto add = [&](const std::string& flag, auto& value, const std::string& type, const std::string& help) {
       return app.add_option(flag, value, help)->type_name(type)->group("Input and output");
     };
-    add("--top", top_, "K", "Classes printed for each image")->default_str("5");
-    add("--pixels", pixels_, "FILE", "Instead of images: safetensors with `pixels` [N, 3, H, W], float32, normalised");
-    add("--logits", logits_, "FILE", "Where the logits of those pixels go: `logits` [N, classes], float32");
-    add("--batch-size", batch_size_, "B", "Images computed at once")->default_str("32");
+    add("--top", top_, "K", "classes printed for each image")->default_str("5");
+    add("--pixels", pixels_, "FILE", "instead of images: safetensors with `pixels` [N, 3, H, W], float32, normalised");
+    add("--logits", logits_, "FILE", "where the logits of those pixels go: `logits` [N, classes], float32");
+    add("--batch-size", batch_size_, "B", "images computed at once")->default_str("32");
     model_.declare(app, /*with_torchscript=*/true);
     preprocessing_.declare(app);
   }
@@ -130,6 +130,8 @@ class Predict : public Command {
 
 }  // namespace
 
-std::unique_ptr<Command> make_predict() { return std::make_unique<Predict>(); }
+std::unique_ptr<Command> make_predict() {
+  return std::make_unique<Predict>();
+}
 
 }  // namespace respeft::cli

@@ -2,9 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <toml++/toml.h>
 #include <filesystem>
 #include <stdexcept>
-#include <toml++/toml.h>
 
 #include <respeft/io/file.h>
 

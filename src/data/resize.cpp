@@ -79,38 +79,41 @@ inline uint8_t to_byte(int32_t sum) {
   return static_cast<uint8_t>(std::clamp(sum >> kFractionBits, 0, 255));
 }
 
-/// Rows that are filtered together, so that each weight is loaded once for all of them.
-constexpr int kRows = 4;
-constexpr int kLanes = kRows * 4;  // red, green, blue and one unused lane a row
-typedef int32_t Lanes __attribute__((vector_size(kLanes * sizeof(int32_t))));
+/// Rows that are filtered together, so that one instruction works on several.
+constexpr int64_t kRows = 8;
+constexpr int64_t kLanes = kRows * 3;
 
-/// One output row-group: `wide [input width]` holds kRows rows side by side; `out` their output rows.
-RESPEFT_SIMD_CLONES void filter_row_group(const Lanes* wide, const Taps& taps, uint8_t* const* out, int64_t width) {
-  for (int64_t x = 0; x < width; ++x) {
-    const Lanes* in = wide + taps.begin[static_cast<size_t>(x)];
+/// Filters kRows rows side by side: `wide [input width, kLanes]` to `out [output width, kLanes]`.
+RESPEFT_SIMD_CLONES void filter_row_group(const int32_t* wide, const Taps& taps, int64_t width, uint8_t* out) {
+  for (int64_t x = 0; x < width; ++x, out += kLanes) {
+    const int32_t* in = wide + taps.begin[static_cast<size_t>(x)] * kLanes;
     const int32_t* weights = taps.of(x);
-    Lanes sum = Lanes{} + kHalf;
-    for (int64_t i = 0; i < taps.count[static_cast<size_t>(x)]; ++i) sum += in[i] * weights[i];
-    for (int r = 0; r < kRows; ++r) {
-      for (int c = 0; c < 3; ++c) out[r][x * 3 + c] = to_byte(sum[r * 4 + c]);
+    const int64_t count = taps.count[static_cast<size_t>(x)];
+    int32_t sum[kLanes];
+    for (int64_t i = 0; i < kLanes; ++i) sum[i] = kHalf;
+    for (int64_t j = 0; j < count; ++j) {
+      for (int64_t i = 0; i < kLanes; ++i) sum[i] += in[j * kLanes + i] * weights[j];
     }
+    for (int64_t i = 0; i < kLanes; ++i) out[i] = to_byte(sum[i]);
   }
+}
+
+/// Copies three-byte pixels, `from_step` and `to_step` values apart.
+template <typename From, typename To>
+void copy_pixels(const From* from, int64_t from_step, To* to, int64_t to_step, int64_t count) {
+  for (int64_t i = 0; i < count; ++i, from += from_step, to += to_step) to[0] = from[0], to[1] = from[1], to[2] = from[2];
 }
 
 Image resize_rows(const Image& image, int64_t width, const Kernel& kernel) {
   const Taps taps = make_taps(image.width, width, kernel);
   Image out(width, image.height);
-  std::vector<Lanes> wide(static_cast<size_t>(image.width));
+  std::vector<int32_t> wide(static_cast<size_t>(image.width * kLanes));
+  std::vector<uint8_t> filtered(static_cast<size_t>(width * kLanes));
   for (int64_t y = 0; y < image.height; y += kRows) {
-    uint8_t* rows[kRows];
-    for (int r = 0; r < kRows; ++r) {
-      const int64_t row = std::min(y + r, image.height - 1);  // the last group may do the last row several times
-      const uint8_t* in = image.row(row);
-      auto* lanes = reinterpret_cast<int32_t*>(wide.data()) + r * 4;
-      for (int64_t x = 0; x < image.width; ++x, in += 3, lanes += kLanes) lanes[0] = in[0], lanes[1] = in[1], lanes[2] = in[2];
-      rows[r] = out.row(row);
-    }
-    filter_row_group(wide.data(), taps, rows, width);
+    const int64_t rows = std::min(kRows, image.height - y);  // the lanes of rows that are not there are not used
+    for (int64_t r = 0; r < rows; ++r) copy_pixels(image.row(y + r), 3, wide.data() + r * 3, kLanes, image.width);
+    filter_row_group(wide.data(), taps, width, filtered.data());
+    for (int64_t r = 0; r < rows; ++r) copy_pixels(filtered.data() + r * 3, kLanes, out.row(y + r), 3, width);
   }
   return out;
 }
@@ -146,6 +149,12 @@ Image resize_columns(const Image& image, int64_t height, const Kernel& kernel) {
   return out;
 }
 
+/// The order that Pillow 13 chooses; earlier ones always filter rows first. Since each pass rounds to 8 bits, a value may
+/// differ by a step between the two orders.
+bool columns_first(const Image& image, int64_t width, int64_t height) {
+  return height < image.height && image.height - height > 2 * (image.width - width);
+}
+
 }  // namespace
 
 Image resize(const Image& image, int64_t width, int64_t height, Filter filter) {
@@ -156,6 +165,7 @@ Image resize(const Image& image, int64_t width, int64_t height, Filter filter) {
   const Kernel kernel = kernel_of(filter);
   if (image.width == width) return image.height == height ? image : resize_columns(image, height, kernel);
   if (image.height == height) return resize_rows(image, width, kernel);
+  if (columns_first(image, width, height)) return resize_rows(resize_columns(image, height, kernel), width, kernel);
   return resize_columns(resize_rows(image, width, kernel), height, kernel);
 }
 

@@ -169,8 +169,7 @@ Module scripted(const models::VisionTransformerImpl& vit) {
   Builder blocks("Blocks");
   for (int64_t i = 0; i < config.depth; ++i) {
     const bool class_token_only = !config.mean_pooling && i + 1 == config.depth;
-    blocks.child(std::to_string(i),
-                 block_module(*vit.blocks->ptr<models::BlockImpl>(static_cast<size_t>(i)), config, class_token_only));
+    blocks.child(std::to_string(i), block_module(*vit.blocks[static_cast<size_t>(i)], config, class_token_only));
   }
   Builder builder("VisionTransformer");
   if (vit.cls_token.defined()) builder.tensor("cls_token", vit.cls_token);

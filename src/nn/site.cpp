@@ -93,9 +93,10 @@ SiteInfo describe(const std::string& name, const Site& site) {
 
 std::vector<NamedSite> find_sites(torch::nn::Module& model) {
   std::vector<NamedSite> sites;
-  for (const auto& item : model.named_modules("", /*include_self=*/true)) {
-    auto* site = dynamic_cast<Site*>(item.value().get());
-    if (site) sites.push_back({describe(item.key(), *site), site});
+  if (auto* site = dynamic_cast<Site*>(&model)) sites.push_back({describe("", *site), site});
+  // The model itself is left out here: it may live on the stack.
+  for (const auto& item : model.named_modules("", /*include_self=*/false)) {
+    if (auto* site = dynamic_cast<Site*>(item.value().get())) sites.push_back({describe(item.key(), *site), site});
   }
   return sites;
 }

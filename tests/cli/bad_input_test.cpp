@@ -13,26 +13,27 @@ struct Wrong {
 
 class WrongCommandLine : public testing::TestWithParam<Wrong> {};
 
-TEST_P(WrongCommandLine, IsOneLineAndStatusTwo) { expect_error(run(GetParam().arguments), 2, GetParam().words); }
+TEST_P(WrongCommandLine, IsOneLineAndStatusTwo) {
+  expect_error(run(GetParam().arguments), 2, GetParam().words);
+}
 
 INSTANTIATE_TEST_SUITE_P(
     Typos, WrongCommandLine,
-    testing::Values(
-        Wrong{{"pedict"}, {"unknown command 'pedict'", "did you mean 'predict'"}},
-        Wrong{{"qqqqqq"}, {"unknown command 'qqqqqq'", "merge, export"}},
-        Wrong{{"--json", "info"}, {"--json", "respeft --help"}},
-        Wrong{{"predict", "--modle", "x"}, {"unknown option '--modle'", "did you mean '--model'"}},
-        Wrong{{"merge", "stray"}, {"unexpected argument 'stray'"}},
-        Wrong{{"eval", "-q"}, {"unknown option '-q'"}},
-        Wrong{{"info", "--model", "vit_bse_patch16_224", "--method", "rlrr"}, {"vit_bse_patch16_224", "vit_base_patch16_224"}},
-        Wrong{{"info", "--model", "vit_tiny_patch16_224", "--method", "rllr"}, {"'rllr'", "did you mean 'rlrr'"}},
-        Wrong{{"bench", "--model", "vit_tinny_patch16_224"}, {"vit_tiny_patch16_224"}},
-        Wrong{{"bench", "--method", "lorra"}, {"did you mean 'lora'"}},
-        Wrong{{"bench", "--method", "rlrr", "--rank", "4"}, {"method rlrr has no option --rank", "--init"}},
-        Wrong{{"bench", "--method", "lora", "--rank", "many"}, {"--rank", "whole number", "'many'"}},
-        Wrong{{"bench", "--method", "rlrr", "--residual", "maybe"}, {"--residual", "on or off"}},
-        Wrong{{"bench", "--method", "rlrr", "--targets", "q,vv"}, {"vv"}},
-        Wrong{{"export", "--out", "x.pt", "--format", "torchscrpt"}, {"did you mean 'torchscript'"}}));
+    testing::Values(Wrong{{"pedict"}, {"unknown command 'pedict'", "did you mean 'predict'"}},
+                    Wrong{{"qqqqqq"}, {"unknown command 'qqqqqq'", "merge, export"}},
+                    Wrong{{"--json", "info"}, {"--json", "respeft --help"}},
+                    Wrong{{"predict", "--modle", "x"}, {"unknown option '--modle'", "did you mean '--model'"}},
+                    Wrong{{"merge", "stray"}, {"unexpected argument 'stray'"}}, Wrong{{"eval", "-q"}, {"unknown option '-q'"}},
+                    Wrong{{"info", "--model", "vit_bse_patch16_224", "--method", "rlrr"},
+                          {"vit_bse_patch16_224", "vit_base_patch16_224"}},
+                    Wrong{{"info", "--model", "vit_tiny_patch16_224", "--method", "rllr"}, {"'rllr'", "did you mean 'rlrr'"}},
+                    Wrong{{"bench", "--model", "vit_tinny_patch16_224"}, {"vit_tiny_patch16_224"}},
+                    Wrong{{"bench", "--method", "lorra"}, {"did you mean 'lora'"}},
+                    Wrong{{"bench", "--method", "rlrr", "--rank", "4"}, {"method rlrr has no option --rank", "--init"}},
+                    Wrong{{"bench", "--method", "lora", "--rank", "many"}, {"--rank", "whole number", "'many'"}},
+                    Wrong{{"bench", "--method", "rlrr", "--residual", "maybe"}, {"--residual", "on or off"}},
+                    Wrong{{"bench", "--method", "rlrr", "--targets", "q,vv"}, {"vv"}},
+                    Wrong{{"export", "--out", "x.pt", "--format", "torchscrpt"}, {"did you mean 'torchscript'"}}));
 
 INSTANTIATE_TEST_SUITE_P(
     Values, WrongCommandLine,
@@ -67,21 +68,23 @@ void expect_clean_failure(const SmallModel& small, const std::vector<std::string
 }
 
 std::vector<std::string> predict(const SmallModel& small, const std::string& pixels) {
-  return {"predict", "--weights", small.base(), "--adapter", small.adapter(), "--pixels", pixels, "--logits",
-          small.folder / "logits.safetensors"};
+  return {"predict",   "--weights",     small.base(),
+          "--adapter", small.adapter(), "--pixels",
+          pixels,      "--logits",      small.folder / "logits.safetensors"};
 }
 
 TEST(BadFiles, MissingFilesAreNamed) {
   const SmallModel small;
   const std::string none = small.folder / "none.safetensors", out = small.folder / "out";
   expect_clean_failure(small, predict(small, none), 1, {none, "No such file"});
-  expect_clean_failure(small, {"merge", "--weights", none, "--adapter", small.adapter(), "--out", out}, 1, {none, "No such file"});
+  expect_clean_failure(small, {"merge", "--weights", none, "--adapter", small.adapter(), "--out", out}, 1,
+                       {none, "No such file"});
   expect_clean_failure(small, {"merge", "--weights", small.base(), "--adapter", none, "--out", out}, 1, {none, "No such file"});
   expect_clean_failure(small, {"predict", "--torchscript", none, "cat.jpg"}, 1, {none, "No such file"});
   expect_clean_failure(small, {"predict", "--run", none, "cat.jpg"}, 1, {none});
   expect_clean_failure(small, {"predict", "--weights", small.base(), "--adapter", small.adapter(), none}, 1, {none});
-  expect_clean_failure(small, {"eval", "--weights", small.base(), "--adapter", small.adapter(), "--data", "imagefolder:" + none}, 1,
-                       {none});
+  expect_clean_failure(small, {"eval", "--weights", small.base(), "--adapter", small.adapter(), "--data", "imagefolder:" + none},
+                       1, {none});
   expect_clean_failure(small, {"info", none}, 1, {none, "No such file"});
 }
 
@@ -91,8 +94,8 @@ TEST(BadFiles, TruncatedSafetensorsAreNamed) {
   const std::string whole = read_text(small.base());
   for (const size_t length : {size_t{0}, size_t{5}, size_t{100}, whole.size() - 1}) {
     write_text(cut, whole.substr(0, length));
-    expect_clean_failure(small, {"merge", "--weights", cut, "--adapter", small.adapter(), "--any-base", "--out", small.folder / "out"},
-                         1, {cut});
+    expect_clean_failure(
+        small, {"merge", "--weights", cut, "--adapter", small.adapter(), "--any-base", "--out", small.folder / "out"}, 1, {cut});
     expect_clean_failure(small, predict(small, cut), 1, {cut});
   }
 }
@@ -130,7 +133,8 @@ TEST(BadOutput, AMissingFolderIsNoticedBeforeTheWork) {
   const SmallModel small;
   const std::string out = small.folder / "none/out.safetensors";
   for (const std::string command : {"merge", "export"}) {
-    expect_clean_failure(small, {command, "--weights", small.base(), "--adapter", small.adapter(), "--out", out}, 1, {out, "none"});
+    expect_clean_failure(small, {command, "--weights", small.base(), "--adapter", small.adapter(), "--out", out}, 1,
+                         {out, "none"});
   }
   auto arguments = predict(small, small.pixels());
   arguments.back() = out;
@@ -145,10 +149,15 @@ TEST(BadOutput, TheInputIsNotOverwritten) {
   EXPECT_EQ(read_text(small.base()), before);
 }
 
-TEST(BadOutput, DevicesAreRefused) {
+TEST(BadOutput, AFullDeviceIsNamedAndStays) {
   const SmallModel small;
-  expect_clean_failure(small, {"merge", "--weights", small.base(), "--adapter", small.adapter(), "--out", "/dev/full"}, 1, {"/dev/full"});
-  EXPECT_TRUE(std::filesystem::is_character_file("/dev/full"));
+  const std::vector<std::string> flags = {"--weights", small.base(), "--adapter", small.adapter(), "--out", "/dev/full"};
+  for (const std::string command : {"merge", "export"}) {
+    auto arguments = flags;
+    arguments.insert(arguments.begin(), command);
+    expect_clean_failure(small, arguments, 1, {"/dev/full"});
+    EXPECT_TRUE(std::filesystem::is_character_file("/dev/full"));
+  }
 }
 
 /// No file may grow beyond 4 MiB here, as on a device that is nearly full; the system answers "File too large".
@@ -157,8 +166,8 @@ TEST(BadOutput, AFullDeviceLeavesNothingBehind) {
   const auto before = small.folder.names();
   const std::string out = small.folder / "out";
   for (const std::string command : {"merge", "export --format torchscript", "export --format timm"}) {
-    const Outcome outcome = shell("ulimit -f 4096; trap '' XFSZ; \"$RESPEFT\" " + command + " --weights " + small.base() + " --adapter " +
-                                  small.adapter() + " --out " + out);
+    const Outcome outcome = shell("ulimit -f 4096; trap '' XFSZ; \"$RESPEFT\" " + command + " --weights " + small.base() +
+                                  " --adapter " + small.adapter() + " --out " + out);
     expect_error(outcome, 1, {"File too large"});
     EXPECT_EQ(small.folder.names(), before) << command;
   }

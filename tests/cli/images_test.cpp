@@ -52,8 +52,8 @@ TEST(Eval, AccuracyAndLossAreThoseOfTheLogits) {
   const SmallModel small;
   const NoiseImages noise(small.folder);
   const at::Tensor logits = logits_of(small, noise);
-  const Outcome outcome = run({"eval", "--weights", small.base(), "--adapter", small.adapter(), "--data", "imagefolder:" + noise.folder,
-                               "--batch-size", "4", "--per-class", "--json"});
+  const Outcome outcome = run({"eval", "--weights", small.base(), "--adapter", small.adapter(), "--data",
+                               "imagefolder:" + noise.folder, "--batch-size", "4", "--per-class", "--json"});
   ASSERT_EQ(outcome.status, 0) << outcome.err;
   const auto result = outcome.json();
   EXPECT_EQ(result["images"], 14);
@@ -62,8 +62,8 @@ TEST(Eval, AccuracyAndLossAreThoseOfTheLogits) {
   ASSERT_EQ(result["classes"].size(), 7u);
   EXPECT_EQ(result["classes"][2]["class"], "cat");
   EXPECT_EQ(result["classes"][2]["images"], 2);
-  const Outcome text = run({"eval", "--weights", small.base(), "--adapter", small.adapter(), "--data", "imagefolder:" + noise.folder,
-                            "--limit", "5", "--per-class"});
+  const Outcome text = run({"eval", "--weights", small.base(), "--adapter", small.adapter(), "--data",
+                            "imagefolder:" + noise.folder, "--limit", "5", "--per-class"});
   EXPECT_EQ(text.status, 0) << text.err;
   EXPECT_NE(text.out.find("accuracy"), std::string::npos) << text.out;
 }
@@ -120,8 +120,8 @@ TEST(MergeOnData, ReportsAccuracyBeforeAndAfter) {
   const SmallModel small;
   const NoiseImages noise(small.folder);
   const double accuracy = (logits_of(small, noise).argmax(1) == noise.labels).to(at::kDouble).mean().item<double>();
-  const Outcome outcome = run({"merge", "--weights", small.base(), "--adapter", small.adapter(), "--out", small.folder / "m.safetensors",
-                               "--data", "imagefolder:" + noise.folder, "--json"});
+  const Outcome outcome = run({"merge", "--weights", small.base(), "--adapter", small.adapter(), "--out",
+                               small.folder / "m.safetensors", "--data", "imagefolder:" + noise.folder, "--json"});
   ASSERT_EQ(outcome.status, 0) << outcome.err;
   const auto comparison = outcome.json()["comparison"];
   EXPECT_EQ(comparison["images"], 14);

@@ -37,7 +37,8 @@ TEST(Info, ParametersAndForwardAreTimms) {
 
 TEST(Info, TheMemoryOfTrainingGrowsWithTheBatch) {
   const auto at = [](const std::string& batch) {
-    return run({"info", "--model", "vit_tiny_patch16_224", "--method", "rlrr", "--batch-size", batch, "--json"}).json()["training"];
+    return run({"info", "--model", "vit_tiny_patch16_224", "--method", "rlrr", "--batch-size", batch, "--json"})
+        .json()["training"];
   };
   const auto small = at("4"), large = at("8");
   ASSERT_TRUE(small.is_object());
@@ -75,7 +76,8 @@ TEST(Info, DescribesFiles) {
 
 TEST(Inspect, ShowsTheChangeOfEveryWeight) {
   const SmallModel small;
-  const std::vector<std::string> flags = {"inspect", "--weights", small.base(), "--adapter", small.adapter(), "--layers", "blocks.0."};
+  const std::vector<std::string> flags = {"inspect",       "--weights", small.base(), "--adapter",
+                                          small.adapter(), "--layers",  "blocks.0."};
   const Outcome text = run(flags);
   EXPECT_EQ(text.status, 0) << text.err;
   EXPECT_NE(text.out.find("blocks.0.mlp.fc1"), std::string::npos) << text.out;

@@ -42,8 +42,8 @@ TEST_P(RoundTrip, MergedAndExportedFilesGiveTheSameAnswers) {
             kRounding);
   EXPECT_LT(relative_difference(small.logits, small.predict({"--weights", merged})), kRounding) << "metadata say the rest";
 
-  const Outcome torchscript = run({"export", "--weights", small.base(), "--adapter", small.adapter(), "--format", "torchscript",
-                                   "--out", script, "--json"});
+  const Outcome torchscript = run(
+      {"export", "--weights", small.base(), "--adapter", small.adapter(), "--format", "torchscript", "--out", script, "--json"});
   ASSERT_EQ(torchscript.status, 0) << torchscript.err;
   EXPECT_LT(torchscript.json()["file"]["relative_difference"].get<double>(), kRounding);
   EXPECT_LT(relative_difference(small.logits, small.predict({"--torchscript", script})), kRounding);
@@ -103,8 +103,8 @@ TEST(Adapter, AnotherBaseIsRefusedUnlessAllowed) {
 TEST(Adapter, WithoutMetadataNeedsAMethod) {
   const SmallModel small("lora", {{"rank", int64_t{4}}});
   io::save_safetensors(small.adapter(), io::load_adapter(small.adapter()).tensors);
-  const std::vector<std::string> flags = {"--model", kModel, "--weights", small.base(), "--adapter", small.adapter(),
-                                          "--image-size", "32"};
+  const std::vector<std::string> flags = {"--model",   kModel,          "--weights",    small.base(),
+                                          "--adapter", small.adapter(), "--image-size", "32"};
   auto without = flags;
   const std::string logits = small.folder / "logits.safetensors";
   without.insert(without.begin(), {"predict", "--pixels", small.pixels(), "--logits", logits});
@@ -116,7 +116,8 @@ TEST(Adapter, WithoutMetadataNeedsAMethod) {
 }
 
 TEST(Bench, CountsWhatIsKeptForTheBackward) {
-  const std::vector<std::string> flags = {"bench", "--model", kModel, "--image-size", "32", "--batch-size", "2", "--steps", "3", "--json"};
+  const std::vector<std::string> flags = {"bench", "--model", kModel, "--image-size", "32", "--batch-size",
+                                          "2",     "--steps", "3",    "--json"};
   auto head = flags;
   head.insert(head.end(), {"--method", "linear"});
   const auto linear = run(head).json();
@@ -135,7 +136,8 @@ TEST(Bench, CountsWhatIsKeptForTheBackward) {
 }
 
 TEST(Bench, InferenceKeepsNothing) {
-  const auto result = run({"bench", "--model", kModel, "--image-size", "32", "--batch-size", "2", "--steps", "2", "--inference", "--json"});
+  const auto result =
+      run({"bench", "--model", kModel, "--image-size", "32", "--batch-size", "2", "--steps", "2", "--inference", "--json"});
   ASSERT_EQ(result.status, 0) << result.err;
   EXPECT_EQ(result.json()["saved_bytes"], 0);
   EXPECT_EQ(result.json()["mode"], "inference");
@@ -150,7 +152,8 @@ TEST(Config, KeysAreFlagNamesAndFlagsWin) {
   ASSERT_EQ(outcome.status, 0) << outcome.err;
   EXPECT_EQ(outcome.json()["images"], 5);
   EXPECT_LT(relative_difference(small.logits, io::SafetensorsFile(out).tensor("logits")), kRounding);
-  const Outcome overridden = run({"predict", "--config", config, "--batch-size", "0", "--pixels", small.pixels(), "--logits", out});
+  const Outcome overridden =
+      run({"predict", "--config", config, "--batch-size", "0", "--pixels", small.pixels(), "--logits", out});
   expect_error(overridden, 2, {"--batch-size"});
 }
 

@@ -19,7 +19,8 @@ enum class Filter { bilinear, bicubic };
 Filter filter_from_name(const std::string& name);
 
 /// Resizes with antialiasing, to the very values of Pillow's `Image.resize`: the filter is stretched by the reduction,
-/// rows first, then columns, each pass rounded to 8 bits. Throws `std::invalid_argument` on a size below 1.
+/// one pass along rows and one along columns, in the order that Pillow 13 takes them, each rounded to 8 bits. Throws
+/// `std::invalid_argument` on a size below 1.
 Image resize(const Image& image, int64_t width, int64_t height, Filter filter);
 
 /// The image mirrored left to right.

@@ -17,11 +17,13 @@ using torch::autograd::variable_list;
 class RescaledLinear : public torch::autograd::Function<RescaledLinear> {
  public:
   static Variable forward(AutogradContext* context, const Variable& input, const Variable& weight,
-                          const std::optional<Variable>& bias, const Variable& scale_in, const Variable& scale_out, bool residual) {
+                          const std::optional<Variable>& bias, const Variable& scale_in, const Variable& scale_out,
+                          bool residual) {
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
     auto output = rescaled_linear(input, weight, bias, scale_in, scale_out, residual);
     context->save_for_backward({input, weight, scale_in, scale_out});
     context->saved_data["residual"] = residual;
+    context->saved_data["has_bias"] = bias.has_value() && bias->defined();
     return output;
   }
 
@@ -29,10 +31,13 @@ class RescaledLinear : public torch::autograd::Function<RescaledLinear> {
     const auto saved = context->get_saved_variables();
     const auto& grad = grads[0];
     if (!grad.defined()) return variable_list(6);
-    const std::array<bool, 4> mask = {context->needs_input_grad(0), context->needs_input_grad(3), context->needs_input_grad(4),
-                                      context->needs_input_grad(2)};
-    auto [grad_input, grad_scale_in, grad_scale_out, grad_bias] = rescaled_linear_backward(
-        grad, saved[0], saved[1], saved[2], saved[3], context->saved_data["residual"].toBool(), mask);
+    // Gradients are numbered by the tensors that forward was given: 0 input, 1 weight, then the bias if there is one.
+    const bool has_bias = context->saved_data["has_bias"].toBool();
+    const size_t scales = has_bias ? 3 : 2;
+    const std::array<bool, 4> mask = {context->needs_input_grad(0), context->needs_input_grad(scales),
+                                      context->needs_input_grad(scales + 1), has_bias && context->needs_input_grad(2)};
+    auto [grad_input, grad_scale_in, grad_scale_out, grad_bias] =
+        rescaled_linear_backward(grad, saved[0], saved[1], saved[2], saved[3], context->saved_data["residual"].toBool(), mask);
     return {grad_input, Variable(), grad_bias, grad_scale_in, grad_scale_out, Variable()};
   }
 };

@@ -10,8 +10,8 @@
 
 #include <algorithm>
 
-#include "src/ops/cpu/vectorize.h"
 #include "src/ops/rescaled_linear_check.h"
+#include "src/util/simd.h"
 
 namespace respeft::ops {
 namespace {
@@ -20,7 +20,7 @@ namespace {
 constexpr int64_t kRowsPerTask = 32;
 
 template <class Scalar, class Accumulate>
-RESPEFT_INLINE void rescale_row(const Scalar* weight, const Accumulate* scale_in, Accumulate scale_out, Accumulate residual,
+RESPEFT_SIMD_INLINE void rescale_row(const Scalar* weight, const Accumulate* scale_in, Accumulate scale_out, Accumulate residual,
                                 Scalar* rescaled, int64_t in) {
 #pragma omp simd
   for (int64_t i = 0; i < in; ++i) {
@@ -30,7 +30,7 @@ RESPEFT_INLINE void rescale_row(const Scalar* weight, const Accumulate* scale_in
 
 /// One row of G ⊙ W: adds its part to `grad_in [in]`, returns its part of grad_scale_out.
 template <class Scalar, class Accumulate>
-RESPEFT_INLINE Accumulate reduce_row(const Scalar* product, const Scalar* weight, const Accumulate* scale_in, Accumulate scale_out,
+RESPEFT_SIMD_INLINE Accumulate reduce_row(const Scalar* product, const Scalar* weight, const Accumulate* scale_in, Accumulate scale_out,
                                      Accumulate* grad_in, int64_t in) {
   Accumulate grad_out = 0;
 #pragma omp simd reduction(+ : grad_out)
@@ -43,7 +43,7 @@ RESPEFT_INLINE Accumulate reduce_row(const Scalar* product, const Scalar* weight
 }
 
 /// Float32 rows, compiled for each vector width; the other dtypes take the functions above as they are.
-RESPEFT_VECTORIZE void vectorized_rescale_row(const float* weight, const float* scale_in, float scale_out, float residual,
+RESPEFT_SIMD_CLONES void vectorized_rescale_row(const float* weight, const float* scale_in, float scale_out, float residual,
                                               float* rescaled, int64_t in) {
   rescale_row(weight, scale_in, scale_out, residual, rescaled, in);
 }
@@ -52,7 +52,7 @@ void vectorized_rescale_row(const Scalar* weight, const Accumulate* scale_in, Ac
                             Scalar* rescaled, int64_t in) {
   rescale_row(weight, scale_in, scale_out, residual, rescaled, in);
 }
-RESPEFT_VECTORIZE float vectorized_reduce_row(const float* product, const float* weight, const float* scale_in, float scale_out,
+RESPEFT_SIMD_CLONES float vectorized_reduce_row(const float* product, const float* weight, const float* scale_in, float scale_out,
                                               float* grad_in, int64_t in) {
   return reduce_row(product, weight, scale_in, scale_out, grad_in, in);
 }

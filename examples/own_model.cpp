@@ -1,0 +1,59 @@
+// A network of one's own takes part by using respeft's layers where it used torch::nn's: same options, same state-dict keys.
+
+#include <respeft/respeft.h>
+#include <torch/optim/adamw.h>
+
+#include <cstdio>
+
+namespace {
+
+/// A residual network on vectors.
+struct ResidualMlp : torch::nn::Module {
+  explicit ResidualMlp(int64_t dim) {
+    for (int i = 0; i < 4; ++i) {
+      auto block = register_module("block" + std::to_string(i), std::make_shared<torch::nn::Module>());
+      norms.push_back(block->register_module("norm", respeft::nn::LayerNorm(torch::nn::LayerNormOptions({dim}))));
+      linears.push_back(block->register_module("fc", respeft::nn::Linear(dim, dim)));
+    }
+    head = register_module("head", torch::nn::Linear(dim, 1));
+  }
+
+  at::Tensor forward(at::Tensor x) {
+    respeft::nn::ForwardPass pass;  // what belongs to this pass alone
+    for (size_t i = 0; i < linears.size(); ++i) x = x + at::gelu(linears[i]->forward(norms[i]->forward(x, pass), pass));
+    return head->forward(x).squeeze(-1);
+  }
+
+  std::vector<respeft::nn::LayerNorm> norms;
+  std::vector<respeft::nn::Linear> linears;
+  torch::nn::Linear head{nullptr};
+};
+
+}  // namespace
+
+int main() {
+  at::manual_seed(0);
+  ResidualMlp net(16);
+  auto adapters = respeft::attach(net, respeft::Rlrr({.init = "identity"}));
+  std::printf("%lld parameters to train\n", static_cast<long long>(adapters.parameter_count()));
+
+  torch::optim::AdamW optimizer(adapters.parameters(), torch::optim::AdamWOptions(1e-2));
+  const auto x = at::randn({256, 16});
+  const auto y = (x.slice(1, 0, 4).sum(1) * 2.0).sin();
+  double first = 0.0, last = 0.0;
+  for (int step = 0; step < 200; ++step) {
+    const auto loss = at::mse_loss(net.forward(x), y);
+    optimizer.zero_grad();
+    loss.backward();
+    optimizer.step();
+    last = loss.item<double>();
+    if (step == 0) first = last;
+  }
+
+  const at::NoGradGuard no_grad;
+  const auto adapted = net.forward(x);
+  respeft::merge(net);
+  const double difference = (net.forward(x) - adapted).abs().max().item<double>();
+  std::printf("loss %.3f -> %.3f; merging changed the output by %.1e at most\n", first, last, difference);
+  return last < 0.7 * first && difference < 1e-5 ? 0 : 1;
+}

@@ -1,0 +1,122 @@
+#include <respeft/data/transforms.h>
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/equal.h>
+#include <gtest/gtest.h>
+
+#include "tests/data/expect.h"
+
+// Expected pixels are those of Pillow 13.0.0's Image.resize. More sizes: tests/interop/test_pixels.py.
+namespace respeft::data {
+namespace {
+
+using Pixels = std::vector<uint8_t>;
+
+Image pattern(int64_t width, int64_t height) {
+  Image image(width, height);
+  for (int64_t y = 0; y < height; ++y) {
+    for (int64_t x = 0; x < width; ++x) {
+      for (int64_t c = 0; c < 3; ++c) image.row(y)[x * 3 + c] = static_cast<uint8_t>(x * 37 + y * 59 + c * 101 + x * y * 7);
+    }
+  }
+  return image;
+}
+
+TEST(Resize, ShrinksAsPillow) {
+  EXPECT_EQ(resize(pattern(7, 5), 4, 3, Filter::bicubic).pixels,
+            (Pixels{37,  150, 133, 112, 184, 77,  164, 142, 131, 139, 93,  133, 149, 121, 77,  141, 104, 165,
+                    102, 157, 103, 113, 112, 112, 174, 83,  192, 99,  146, 135, 174, 130, 139, 95,  145, 169}));
+  EXPECT_EQ(resize(pattern(7, 5), 4, 3, Filter::bilinear).pixels,
+            (Pixels{46,  147, 131, 109, 179, 84,  160, 144, 128, 140, 96,  133, 142, 121, 91,  139, 110, 154,
+                    107, 151, 105, 114, 114, 114, 168, 88,  182, 106, 144, 138, 169, 131, 144, 98,  145, 164}));
+}
+
+TEST(Resize, EnlargesAsPillow) {
+  EXPECT_EQ(resize(pattern(3, 2), 5, 4, Filter::bicubic).pixels,
+            (Pixels{0,   93, 216, 6,   107, 243, 31,  132, 255, 57,  158, 100, 71,  172, 0,   12,  110, 158, 24,  125,
+                    182, 51, 152, 200, 78,  179, 94,  92,  193, 22,  44,  145, 43,  59,  160, 61,  89,  190, 88,  119,
+                    220, 84, 135, 236, 77,  61,  162, 0,   77,  178, 0,   109, 210, 32,  140, 241, 78,  156, 255, 104}));
+}
+
+TEST(Resize, TakesColumnsFirstWherePillowDoes) {
+  EXPECT_EQ(resize(pattern(4, 9), 3, 2, Filter::bicubic).pixels,
+            (Pixels{110, 124, 120, 128, 135, 137, 120, 129, 123, 149, 99, 148, 117, 129, 141, 148, 103, 114}));
+}
+
+TEST(Resize, SameSizeIsTheSameImage) {
+  EXPECT_EQ(resize(pattern(6, 4), 6, 4, Filter::bicubic), pattern(6, 4));
+}
+
+TEST(Resize, KeepsAConstantImageAtEverySize) {
+  Image white(13, 7);
+  std::fill(white.pixels.begin(), white.pixels.end(), 255);
+  for (int64_t size = 1; size < 40; ++size) {
+    for (uint8_t value : resize(white, size, 41 - size, Filter::bicubic).pixels) ASSERT_EQ(value, 255);
+  }
+}
+
+TEST(Resize, RefusesEmptySizes) {
+  expect_error<std::invalid_argument>([] { resize(pattern(2, 2), 0, 5, Filter::bicubic); }, "2 × 2", "0 × 5");
+  expect_error<std::invalid_argument>([] { resize(Image(), 5, 5, Filter::bicubic); }, "0 × 0");
+  expect_error<std::invalid_argument>([] { filter_from_name("bicubc"); }, "bicubc", "did you mean 'bicubic'");
+}
+
+TEST(Flip, MirrorsEachRow) {
+  const Image image = pattern(5, 2), flipped = flip_horizontally(image);
+  for (int64_t y = 0; y < 2; ++y) {
+    for (int64_t x = 0; x < 5; ++x) {
+      for (int64_t c = 0; c < 3; ++c) EXPECT_EQ(flipped.row(y)[x * 3 + c], image.row(y)[(4 - x) * 3 + c]);
+    }
+  }
+  EXPECT_EQ(flip_horizontally(flipped), image);
+}
+
+const io::Preprocessing kImageNet{{0.485, 0.456, 0.406}, {0.229, 0.224, 0.225}, 4, "bicubic"};
+
+TEST(Transform, NormalisesByChannel) {
+  Image image(4, 4);
+  image.row(1)[2 * 3 + 0] = 255, image.row(1)[2 * 3 + 1] = 128;
+  const at::Tensor input = Transform(kImageNet)(image);
+  ASSERT_EQ(input.sizes(), at::IntArrayRef({3, 4, 4}));
+  ASSERT_EQ(input.scalar_type(), at::kFloat);
+  // torchvision's ToTensor and Normalize, printed with nine digits.
+  EXPECT_EQ(input[0][1][2].item<float>(), 2.24890828f);
+  EXPECT_EQ(input[1][1][2].item<float>(), 0.205182195f);
+  EXPECT_EQ(input[2][1][2].item<float>(), -1.80444443f);
+  EXPECT_EQ(input[0][0][0].item<float>(), -2.11790395f);
+}
+
+TEST(Transform, ResizedImagesAreLeftAsTheyAre) {
+  const Transform transform(kImageNet);
+  const Image image = pattern(9, 6);
+  EXPECT_TRUE(at::equal(transform(transform.resized(image)), transform(image)));
+}
+
+TEST(Transform, FlipsHalfOfTheImages) {
+  const Transform transform(kImageNet, {.random_flip = true});
+  const Image image = pattern(4, 4);
+  const at::Tensor plain = transform(image), mirrored = transform(flip_horizontally(image));
+  std::mt19937_64 generator(7);
+  int flips = 0;
+  for (int i = 0; i < 1000; ++i) {
+    at::Tensor out = at::empty({3, 4, 4});
+    transform.apply(image, generator, out.data_ptr<float>());
+    const bool flipped = at::equal(out, mirrored);
+    ASSERT_TRUE(flipped || at::equal(out, plain));
+    flips += flipped;
+  }
+  EXPECT_NEAR(flips, 500, 64);  // four standard deviations
+}
+
+TEST(Transform, RefusesWhatCannotBe) {
+  auto bad = kImageNet;
+  bad.size = 0;
+  expect_error<std::invalid_argument>([&] { Transform{bad}; }, "size 0");
+  bad = kImageNet, bad.std[1] = 0;
+  expect_error<std::invalid_argument>([&] { Transform{bad}; }, "deviation 0");
+  bad = kImageNet, bad.interpolation = "nearest";
+  expect_error<std::invalid_argument>([&] { Transform{bad}; }, "nearest", "bicubic");
+}
+
+}  // namespace
+}  // namespace respeft::data

@@ -1,0 +1,186 @@
+#include <respeft/io/adapter_file.h>
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+#include <respeft/methods/lora.h>
+#include <respeft/methods/rlrr.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/io/scratch.h"
+#include "tests/io/small_model.h"
+
+namespace respeft::io {
+namespace {
+
+using nlohmann::json;
+using test::expect_error;
+using test::random_images;
+using test::random_model;
+using test::Scratch;
+using test::small_config;
+
+AdapterFile trained_rlrr(models::VisionTransformerImpl& model) {
+  RlrrOptions options;
+  options.residual = false;
+  const Attachment attachment = attach(model, Rlrr(options));
+  AdapterFile adapter;
+  adapter.info = {.method = "rlrr",
+                  .model = model.name(),
+                  .options = attachment.options,
+                  .weights_sha256 = std::string(64, 'a'),
+                  .preprocessing = {{0.1, 0.2, 0.3}, {1, 2, 3}, 16, "bilinear"},
+                  .class_names = {"a \"b\"", "ç"},
+                  .pool = "token"};
+  adapter.tensors = trained_state(model);
+  for (auto& [key, tensor] : adapter.tensors) tensor = tensor.clone();
+  return adapter;
+}
+
+TEST(AdapterFile, RestoresTheAdaptedModel) {
+  const Scratch scratch;
+  const auto trained = random_model(small_config(), 1);
+  const AdapterFile adapter = trained_rlrr(*trained);
+  save_adapter(scratch.path("adapter"), adapter);
+  const AdapterFile read = load_adapter(scratch.path("adapter"));
+  EXPECT_EQ(read.info.method, "rlrr");
+  EXPECT_EQ(read.info.model, "vit_small_test");
+  EXPECT_EQ(read.info.options, adapter.info.options);
+  EXPECT_EQ(read.info.weights_sha256, adapter.info.weights_sha256);
+  EXPECT_EQ(read.info.preprocessing, adapter.info.preprocessing);
+  EXPECT_EQ(read.info.class_names, adapter.info.class_names);
+  EXPECT_EQ(read.info.pool, "token");
+
+  const auto fresh = random_model(small_config(), 1);
+  fresh->reset_head(5);
+  const Attachment attachment = attach_adapter(*fresh, read);
+  EXPECT_EQ(attachment.trained.size(), adapter.tensors.size());
+  const auto images = random_images(small_config());
+  EXPECT_TRUE(at::equal(test::logits(*fresh, images), test::logits(*trained, images)));
+}
+
+TEST(AdapterFile, HasTheDocumentedMetadata) {
+  const Scratch scratch;
+  const auto model = random_model(small_config());
+  save_adapter(scratch.path("adapter"), trained_rlrr(*model));
+  const Metadata metadata = SafetensorsFile(scratch.path("adapter")).metadata();
+  EXPECT_EQ(metadata.at("format"), "respeft");
+  EXPECT_EQ(metadata.at("method"), "rlrr");
+  EXPECT_EQ(metadata.at("model"), "vit_small_test");
+  EXPECT_EQ(metadata.at("base_sha256"), std::string(64, 'a'));
+  EXPECT_EQ(json::parse(metadata.at("options")).at("residual"), false);
+  EXPECT_EQ(json::parse(metadata.at("preprocessing")).at("size"), 16);
+  EXPECT_EQ(json::parse(metadata.at("class_names")), json::parse(R"(["a \"b\"", "ç"])"));
+  EXPECT_EQ(metadata.at("pool"), "token");
+  EXPECT_EQ(metadata.size(), 8u);
+}
+
+TEST(AdapterFile, KeepsEveryKindOfOption) {
+  const Scratch scratch;
+  AdapterFile adapter;
+  adapter.info.method = "lora";
+  adapter.info.model = "m";
+  adapter.info.options = Lora({.rank = 4, .alpha = 0.1, .dropout = 0.5, .targets = "q,v"}).options();
+  save_adapter(scratch.path("adapter"), adapter);
+  EXPECT_EQ(methods::create("lora", load_adapter(scratch.path("adapter")).info.options)->options(), adapter.info.options);
+}
+
+TEST(AttachAdapter, LeavesASiteThatTheFileLacksPlain) {
+  const auto trained = random_model(small_config(), 1);
+  AdapterFile adapter = trained_rlrr(*trained);
+  std::erase_if(adapter.tensors, [](const auto& item) { return item.first.rfind("blocks.0.attn.qkv.adapter.", 0) == 0; });
+  const auto fresh = random_model(small_config(), 1);
+  const Attachment attachment = attach_adapter(*fresh, adapter);
+  EXPECT_EQ(attachment.trained.size(), adapter.tensors.size());
+  for (const auto& [info, site] : nn::find_sites(*fresh))
+    EXPECT_EQ(site->adapter() == nullptr, info.name == "blocks.0.attn.qkv") << info.name;
+}
+
+TEST(AttachAdapter, KeepsTheModelsHeadWhenTheFileHasNone) {
+  const auto trained = random_model(small_config(), 1), fresh = random_model(small_config(), 1);
+  AdapterFile adapter = trained_rlrr(*trained);
+  std::erase_if(adapter.tensors, [](const auto& item) { return item.first.rfind("head.", 0) == 0; });
+  const auto head = fresh->head->weight.clone();
+  attach_adapter(*fresh, adapter);
+  EXPECT_TRUE(at::equal(fresh->head->weight, head));
+}
+
+TEST(AttachAdapter, RefusesWhatDoesNotFitAndLeavesThePlainModel) {
+  const auto trained = random_model(small_config(), 1), fresh = random_model(small_config(), 1);
+  const AdapterFile good = trained_rlrr(*trained);
+  const std::string key = "blocks.1.mlp.fc1.adapter.scale_in";
+  const std::vector<std::pair<std::function<void(TensorMap&)>, std::string>> damages = {
+      {[&](TensorMap& tensors) { tensors.erase(key); }, "'" + key + "' is missing"},
+      {[&](TensorMap& tensors) { tensors.erase("head.bias"); }, "'head.bias' is missing"},
+      {[&](TensorMap& tensors) { tensors[key] = at::ones({31}); }, "'" + key + "' has shape [31]; the model takes [32]"},
+      {[&](TensorMap& tensors) { tensors[key] = at::ones({32}, at::kInt); }, "'" + key + "' holds Int"},
+      {[&](TensorMap& tensors) { tensors["blocks.2.norm1.adapter.scale"] = at::ones({32}); },
+       "no place for 'blocks.2.norm1.adapter.scale'"},
+      {[&](TensorMap& tensors) {
+         tensors["head.weight"] = at::ones({6, 32});
+       },
+       "'head.weight' has shape [6, 32]"},
+      {[&](TensorMap& tensors) {
+         tensors["pos_embed"] = at::ones({1, 17, 32});
+       },
+       "no place for 'pos_embed'"},
+  };
+  const auto images = random_images(small_config());
+  const auto before = test::logits(*fresh, images);
+  for (const auto& [damage, fault] : damages) {
+    SCOPED_TRACE(fault);
+    AdapterFile adapter = good;
+    damage(adapter.tensors);
+    expect_error<std::runtime_error>([&] { attach_adapter(*fresh, adapter); }, {fault});
+    EXPECT_TRUE(at::equal(test::logits(*fresh, images), before));
+  }
+}
+
+TEST(LoadAdapter, RefusesAFileWithoutMetadataUnlessToldTheMethod) {
+  const Scratch scratch;
+  save_safetensors(scratch.path("bare"), {{"norm.adapter.scale", at::ones({2})}}, {{"format", "pt"}});
+  expect_error<std::runtime_error>([&] { load_adapter(scratch.path("bare")); }, {scratch.path("bare"), "no metadata"});
+  const AdapterFile adapter = load_adapter(scratch.path("bare"), "rlrr", {{"residual", false}});
+  EXPECT_EQ(adapter.info.method, "rlrr");
+  EXPECT_EQ(adapter.info.options, (Options{{"residual", false}}));
+  EXPECT_EQ(adapter.tensors.size(), 1u);
+}
+
+TEST(LoadAdapter, RefusesAnotherMethodThanTheFiles) {
+  const Scratch scratch;
+  save_adapter(scratch.path("adapter"), trained_rlrr(*random_model(small_config())));
+  EXPECT_NO_THROW(load_adapter(scratch.path("adapter"), "rlrr"));
+  expect_error<std::invalid_argument>([&] { load_adapter(scratch.path("adapter"), "lora"); }, {"'rlrr'", "'lora'"});
+}
+
+TEST(LoadAdapter, RefusesBrokenMetadata) {
+  const Scratch scratch;
+  save_adapter(scratch.path("good"), trained_rlrr(*random_model(small_config())));
+  const Metadata good = SafetensorsFile(scratch.path("good")).metadata();
+  const std::vector<std::tuple<std::string, std::string, std::string>> cases = {
+      {"method", "rlr", "did you mean 'rlrr'?"},
+      {"options", "{", "'options' is not a JSON object"},
+      {"options", R"({"residual": [1]})", "'options': 'residual' is [1]"},
+      {"options", R"({"residul": true})", "residul"},
+      {"options", R"({"residual": 3})", "residual"},
+      {"preprocessing", "{}", "preprocessing: 'mean' is missing"},
+      {"class_names", "3", "'class_names' is not a JSON list of names"},
+      {"class_names", "[3]", "'class_names' is not a JSON list of names"},
+  };
+  for (const auto& [key, value, fault] : cases) {
+    SCOPED_TRACE(value);
+    Metadata metadata = good;
+    metadata[key] = value;
+    save_safetensors(scratch.path("bad"), {}, metadata);
+    expect_error<std::runtime_error>([&] { load_adapter(scratch.path("bad")); }, {scratch.path("bad"), fault});
+  }
+  for (const char* key : {"method", "model", "preprocessing"}) {
+    Metadata metadata = good;
+    metadata.erase(key);
+    save_safetensors(scratch.path("bad"), {}, metadata);
+    expect_error<std::runtime_error>([&] { load_adapter(scratch.path("bad")); }, {scratch.path("bad"), key, "missing"});
+  }
+}
+
+}  // namespace
+}  // namespace respeft::io

@@ -1,0 +1,276 @@
+#include <respeft/io/weights.h>
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+#include <respeft/methods/rlrr.h>
+
+#include "tests/io/scratch.h"
+#include "tests/io/small_model.h"
+
+namespace respeft::io {
+namespace {
+
+using test::expect_error;
+using test::random_images;
+using test::random_model;
+using test::Scratch;
+using test::small_config;
+
+/// A clone of a model's plain state, to be damaged.
+TensorMap state_of(const models::ImageModel& model) {
+  TensorMap state = plain_state(model);
+  for (auto& [key, tensor] : state) tensor = tensor.clone();
+  return state;
+}
+
+TEST(LoadWeights, RestoresAModelFromItsFile) {
+  const Scratch scratch;
+  const auto saved = random_model(small_config(), 1), loaded = random_model(small_config(), 2);
+  save_safetensors(scratch.path("f"), plain_state(*saved));
+  const LoadReport report = load_weights(*loaded, scratch.path("f"));
+  EXPECT_EQ(report.layout, "timm");
+  EXPECT_TRUE(report.missing.empty() && report.unused.empty() && !report.positions_resampled);
+  const auto images = random_images(small_config());
+  EXPECT_TRUE(at::equal(test::logits(*saved, images), test::logits(*loaded, images)));
+}
+
+TEST(LoadWeights, ConvertsHalfPrecision) {
+  const auto saved = random_model(small_config(), 1), loaded = random_model(small_config(), 2);
+  TensorMap state = state_of(*saved);
+  for (auto& [key, tensor] : state) tensor = tensor.to(at::kHalf);
+  load_weights(*loaded, state, "half");
+  EXPECT_EQ(loaded->pos_embed.scalar_type(), at::kFloat);
+  EXPECT_TRUE(at::equal(loaded->pos_embed, state.at("pos_embed").to(at::kFloat)));
+}
+
+TEST(LoadWeights, LeavesOutAHeadOfOtherClasses) {
+  auto config = small_config();
+  const auto saved = random_model(config, 1);
+  config.num_classes = 7;
+  const auto loaded = random_model(config, 2);
+  const auto head = loaded->head->weight.clone();
+  const LoadReport report = load_weights(*loaded, state_of(*saved), "f");
+  EXPECT_EQ(report.unused, (std::vector<std::string>{"head.bias", "head.weight"}));
+  EXPECT_EQ(report.missing, (std::vector<std::string>{"head.bias", "head.weight"}));
+  EXPECT_TRUE(at::equal(loaded->head->weight, head));
+  EXPECT_TRUE(at::equal(loaded->pos_embed, saved->pos_embed));
+}
+
+TEST(LoadWeights, TakesAFileWithoutAHeadAndAModelWithoutOne) {
+  auto headless = small_config();
+  headless.num_classes = 0;
+  const auto with = random_model(small_config(), 1), without = random_model(headless, 2);
+  EXPECT_EQ(load_weights(*without, state_of(*with), "f").unused.size(), 2u);
+  EXPECT_EQ(load_weights(*with, state_of(*without), "f").missing.size(), 2u);
+}
+
+TEST(LoadWeights, ResamplesPositionsToTheModelsGrid) {
+  auto config = small_config();
+  const auto saved = random_model(config, 1);
+  config.image_size = 24;
+  const auto loaded = random_model(config, 2);
+  EXPECT_TRUE(load_weights(*loaded, state_of(*saved), "f").positions_resampled);
+  EXPECT_EQ(loaded->pos_embed.sizes(), at::IntArrayRef({1, 37, 32}));
+  EXPECT_TRUE(at::equal(loaded->pos_embed.narrow(1, 0, 1), saved->pos_embed.narrow(1, 0, 1))) << "the class token's stays";
+  // A resampled constant is that constant.
+  TensorMap state = state_of(*saved);
+  state["pos_embed"].fill_(0.75);
+  load_weights(*loaded, state, "f");
+  EXPECT_TRUE(at::allclose(loaded->pos_embed, at::full({1, 37, 32}, 0.75)));
+}
+
+TEST(LoadWeights, ReshapesAPatchProjectionOverFlattenedPatches) {
+  const auto saved = random_model(small_config(), 1), loaded = random_model(small_config(), 2);
+  TensorMap state = state_of(*saved);
+  state["patch_embed.proj.weight"] = state["patch_embed.proj.weight"].flatten(1);
+  load_weights(*loaded, state, "f");
+  EXPECT_TRUE(at::equal(loaded->patch_embed->proj->weight, saved->patch_embed->proj->weight));
+}
+
+TEST(LoadWeights, OfAnotherPoolingKeepsAFreshFinalNormUnlessTheHeadNeedsIt) {
+  auto config = small_config();
+  const auto token = random_model(config, 1);
+  config.mean_pooling = true;
+  const auto same_head = random_model(config, 2);
+  expect_error<std::runtime_error>([&] { load_weights(*same_head, state_of(*token), "f"); },
+                                   {"f: ", "'norm.bias'", "'fc_norm.bias'", "another pooling"});
+  config.num_classes = 3;
+  const auto other_head = random_model(config, 2);
+  const auto fresh = other_head->fc_norm->weight.clone();
+  const LoadReport report = load_weights(*other_head, state_of(*token), "f");
+  EXPECT_TRUE(at::equal(other_head->fc_norm->weight, fresh));
+  EXPECT_EQ(report.unused, (std::vector<std::string>{"head.bias", "head.weight", "norm.bias", "norm.weight"}));
+  EXPECT_EQ(report.missing.size(), 4u);
+}
+
+struct Damage {
+  std::string name;
+  std::function<void(TensorMap&)> apply;
+  std::vector<std::string> faults;
+};
+
+TEST(LoadWeights, RefusesWhatDoesNotFitAndLeavesTheModelAlone) {
+  const auto saved = random_model(small_config(), 1), loaded = random_model(small_config(), 2);
+  const auto rename = [](const char* from, const char* to) {
+    return [=](TensorMap& state) {
+      state[to] = state.at(from);
+      state.erase(from);
+    };
+  };
+  const auto put = [](const char* key, const at::Tensor& value) { return [=](TensorMap& state) { state[key] = value; }; };
+  const std::vector<Damage> damages = {
+      {"missing",
+       [](TensorMap& state) { state.erase("blocks.1.mlp.fc1.bias"); },
+       {"vit_small_test needs 'blocks.1.mlp.fc1.bias'", "missing"}},
+      {"typo",
+       rename("blocks.1.mlp.fc1.bias", "blocks.1.mpl.fc1.bias"),
+       {"no place for 'blocks.1.mpl.fc1.bias'", "did it mean 'blocks.1.mlp.fc1.bias'?"}},
+      {"deeper", put("blocks.2.norm1.weight", at::ones({32})), {"no place for 'blocks.2.norm1.weight'"}},
+      {"registers", put("reg_token", at::ones({1, 4, 32})), {"no place for 'reg_token'"}},
+      {"wider",
+       put("blocks.0.attn.qkv.weight", at::ones({96, 48})),
+       {"'blocks.0.attn.qkv.weight' has shape [96, 48]", "takes [96, 32]"}},
+      {"other patches",
+       put("patch_embed.proj.weight", at::ones({32, 3, 8, 8})),
+       {"'patch_embed.proj.weight' has shape [32, 3, 8, 8]"}},
+      {"flat patches of another size",
+       put("patch_embed.proj.weight", at::ones({32, 50})),
+       {"'patch_embed.proj.weight' has shape [32, 50]"}},
+      {"integers", put("norm.weight", at::ones({32}, at::kLong)), {"'norm.weight' holds Long"}},
+      {"positions not square",
+       put("pos_embed", at::ones({1, 1 + 15, 32})),
+       {"'pos_embed' has shape [1, 16, 32]", "[1, 1 + n², 32]"}},
+      {"positions of another width", put("pos_embed", at::ones({1, 1 + 36, 16})), {"'pos_embed' has shape [1, 37, 16]"}},
+      {"no positions", put("pos_embed", at::ones({1, 0, 32})), {"'pos_embed' has shape [1, 0, 32]"}},
+      {"scalar positions", put("pos_embed", at::ones({})), {"'pos_embed' has shape []"}},
+      {"head of other features", put("head.weight", at::ones({5, 16})), {"'head.weight' has shape [5, 16]", "takes [5, 32]"}},
+      {"head without bias", [](TensorMap& state) { state.erase("head.bias"); }, {"needs 'head.bias'"}},
+      {"nothing", [](TensorMap& state) { state.clear(); }, {"it holds no tensors"}},
+      {"something else",
+       [](TensorMap& state) {
+         state = {{"conv1.weight", at::ones({1})}};
+       },
+       {"'conv1.weight'", "neither timm's"}},
+  };
+  const std::string before = base_sha256(*loaded);
+  for (const auto& damage : damages) {
+    SCOPED_TRACE(damage.name);
+    TensorMap state = state_of(*saved);
+    damage.apply(state);
+    auto faults = damage.faults;
+    faults.push_back("weights.safetensors: ");
+    expect_error<std::runtime_error>([&] { load_weights(*loaded, state, "weights.safetensors"); }, faults);
+    EXPECT_EQ(base_sha256(*loaded), before);
+  }
+}
+
+TEST(LoadWeights, RefusesAModelWithAdapters) {
+  const auto model = random_model(small_config());
+  const TensorMap state = state_of(*model);
+  attach(*model, Rlrr());
+  expect_error<std::invalid_argument>([&] { load_weights(*model, state, "f"); }, {"adapters attached"});
+  expect_error<std::invalid_argument>([&] { plain_state(*model); }, {"adapters attached", ".adapter."});
+}
+
+/// Hugging Face's names for one layer, as `save_pretrained` writes them; tests/interop loads real files.
+TensorMap huggingface_layer(const std::string& before) {
+  const std::string layer = before + "encoder.layer.0.";
+  TensorMap tensors = {{before + "embeddings.patch_embeddings.projection.weight", at::zeros({2, 3, 4, 4})},
+                       {before + "embeddings.cls_token", at::full({1, 1, 2}, 10.0)},
+                       {before + "embeddings.position_embeddings", at::arange(10, at::kFloat).view({1, 5, 2})},
+                       {before + "embeddings.mask_token", at::zeros({1, 2})},
+                       {before + "layernorm.weight", at::ones({2})},
+                       {before + "pooler.dense.weight", at::zeros({2, 2})},
+                       {layer + "attention.output.dense.bias", at::full({2}, 4.0)},
+                       {layer + "output.dense.bias", at::full({2}, 5.0)},
+                       {layer + "layernorm_after.bias", at::full({2}, 6.0)},
+                       {layer + "layer_scale2.lambda1", at::full({2}, 7.0)},
+                       {"classifier.weight", at::zeros({3, 2})}};
+  double value = 1.0;
+  for (const char* part : {"query", "key", "value"})
+    tensors[layer + "attention.attention." + part + ".weight"] = at::full({2, 2}, value++);
+  return tensors;
+}
+
+std::vector<std::string> keys(const TensorMap& tensors) {
+  std::vector<std::string> names;
+  for (const auto& [key, tensor] : tensors) names.push_back(key);
+  return names;
+}
+
+TEST(ToTimmLayout, RenamesAndFusesHuggingFace) {
+  for (const char* prefix : {"", "vit.", "dinov2."}) {
+    std::string layout;
+    const TensorMap timm = to_timm_layout(huggingface_layer(prefix), layout);
+    EXPECT_EQ(layout, "huggingface");
+    EXPECT_EQ(keys(timm), (std::vector<std::string>{"blocks.0.attn.proj.bias", "blocks.0.attn.qkv.weight", "blocks.0.ls2.gamma",
+                                                    "blocks.0.mlp.fc2.bias", "blocks.0.norm2.bias", "cls_token", "head.weight",
+                                                    "norm.weight", "patch_embed.proj.weight", "pos_embed"}));
+    EXPECT_TRUE(at::equal(timm.at("blocks.0.attn.qkv.weight"),
+                          at::tensor({1., 1., 1., 1., 2., 2., 2., 2., 3., 3., 3., 3.}, at::kFloat).view({6, 2})));
+    EXPECT_EQ(timm.at("blocks.0.attn.proj.bias")[0].item<float>(), 4.0f);
+    EXPECT_EQ(timm.at("blocks.0.mlp.fc2.bias")[0].item<float>(), 5.0f);
+    EXPECT_EQ(timm.at("blocks.0.norm2.bias")[0].item<float>(), 6.0f);
+    EXPECT_EQ(timm.at("blocks.0.ls2.gamma")[0].item<float>(), 7.0f);
+  }
+}
+
+TEST(ToTimmLayout, AddsTheClassTokensPositionWhereThereAreRegisters) {
+  TensorMap tensors = huggingface_layer("dinov2_with_registers.");
+  tensors["dinov2_with_registers.embeddings.register_tokens"] = at::ones({1, 4, 2});
+  std::string layout;
+  const TensorMap timm = to_timm_layout(tensors, layout);
+  EXPECT_TRUE(at::equal(timm.at("reg_token"), at::ones({1, 4, 2})));
+  EXPECT_TRUE(at::equal(timm.at("cls_token"), at::tensor({10.0f, 11.0f}).view({1, 1, 2})));
+  EXPECT_TRUE(at::equal(timm.at("pos_embed"), at::arange(2, 10, at::kFloat).view({1, 4, 2})));
+}
+
+TEST(ToTimmLayout, SetsAHeadThatReadsMoreThanTheClassTokenAside) {
+  TensorMap tensors = huggingface_layer("dinov2.");
+  tensors["classifier.weight"] = at::zeros({3, 4});
+  tensors["classifier.bias"] = at::zeros({3});
+  std::string layout;
+  const TensorMap timm = to_timm_layout(tensors, layout);
+  EXPECT_EQ(timm.count("head.weight") + timm.count("head.bias"), 0u);
+  EXPECT_EQ(timm.count("classifier.weight") + timm.count("classifier.bias"), 2u);
+  EXPECT_EQ(head_classes(timm), 0);
+}
+
+TEST(ToTimmLayout, RefusesTornProjections) {
+  std::string layout;
+  TensorMap missing = huggingface_layer("vit.");
+  missing.erase("vit.encoder.layer.0.attention.attention.key.weight");
+  expect_error<std::runtime_error>([&] { to_timm_layout(missing, layout); }, {"'blocks.0.attn.k.weight' is missing"});
+  TensorMap uneven = huggingface_layer("vit.");
+  uneven["vit.encoder.layer.0.attention.attention.value.weight"] = at::zeros({3, 2});
+  expect_error<std::runtime_error>([&] { to_timm_layout(uneven, layout); }, {"differ in shape or dtype"});
+  TensorMap twice = huggingface_layer("vit.");
+  twice["vit.layers.0.attention.q_proj.weight"] = at::zeros({2, 2});
+  expect_error<std::runtime_error>([&] { to_timm_layout(twice, layout); }, {"a second 'blocks.0.attn.q.weight'"});
+}
+
+TEST(HeadClassesOfFile, ReadsBothLayouts) {
+  const Scratch scratch;
+  save_safetensors(scratch.path("hf"), huggingface_layer("vit."));
+  EXPECT_EQ(head_classes_of_file(scratch.path("hf")), 3);
+  save_safetensors(scratch.path("timm"), plain_state(*random_model(small_config())));
+  EXPECT_EQ(head_classes_of_file(scratch.path("timm")), 5);
+  save_safetensors(scratch.path("other"), {{"a", at::ones({1})}});
+  expect_error<std::runtime_error>([&] { head_classes_of_file(scratch.path("other")); }, {scratch.path("other"), "'a'"});
+}
+
+TEST(BaseSha256, DependsOnTheBaseAlone) {
+  const auto model = random_model(small_config(), 1);
+  const std::string before = base_sha256(*model);
+  EXPECT_EQ(before.size(), 64u);
+  EXPECT_EQ(base_sha256(*random_model(small_config(), 1)), before);
+  const at::NoGradGuard no_grad;
+  attach(*model, Rlrr());
+  model->head->weight.add_(1.0);
+  EXPECT_EQ(base_sha256(*model), before) << "adapters and head are no part of the base";
+  model->pos_embed.view(-1)[0].add_(1e-6);
+  EXPECT_NE(base_sha256(*model), before);
+}
+
+}  // namespace
+}  // namespace respeft::io
