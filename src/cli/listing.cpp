@@ -98,7 +98,7 @@ std::string describe_file(const std::string& path) {
   Table table({"tensor", "type", "shape"});
   int64_t total = 0;
   for (const auto& [key, entry] : file.entries()) {
-    table.add({key, c10::toString(entry.dtype), shape_text(entry.shape)});
+    table.add({key, std::string(c10::getDtypeNames(entry.dtype).first), shape_text(entry.shape)});
     total += elements(entry);
   }
   return text + "\n" + table.text() +
@@ -111,7 +111,7 @@ nlohmann::json describe_file_json(const std::string& path) {
   nlohmann::json tensors = nlohmann::json::array();
   int64_t total = 0;
   for (const auto& [key, entry] : file.entries()) {
-    tensors.push_back({{"name", key}, {"dtype", c10::toString(entry.dtype)}, {"shape", entry.shape}});
+    tensors.push_back({{"name", key}, {"dtype", std::string(c10::getDtypeNames(entry.dtype).first)}, {"shape", entry.shape}});
     total += elements(entry);
   }
   return {{"file", path}, {"metadata", metadata_json(file.metadata())}, {"tensors", tensors}, {"numbers", total}};

@@ -159,7 +159,9 @@ LoadedModel load_torchscript(const ModelFlags& flags, const PreprocessingFlags& 
   try {
     loaded.torchscript = std::make_shared<torch::jit::Module>(torch::jit::load(flags.torchscript, at::kCPU, extra));
   } catch (const c10::Error& error) {
-    throw std::runtime_error(fmt::format("{}: not a TorchScript file: {}", flags.torchscript, error.what_without_backtrace()));
+    const std::string reason = error.what_without_backtrace();  // its first sentence says it; advice follows
+    throw std::runtime_error(
+        fmt::format("{}: not a TorchScript file: {}", flags.torchscript, reason.substr(0, reason.find(". "))));
   }
   loaded.torchscript->eval();
   if (!extra["preprocessing.json"].empty()) {

@@ -69,7 +69,8 @@ class Predict : public Command {
 
   void check_pixels(const at::Tensor& pixels, int64_t size) const {
     if (pixels.scalar_type() != at::kFloat) {
-      throw std::runtime_error(fmt::format("{}: pixels is {}, not float32", pixels_, c10::toString(pixels.scalar_type())));
+      throw std::runtime_error(
+          fmt::format("{}: pixels is {}, not float32", pixels_, c10::getDtypeNames(pixels.scalar_type()).first));
     }
     if (pixels.dim() != 4 || pixels.size(0) < 1 || pixels.size(1) != 3 || pixels.size(2) != size || pixels.size(3) != size) {
       throw std::runtime_error(fmt::format("{}: pixels has shape {}; the model takes [N, 3, {}, {}]", pixels_,
