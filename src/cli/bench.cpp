@@ -16,7 +16,7 @@
 #include "src/cli/flags.h"
 #include "src/cli/loading.h"
 #include "src/cli/output.h"
-#include "src/cli/saved_tensors.h"
+#include "src/util/saved_tensors.h"
 
 namespace respeft::cli {
 namespace {
@@ -76,7 +76,7 @@ class Bench : public Command {
       loss(model).backward();
       optimizer.step();
     });
-    saved_bytes_ = bytes_saved_for_backward(model, [&] { return loss(model); });
+    saved_bytes_ = util::bytes_saved_for_backward([&] { return loss(model); }, model.parameters());
   }
 
   void time_inference(models::ImageModel& model) {

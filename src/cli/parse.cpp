@@ -63,7 +63,8 @@ class TomlConfig : public CLI::Config {
       std::replace(item.name.begin(), item.name.end(), '_', '-');
       const CLI::Option* option = app_.get_option_no_throw("--" + item.name);
       if (option == nullptr || item.name == "config" || item.name == "help") {
-        throw std::invalid_argument(path + ": " + util::unknown("key", std::string(key.str()), flag_names(app_)));
+        throw std::invalid_argument(fmt::format("{}:{}: {}", path, node.source().begin.line,
+                                                util::unknown("key", std::string(key.str()), flag_names(app_))));
       }
       item.inputs = values(node, *option, path);
       items.push_back(std::move(item));

@@ -17,6 +17,9 @@
 namespace respeft::cli {
 namespace {
 
+/// Epochs of fewer seconds are only worth a line when they are evaluated.
+constexpr double kQuickEpoch = 1.0;
+
 /// Shows on stderr what training does.
 class Watcher : public train::Observer {
  public:
@@ -36,6 +39,7 @@ class Watcher : public train::Observer {
 
   void epoch(const train::EpochRecord& record, int64_t total) override {
     progress_.reset();
+    if (!record.evaluation && record.seconds < kQuickEpoch) return;
     std::string line = fmt::format("epoch {}/{}: lr {:.2e}, train loss {:.4f}, train accuracy {}", record.epoch, total, record.lr,
                                    record.train_loss, percent(record.train_accuracy));
     if (record.evaluation)
@@ -90,10 +94,14 @@ class TrainCommand : public Command {
     const std::string name = info.name, flag = flag_name(name);
     if constexpr (std::is_same_v<T, bool>) {
       const auto keep = [this, name](int64_t count) { given_.emplace_back(name, count > 0 ? "true" : "false"); };
-      app.add_flag_function(flag, keep, info.help + std::string(value ? "; on unless " + flag + "=false" : ""))->group(info.group);
+      app.add_flag_function(flag, keep, info.help + std::string(value ? "; on unless " + flag + "=false" : ""))
+          ->group(info.group);
     } else {
       const auto keep = [this, name](const std::string& given) { given_.emplace_back(name, given); };
-      const char* type = std::is_same_v<T, std::string> ? "TEXT" : std::is_same_v<T, int64_t> ? "N" : std::is_same_v<T, double> ? "X" : "R,G,B";
+      const char* type = std::is_same_v<T, std::string> ? "TEXT"
+                         : std::is_same_v<T, int64_t>   ? "N"
+                         : std::is_same_v<T, double>    ? "X"
+                                                        : "R,G,B";
       auto* option = app.add_option_function<std::string>(flag, keep, info.help)->type_name(type)->group(info.group);
       if (!text.empty()) option->default_str(text);
     }
@@ -152,16 +160,17 @@ class TrainCommand : public Command {
   }
 
   static void print_summary(const train::Summary& s) {
-    print(key_values({{"model", s.config.model},
-                      {"method", s.config.method},
-                      {"trained parameters", fmt::format("{} (head: {})", count(s.trained_parameters), count(s.head_parameters))},
-                      {"epoch", fmt::format("{} of {}: {}", s.outcome.chosen.epoch, s.progress.epochs, s.outcome.selection)},
-                      {"train loss", fmt::format("{:.4f}", s.outcome.chosen.train_loss)},
-                      {"test accuracy", fmt::format("{} of {} images", percent(s.outcome.test.accuracy), count(s.outcome.test.images))},
-                      {"test loss", fmt::format("{:.4f}", s.outcome.test.loss)},
-                      {"time", seconds(s.seconds)},
-                      {"peak memory", bytes(s.peak_rss)},
-                      {"written", s.config.out}}));
+    print(key_values(
+        {{"model", s.config.model},
+         {"method", s.config.method},
+         {"trained parameters", fmt::format("{} (head: {})", count(s.trained_parameters), count(s.head_parameters))},
+         {"epoch", fmt::format("{} of {}: {}", s.outcome.chosen.epoch, s.progress.epochs, s.outcome.selection)},
+         {"train loss", fmt::format("{:.4f}", s.outcome.chosen.train_loss)},
+         {"test accuracy", fmt::format("{} of {} images", percent(s.outcome.test.accuracy), count(s.outcome.test.images))},
+         {"test loss", fmt::format("{:.4f}", s.outcome.test.loss)},
+         {"time", seconds(s.seconds)},
+         {"peak memory", bytes(s.peak_rss)},
+         {"written", s.config.out}}));
   }
 
   CLI::App* app_ = nullptr;
@@ -172,6 +181,8 @@ class TrainCommand : public Command {
 
 }  // namespace
 
-std::unique_ptr<Command> make_train() { return std::make_unique<TrainCommand>(); }
+std::unique_ptr<Command> make_train() {
+  return std::make_unique<TrainCommand>();
+}
 
 }  // namespace respeft::cli

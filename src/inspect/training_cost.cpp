@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include <algorithm>
 #include <map>
 #include <stdexcept>
 
@@ -27,6 +28,15 @@ at::Tensor convolution_shape(const at::Tensor& input, const at::Tensor& weight, 
     sizes.push_back((input.size(dim) + 2 * padding[i] - dilation[i] * (weight.size(dim) - 1) - 1) / stride[i] + 1);
   }
   return at::empty(sizes, input.options());
+}
+
+/// `aten::native_layer_norm` on shapes: the output, and the mean and reciprocal deviation of each row.
+std::tuple<at::Tensor, at::Tensor, at::Tensor> layer_norm_shape(const at::Tensor& input, at::IntArrayRef normalized,
+                                                                const std::optional<at::Tensor>&, const std::optional<at::Tensor>&,
+                                                                double) {
+  std::vector<int64_t> rows = input.sizes().vec();
+  std::fill(rows.end() - static_cast<int64_t>(normalized.size()), rows.end(), 1);
+  return {at::empty(input.sizes(), input.options()), at::empty(rows, input.options()), at::empty(rows, input.options())};
 }
 
 /// Attention on shapes as LibTorch's fused kernels do it: they keep q, k, v, the output and a float32 `[B, heads, Q]`.
@@ -52,6 +62,7 @@ struct ShapeKernels {
       : meta(torch::Library::IMPL, "aten", c10::DispatchKey::Meta, __FILE__, __LINE__),
         autograd(torch::Library::IMPL, "aten", c10::DispatchKey::AutogradMeta, __FILE__, __LINE__) {
     meta.impl("convolution", convolution_shape);
+    meta.impl("native_layer_norm", layer_norm_shape);
     autograd.impl("scaled_dot_product_attention", attention_shape);
   }
   torch::Library meta, autograd;

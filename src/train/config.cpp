@@ -37,7 +37,8 @@ void check_together(const TrainConfig& c) {
   require(!c.data.empty(), "data: missing; give --data KIND:PATH");
   require(!c.out.empty(), "out: missing; give --out DIR for the run's files");
   require(c.min_lr <= c.lr, fmt::format("min_lr: must not be above lr = {}, not {}", c.lr, c.min_lr));
-  require(c.warmup_epochs <= c.epochs, fmt::format("warmup_epochs: must not be above epochs = {}, not {}", c.epochs, c.warmup_epochs));
+  require(c.warmup_epochs <= c.epochs,
+          fmt::format("warmup_epochs: must not be above epochs = {}, not {}", c.epochs, c.warmup_epochs));
   require(c.protocol == "last" || c.eval_every > 0,
           fmt::format("eval_every: must be above 0 with protocol = {}, which chooses among the epochs", c.protocol));
 }
@@ -115,7 +116,8 @@ std::vector<std::string> conflicts(const TrainConfig& started, const TrainConfig
     lines.push_back(fmt::format("{}: the run was started with '{}', asked for is '{}'", name, value, now[i].second));
   }
   if (asked.epochs < started.epochs)
-    lines.push_back(fmt::format("epochs: the run was started with {}, and may get more but not fewer: {}", started.epochs, asked.epochs));
+    lines.push_back(
+        fmt::format("epochs: the run was started with {}, and may get more but not fewer: {}", started.epochs, asked.epochs));
   return lines;
 }
 

@@ -53,11 +53,21 @@ bool read(const FieldInfo& info, const toml::node& node, values::Rgb& value) {
   return true;
 }
 
-const char* type_name(const std::string&) { return "a text in quotes"; }
-const char* type_name(bool) { return "true or false"; }
-const char* type_name(int64_t) { return "a whole number"; }
-const char* type_name(double) { return "a number"; }
-const char* type_name(const values::Rgb&) { return "three numbers [R, G, B] or a name"; }
+const char* type_name(const std::string&) {
+  return "a text in quotes";
+}
+const char* type_name(bool) {
+  return "true or false";
+}
+const char* type_name(int64_t) {
+  return "a whole number";
+}
+const char* type_name(double) {
+  return "a number";
+}
+const char* type_name(const values::Rgb&) {
+  return "three numbers [R, G, B] or a name";
+}
 
 /// Reads a TOML document into a configuration; knows where it is, so that errors can say so.
 class Reader {

@@ -32,9 +32,15 @@ void check_number(const FieldInfo& info, double value, const std::string& text) 
 
 }  // namespace
 
-void parse(const FieldInfo&, const std::string& text, std::string& value) { value = text; }
-void parse(const FieldInfo&, const std::string& text, int64_t& value) { parse_number(text, value, "a whole number"); }
-void parse(const FieldInfo&, const std::string& text, double& value) { parse_number(text, value, "a number"); }
+void parse(const FieldInfo&, const std::string& text, std::string& value) {
+  value = text;
+}
+void parse(const FieldInfo&, const std::string& text, int64_t& value) {
+  parse_number(text, value, "a whole number");
+}
+void parse(const FieldInfo&, const std::string& text, double& value) {
+  parse_number(text, value, "a number");
+}
 
 void parse(const FieldInfo&, const std::string& text, bool& value) {
   if (text != "true" && text != "false") throw std::invalid_argument(fmt::format("must be true or false, not '{}'", text));
@@ -65,17 +71,31 @@ void check(const FieldInfo& info, const std::string& value) {
 }
 
 void check(const FieldInfo&, bool) {}
-void check(const FieldInfo& info, int64_t value) { check_number(info, static_cast<double>(value), to_text(value)); }
-void check(const FieldInfo& info, double value) { check_number(info, value, to_text(value)); }
+void check(const FieldInfo& info, int64_t value) {
+  check_number(info, static_cast<double>(value), to_text(value));
+}
+void check(const FieldInfo& info, double value) {
+  check_number(info, value, to_text(value));
+}
 void check(const FieldInfo& info, const Rgb& value) {
   for (const double v : value) check_number(info, v, to_text(v));
 }
 
-std::string to_text(const std::string& value) { return value; }
-std::string to_text(bool value) { return value ? "true" : "false"; }
-std::string to_text(int64_t value) { return fmt::format("{}", value); }
-std::string to_text(double value) { return fmt::format("{}", value); }  // the shortest that reads back equal
-std::string to_text(const Rgb& value) { return fmt::format("{},{},{}", value[0], value[1], value[2]); }
+std::string to_text(const std::string& value) {
+  return value;
+}
+std::string to_text(bool value) {
+  return value ? "true" : "false";
+}
+std::string to_text(int64_t value) {
+  return fmt::format("{}", value);
+}
+std::string to_text(double value) {
+  return fmt::format("{}", value);
+}  // the shortest that reads back equal
+std::string to_text(const Rgb& value) {
+  return fmt::format("{},{},{}", value[0], value[1], value[2]);
+}
 
 std::string to_toml(const std::string& value) {
   std::string quoted = "\"";
@@ -92,15 +112,21 @@ std::string to_toml(const std::string& value) {
   }
   return quoted + '"';
 }
-std::string to_toml(bool value) { return to_text(value); }
-std::string to_toml(int64_t value) { return to_text(value); }
+std::string to_toml(bool value) {
+  return to_text(value);
+}
+std::string to_toml(int64_t value) {
+  return to_text(value);
+}
 
 std::string to_toml(double value) {
   const std::string text = to_text(value);
   return text.find_first_of(".einf") == std::string::npos ? text + ".0" : text;
 }
 
-std::string to_toml(const Rgb& value) { return fmt::format("[{}, {}, {}]", to_toml(value[0]), to_toml(value[1]), to_toml(value[2])); }
+std::string to_toml(const Rgb& value) {
+  return fmt::format("[{}, {}, {}]", to_toml(value[0]), to_toml(value[1]), to_toml(value[2]));
+}
 
 std::string option_to_toml(const OptionValue& value) {
   return std::visit([](const auto& v) { return to_toml(v); }, value);

@@ -9,7 +9,9 @@ std::atomic<bool> interrupted = false;
 static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler may only touch lock-free atomics");
 struct sigaction previous_int, previous_term;
 
-extern "C" void respeft_on_interrupt(int) { interrupted.store(true); }
+extern "C" void respeft_on_interrupt(int) {
+  interrupted.store(true);
+}
 
 }  // namespace
 
@@ -28,6 +30,8 @@ InterruptGuard::~InterruptGuard() {
   sigaction(SIGTERM, &previous_term, nullptr);
 }
 
-const std::atomic<bool>& InterruptGuard::flag() { return interrupted; }
+const std::atomic<bool>& InterruptGuard::flag() {
+  return interrupted;
+}
 
 }  // namespace respeft::train

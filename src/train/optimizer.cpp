@@ -14,7 +14,8 @@ bool decays(const std::string& parameter) {
 AdamW::AdamW(std::vector<std::pair<std::string, at::Tensor>> parameters, const AdamWOptions& options) : options_(options) {
   for (auto& [name, parameter] : parameters) {
     const auto zeros = [&] { return at::zeros_like(parameter, at::MemoryFormat::Contiguous).detach(); };
-    slots_.push_back({name, parameter, zeros(), zeros(), at::zeros({}, parameter.options().dtype(at::kFloat).requires_grad(false))});
+    slots_.push_back(
+        {name, parameter, zeros(), zeros(), at::zeros({}, parameter.options().dtype(at::kFloat).requires_grad(false))});
   }
 }
 

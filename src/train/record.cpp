@@ -10,12 +10,9 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 Json record_json(const EpochRecord& r) {
-  Json json = {{"epoch", r.epoch},
-               {"lr", r.lr},
-               {"train_loss", r.train_loss},
-               {"train_accuracy", r.train_accuracy},
-               {"seconds", r.seconds},
-               {"data_wait_seconds", r.data_wait_seconds}};
+  Json json = {{"epoch", r.epoch},           {"lr", r.lr},
+               {"train_loss", r.train_loss}, {"train_accuracy", r.train_accuracy},
+               {"seconds", r.seconds},       {"data_wait_seconds", r.data_wait_seconds}};
   if (r.evaluation) {
     const auto& e = *r.evaluation;
     json["split"] = e.split;
@@ -58,9 +55,13 @@ auto parsed(const std::string& text, Read&& read) {
 
 }  // namespace
 
-std::string to_json(const EpochRecord& record) { return record_json(record).dump(); }
+std::string to_json(const EpochRecord& record) {
+  return record_json(record).dump();
+}
 
-EpochRecord epoch_record_from_json(const std::string& json) { return parsed(json, record_from); }
+EpochRecord epoch_record_from_json(const std::string& json) {
+  return parsed(json, record_from);
+}
 
 std::string to_json(const RunProgress& p) {
   Json json = {{"epochs", p.epochs},

@@ -43,7 +43,8 @@ Data open_data(const TrainConfig& config) {
   }
   for (const auto& other : {data.val, data.test}) {
     if (other && other->class_names() != data.train->class_names())
-      throw std::runtime_error(fmt::format("{}: its classes are not those of {}", other->description(), data.train->description()));
+      throw std::runtime_error(
+          fmt::format("{}: its classes are not those of {}", other->description(), data.train->description()));
   }
   return data;
 }
@@ -55,7 +56,8 @@ std::shared_ptr<const Source> open_source(data::DatasetPtr dataset, const TrainC
   return image_source(dataset, transform, config.workers);
 }
 
-std::shared_ptr<models::ImageModel> make_model(TrainConfig& config, int64_t classes, const RunDirectory& directory, Observer& observer) {
+std::shared_ptr<models::ImageModel> make_model(TrainConfig& config, int64_t classes, const RunDirectory& directory,
+                                               Observer& observer) {
   models::ModelOptions options;
   options.num_classes = classes;
   options.image_size = config.image_size;
@@ -70,7 +72,8 @@ std::shared_ptr<models::ImageModel> make_model(TrainConfig& config, int64_t clas
     observer.note(fmt::format("no weights given: the base is drawn at random and kept as {}", config.weights));
   }
   const auto report = io::load_weights(*model, config.weights);
-  const bool has_head = std::none_of(report.missing.begin(), report.missing.end(), [](auto& key) { return key.starts_with("head."); });
+  const bool has_head =
+      std::none_of(report.missing.begin(), report.missing.end(), [](auto& key) { return key.starts_with("head."); });
   if (config.zero_head) {
     model->reset_head(classes);
   } else if (!has_head) {
@@ -87,7 +90,8 @@ bool features_are_fixed(const TrainConfig& config, const Attachment& attachment)
 }
 
 /// Replaces the images by their features, and the model by its head.
-void precompute_features(Task& task, models::ImageModel& model, const TrainConfig& config, const RunOptions& options, Observer& observer) {
+void precompute_features(Task& task, models::ImageModel& model, const TrainConfig& config, const RunOptions& options,
+                         Observer& observer) {
   observer.note("only the head is trained: the features it reads are computed once");
   model.eval();
   const auto features = [&](const std::shared_ptr<const Source>& source, const std::string& name) {
@@ -110,7 +114,8 @@ void precompute_features(Task& task, models::ImageModel& model, const TrainConfi
   task.forward = [&model](const at::Tensor& inputs) { return model.classify(inputs); };
 }
 
-Task make_task(std::shared_ptr<models::ImageModel> model, const Attachment& attachment, const Data& data, const TrainConfig& config) {
+Task make_task(std::shared_ptr<models::ImageModel> model, const Attachment& attachment, const Data& data,
+               const TrainConfig& config) {
   Task task;
   task.forward = [&model = *model](const at::Tensor& images) { return model.forward(images); };
   task.module = model;
@@ -121,22 +126,26 @@ Task make_task(std::shared_ptr<models::ImageModel> model, const Attachment& atta
   return task;
 }
 
-/// Puts the trainer where the directory's checkpoint is; returns whether there is one.
-bool resume_trainer(Trainer& trainer, const RunDirectory& directory, const std::string& base, Observer& observer) {
+/// The directory's checkpoint, which must have been made on the base with hash `base`; nothing where there is none yet.
+std::optional<Checkpoint> load_checkpoint(const RunDirectory& directory, const std::string& base, Observer& observer) {
   if (!directory.has_checkpoint()) {
     observer.note("no checkpoint yet: starting from the beginning");
-    return false;
+    return std::nullopt;
   }
-  const Checkpoint checkpoint = directory.load();
+  Checkpoint checkpoint = directory.load();
   if (checkpoint.base_sha256 != base)
-    throw std::runtime_error(fmt::format("{}: was made on other base weights than those loaded now", directory.checkpoint_path()));
+    throw std::runtime_error(
+        fmt::format("{}: was made on other base weights than those loaded now", directory.checkpoint_path()));
+  observer.note(fmt::format("going on after epoch {}", checkpoint.progress.epochs));
+  return checkpoint;
+}
+
+void restore(Trainer& trainer, const Checkpoint& checkpoint, const RunDirectory& directory) {
   try {
     trainer.restore(checkpoint);
   } catch (const std::runtime_error& error) {
     throw std::runtime_error(fmt::format("{}: {}", directory.checkpoint_path(), error.what()));
   }
-  observer.note(fmt::format("going on after epoch {}", checkpoint.progress.epochs));
-  return true;
 }
 
 /// Trains what is left, epoch by epoch; after each, its line and its checkpoint are on the disk.
@@ -153,7 +162,8 @@ Outcome train(Trainer& trainer, const RunDirectory& directory, const std::string
     return trainer.finish();
   } catch (const Interrupted& error) {
     if (kept == 0) throw Interrupted(fmt::format("{}; nothing is kept yet: --resume starts from the beginning", error.what()));
-    throw Interrupted(fmt::format("{}; what {} epochs trained is kept: --resume goes on after epoch {}", error.what(), kept, kept));
+    throw Interrupted(
+        fmt::format("{}; what {} epochs trained is kept: --resume goes on after epoch {}", error.what(), kept, kept));
   }
 }
 
@@ -194,7 +204,8 @@ Summary run(TrainConfig config, const RunOptions& options, Observer& observer) {
   const auto start = std::chrono::steady_clock::now();
   const RunDirectory directory(config.out);
   if (!options.resume && directory.has_results())
-    throw std::invalid_argument(fmt::format("out: {} holds a run already; --resume continues it, or give another directory", config.out));
+    throw std::invalid_argument(
+        fmt::format("out: {} holds a run already; --resume continues it, or give another directory", config.out));
   const Data data = open_data(config);
   directory.create();
   if (config.threads > 0) at::set_num_threads(static_cast<int>(config.threads));
@@ -203,10 +214,13 @@ Summary run(TrainConfig config, const RunOptions& options, Observer& observer) {
   const Attachment attachment = attach(*model, *methods::create(config.method, config.method_options));
   const std::string base = io::base_sha256(*model);
 
+  std::optional<Checkpoint> checkpoint;
+  if (options.resume) checkpoint = load_checkpoint(directory, base, observer);
+  const bool trained = checkpoint && checkpoint->progress.epochs >= config.total_epochs();
   Task task = make_task(model, attachment, data, config);
-  if (features_are_fixed(config, attachment)) precompute_features(task, *model, config, options, observer);
+  if (!trained && features_are_fixed(config, attachment)) precompute_features(task, *model, config, options, observer);
   Trainer trainer(std::move(task), config, observer, options.stop);
-  if (options.resume) resume_trainer(trainer, directory, base, observer);
+  if (checkpoint) restore(trainer, *checkpoint, directory);
   directory.begin(config);
   directory.truncate_metrics(trainer.progress().epochs);
   const double before = trainer.progress().train_seconds + trainer.progress().eval_seconds;

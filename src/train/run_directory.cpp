@@ -59,7 +59,9 @@ void RunDirectory::append_metrics(const EpochRecord& record) const {
   if (!written) fail(metrics_path(), "cannot write");
 }
 
-void RunDirectory::save(const Checkpoint& checkpoint) const { save_checkpoint(checkpoint_path(), checkpoint); }
+void RunDirectory::save(const Checkpoint& checkpoint) const {
+  save_checkpoint(checkpoint_path(), checkpoint);
+}
 
 void RunDirectory::finish(const io::AdapterFile& adapter, const std::string& summary) const {
   io::save_adapter(adapter_path(), adapter);

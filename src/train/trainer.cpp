@@ -68,7 +68,8 @@ Trainer::StepResult Trainer::accumulate(const Examples& batch, int64_t images) {
   const at::Tensor output = logits(batch.inputs);
   const at::Tensor loss = at::cross_entropy_loss(output, batch.labels, {}, at::Reduction::Sum, -100, config_.label_smoothing);
   const StepResult result{loss.item<double>(), count_correct(output, batch.labels), batch.labels.size(0)};
-  check_finite(result.loss, fmt::format("the loss is {} at epoch {}, step {}", result.loss, progress_.epochs + 1, progress_.steps + 1));
+  check_finite(result.loss,
+               fmt::format("the loss is {} at epoch {}, step {}", result.loss, progress_.epochs + 1, progress_.steps + 1));
   (loss / static_cast<double>(images)).backward();
   return result;
 }
@@ -213,7 +214,8 @@ void Trainer::restore(const Checkpoint& checkpoint) {
   try {
     generator.set_state(generator_state->second);
   } catch (const c10::Error& error) {
-    throw std::runtime_error(fmt::format("the checkpoint's 'generator' is no generator's state: {}", error.what_without_backtrace()));
+    throw std::runtime_error(
+        fmt::format("the checkpoint's 'generator' is no generator's state: {}", error.what_without_backtrace()));
   }
 }
 
@@ -225,7 +227,8 @@ void Trainer::check_finite(double loss, const std::string& what) const {
 void Trainer::check_parameters_finite() const {
   for (const auto& [name, tensor] : task_.trained) {
     const double sum = tensor.detach().sum(at::kDouble).item<double>();
-    check_finite(sum, fmt::format("'{}' holds values that are not finite at epoch {}, step {}", name, progress_.epochs + 1, progress_.steps));
+    check_finite(sum, fmt::format("'{}' holds values that are not finite at epoch {}, step {}", name, progress_.epochs + 1,
+                                  progress_.steps));
   }
 }
 
@@ -233,6 +236,8 @@ void Trainer::check_stop(const std::string& where) const {
   if (stop_ != nullptr && stop_->load()) throw Interrupted("stopped " + where);
 }
 
-std::string Trainer::epoch_name() const { return fmt::format("epoch {}/{}", progress_.epochs + 1, config_.total_epochs()); }
+std::string Trainer::epoch_name() const {
+  return fmt::format("epoch {}/{}", progress_.epochs + 1, config_.total_epochs());
+}
 
 }  // namespace respeft::train

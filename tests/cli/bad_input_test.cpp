@@ -50,7 +50,7 @@ TEST(WrongConfig, NamesFileKeyAndWhatWasMeant) {
   const Folder folder;
   const std::string path = folder / "c.toml";
   write_text(path, "stesp = 3\n");
-  expect_error(run({"bench", "--config", path}), 2, {path, "unknown key 'stesp'", "did you mean 'steps'"});
+  expect_error(run({"bench", "--config", path}), 2, {path + ":", "unknown key 'stesp'", "did you mean 'steps'"});
   write_text(path, "model = \"x\"\nsteps = = 3\n");
   expect_error(run({"bench", "--config", path}), 2, {path + ":2"});
   write_text(path, "steps = \"ten\"\n");

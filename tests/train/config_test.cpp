@@ -12,9 +12,15 @@ namespace {
 void change(const FieldInfo& info, std::string& value, int&) {
   value = info.choices.empty() ? "a \"quoted\" \\ value\nof " + std::string(info.name) : info.choices.back();
 }
-void change(const FieldInfo&, bool& value, int&) { value = !value; }
-void change(const FieldInfo&, int64_t& value, int& next) { value += ++next; }
-void change(const FieldInfo& info, double& value, int& next) { value = std::min(info.maximum, value * 1.1 + 1e-7 / 3 * ++next); }
+void change(const FieldInfo&, bool& value, int&) {
+  value = !value;
+}
+void change(const FieldInfo&, int64_t& value, int& next) {
+  value += ++next;
+}
+void change(const FieldInfo& info, double& value, int& next) {
+  value = std::min(info.maximum, value * 1.1 + 1e-7 / 3 * ++next);
+}
 void change(const FieldInfo& info, std::array<double, 3>& value, int& next) {
   for (auto& v : value) change(info, v, next);
 }
@@ -81,7 +87,8 @@ TEST(TrainConfig, TomlErrorsNameFileLineAndKey) {
   EXPECT_EQ(error("epochs = 9.5\n"), "run.toml:1: epochs: must be a whole number");
   EXPECT_EQ(error("label_smoothing = 1.5\n"), "run.toml:1: label_smoothing: must be at most 1, not 1.5");
   EXPECT_EQ(error("lr = nan\n"), "run.toml:1: lr: must be a finite number, not nan");
-  EXPECT_EQ(error("protocol = \"papr\"\n"), "run.toml:1: protocol: must be one of last, val, paper, not 'papr'; did you mean 'paper'?");
+  EXPECT_EQ(error("protocol = \"papr\"\n"),
+            "run.toml:1: protocol: must be one of last, val, paper, not 'papr'; did you mean 'paper'?");
   EXPECT_EQ(error("mean = [0.5, 0.5]\n"), "run.toml:1: mean: must be three numbers [R, G, B] or a name");
   EXPECT_EQ(error("seed = 1\n[again]\nseed = 2\n"), "run.toml:3: seed is given twice");
   EXPECT_EQ(error("lr = = 1\n").substr(0, 11), "run.toml:1:");

@@ -9,8 +9,9 @@ namespace respeft::train {
 namespace {
 
 TEST(Decays, OnlyTheNameCounts) {
-  for (const char* name : {"head.weight", "blocks.3.attn.qkv.adapter.scale_in", "blocks.3.attn.qkv.adapter.scale_out",
-                           "blocks.3.mlp.fc1.adapter.shift", "patch_embed.proj.adapter.scale", "blocks.0.attn.proj.adapter.lora_A"}) {
+  for (const char* name :
+       {"head.weight", "blocks.3.attn.qkv.adapter.scale_in", "blocks.3.attn.qkv.adapter.scale_out",
+        "blocks.3.mlp.fc1.adapter.shift", "patch_embed.proj.adapter.scale", "blocks.0.attn.proj.adapter.lora_A"}) {
     EXPECT_TRUE(decays(name)) << name;
   }
   for (const char* name : {"head.bias", "blocks.3.attn.qkv.bias", "blocks.3.norm1.adapter.scale", "norm.adapter.shift",
@@ -39,12 +40,12 @@ TEST(AdamW, AgreesWithTorch) {
   const auto ours = make_parameters(), theirs = make_parameters();
   AdamW optimizer(ours, {.weight_decay = 0.05});
   const auto group = [](std::vector<at::Tensor> tensors, double decay) {
-    return torch::optim::OptimizerParamGroup(std::move(tensors),
-                                             std::make_unique<torch::optim::AdamWOptions>(torch::optim::AdamWOptions(1e-2).weight_decay(decay)));
+    return torch::optim::OptimizerParamGroup(
+        std::move(tensors), std::make_unique<torch::optim::AdamWOptions>(torch::optim::AdamWOptions(1e-2).weight_decay(decay)));
   };
-  torch::optim::AdamW reference(
-      std::vector<torch::optim::OptimizerParamGroup>{group({theirs[0].second, theirs[2].second}, 0.05), group({theirs[1].second, theirs[3].second}, 0.0)},
-      torch::optim::AdamWOptions(1e-2));
+  torch::optim::AdamW reference(std::vector<torch::optim::OptimizerParamGroup>{group({theirs[0].second, theirs[2].second}, 0.05),
+                                                                               group({theirs[1].second, theirs[3].second}, 0.0)},
+                                torch::optim::AdamWOptions(1e-2));
   for (int64_t step = 0; step < 20; ++step) {
     const double lr = 1e-2 / static_cast<double>(step + 1);
     set_gradients(ours, step);

@@ -103,7 +103,8 @@ class RunTest : public testing::Test {
 /// Raises a signal, or throws, when `epoch` has come to `images`.
 class Disturber : public Observer {
  public:
-  Disturber(std::string what, int64_t images, std::function<void()> act) : what_(std::move(what)), images_(images), act_(std::move(act)) {}
+  Disturber(std::string what, int64_t images, std::function<void()> act)
+      : what_(std::move(what)), images_(images), act_(std::move(act)) {}
   void progress(const std::string& what, int64_t done, int64_t, const std::string&) override {
     if (what == what_ && done >= images_ && act_) std::exchange(act_, nullptr)();
   }

@@ -69,8 +69,8 @@ struct FieldInfo {
   const char* group = "Training";                             ///< of flags in the help
   double minimum = -std::numeric_limits<double>::infinity();  ///< of a number
   double maximum = std::numeric_limits<double>::infinity();
-  bool above_minimum = false;             ///< the minimum itself is not allowed
-  std::vector<std::string> choices = {};  ///< of a text; empty: anything
+  bool above_minimum = false;                                               ///< the minimum itself is not allowed
+  std::vector<std::string> choices = {};                                    ///< of a text; empty: anything
   std::vector<std::pair<std::string, std::array<double, 3>>> presets = {};  ///< names for three numbers
   bool may_change = false;                                                  ///< may differ when a run is resumed
   bool path = false;                                                        ///< a path, or `kind:path`: made absolute
@@ -82,23 +82,46 @@ template <class Config, class Visitor>
 void visit_fields(Config& c, Visitor&& visit) {
   using Info = FieldInfo;
   visit(Info{.name = "model", .help = "timm's name of the architecture, e.g. vit_base_patch16_224", .group = "Model"}, c.model);
-  visit(Info{.name = "weights", .help = "pretrained weights (safetensors); none: drawn at random and kept in the run", .group = "Model", .path = true},
+  visit(Info{.name = "weights",
+             .help = "pretrained weights (safetensors); none: drawn at random and kept in the run",
+             .group = "Model",
+             .path = true},
         c.weights);
-  visit(Info{.name = "image_size", .help = "pixels a side that images are resized to; 0: the model's own", .group = "Model", .minimum = 0},
+  visit(Info{.name = "image_size",
+             .help = "pixels a side that images are resized to; 0: the model's own",
+             .group = "Model",
+             .minimum = 0},
         c.image_size);
-  visit(Info{.name = "pool", .help = "what the head reads: token or avg; empty: the model's own", .group = "Model", .choices = {"", "token", "avg"}},
+  visit(Info{.name = "pool",
+             .help = "what the head reads: token or avg; empty: the model's own",
+             .group = "Model",
+             .choices = {"", "token", "avg"}},
         c.pool);
-  visit(Info{.name = "data", .help = "KIND:PATH, e.g. imagefolder:flowers or fashion-mnist:PATH", .group = "Data", .path = true}, c.data);
-  visit(Info{.name = "train_samples", .help = "train on a seeded, class-balanced subset of this size; 0: all", .group = "Data", .minimum = 0},
+  visit(Info{.name = "data", .help = "KIND:PATH, e.g. imagefolder:flowers or fashion-mnist:PATH", .group = "Data", .path = true},
+        c.data);
+  visit(Info{.name = "train_samples",
+             .help = "train on a seeded, class-balanced subset of this size; 0: all",
+             .group = "Data",
+             .minimum = 0},
         c.train_samples);
-  visit(Info{.name = "test_samples", .help = "evaluate on the first so many test images; 0: all", .group = "Data", .minimum = 0}, c.test_samples);
-  visit(Info{.name = "mean", .help = "subtracted from each channel of values in 0...1: R,G,B, or imagenet, or half", .group = "Data", .minimum = 0,
-             .maximum = 1, .presets = {{"imagenet", {0.485, 0.456, 0.406}}, {"half", {0.5, 0.5, 0.5}}}},
+  visit(Info{.name = "test_samples", .help = "evaluate on the first so many test images; 0: all", .group = "Data", .minimum = 0},
+        c.test_samples);
+  visit(Info{.name = "mean",
+             .help = "subtracted from each channel of values in 0...1: R,G,B, or imagenet, or half",
+             .group = "Data",
+             .minimum = 0,
+             .maximum = 1,
+             .presets = {{"imagenet", {0.485, 0.456, 0.406}}, {"half", {0.5, 0.5, 0.5}}}},
         c.mean);
-  visit(Info{.name = "std", .help = "then divided by: R,G,B, or imagenet, or half", .group = "Data", .minimum = 0, .above_minimum = true,
+  visit(Info{.name = "std",
+             .help = "then divided by: R,G,B, or imagenet, or half",
+             .group = "Data",
+             .minimum = 0,
+             .above_minimum = true,
              .presets = {{"imagenet", {0.229, 0.224, 0.225}}, {"half", {0.5, 0.5, 0.5}}}},
         c.std);
-  visit(Info{.name = "interpolation", .help = "how images are resized", .group = "Data", .choices = {"bicubic", "bilinear"}}, c.interpolation);
+  visit(Info{.name = "interpolation", .help = "how images are resized", .group = "Data", .choices = {"bicubic", "bilinear"}},
+        c.interpolation);
   visit(Info{.name = "flip", .help = "flip training images left to right at random", .group = "Data"}, c.flip);
   visit(Info{.name = "method", .help = "how to fine-tune", .group = "Method"}, c.method);
   visit(Info{.name = "zero_head", .help = "start with a head of zeros, not the weights file's", .group = "Method"}, c.zero_head);
@@ -118,22 +141,41 @@ void visit_fields(Config& c, Visitor&& visit) {
   visit(Info{.name = "label_smoothing", .help = "share of the target spread evenly over all classes", .minimum = 0, .maximum = 1},
         c.label_smoothing);
   visit(Info{.name = "clip_grad", .help = "largest norm of all gradients together; 0: no limit", .minimum = 0}, c.clip_grad);
-  visit(Info{.name = "drop_path", .help = "stochastic depth: rate at which the last block's branches are dropped", .group = "Method", .minimum = 0,
+  visit(Info{.name = "drop_path",
+             .help = "stochastic depth: rate at which the last block's branches are dropped",
+             .group = "Method",
+             .minimum = 0,
              .maximum = 0.99},
         c.drop_path);
-  visit(Info{.name = "branch_dropout", .help = "dropout of single elements of the branches, likewise", .group = "Method", .minimum = 0,
+  visit(Info{.name = "branch_dropout",
+             .help = "dropout of single elements of the branches, likewise",
+             .group = "Method",
+             .minimum = 0,
              .maximum = 0.99},
         c.branch_dropout);
   visit(Info{.name = "protocol",
-             .help = "which epoch counts: last; val: best on the validation split; paper: best on the TEST split", .group = "Run",
+             .help = "which epoch counts: last; val: best on the validation split; paper: best on the TEST split",
+             .group = "Run",
              .choices = {"last", "val", "paper"}},
         c.protocol);
-  visit(Info{.name = "eval_every", .help = "epochs between evaluations; 0: only after the last", .group = "Run", .minimum = 0}, c.eval_every);
+  visit(Info{.name = "eval_every", .help = "epochs between evaluations; 0: only after the last", .group = "Run", .minimum = 0},
+        c.eval_every);
   visit(Info{.name = "seed", .help = "of the data's order, new parameters and dropout", .group = "Run", .minimum = 0}, c.seed);
-  visit(Info{.name = "precision", .help = "of the forward pass; bfloat16 is autocast", .group = "Run", .choices = {"float32", "bfloat16"}},
+  visit(Info{.name = "precision",
+             .help = "of the forward pass; bfloat16 is autocast",
+             .group = "Run",
+             .choices = {"float32", "bfloat16"}},
         c.precision);
-  visit(Info{.name = "threads", .help = "threads for computing; 0: as many as cores", .group = "Run", .minimum = 0, .may_change = true}, c.threads);
-  visit(Info{.name = "workers", .help = "threads for reading and resizing images; 0: none, done in between", .group = "Data", .minimum = 0,
+  visit(Info{.name = "threads",
+             .help = "threads for computing; 0: as many as cores",
+             .group = "Run",
+             .minimum = 0,
+             .may_change = true},
+        c.threads);
+  visit(Info{.name = "workers",
+             .help = "threads for reading and resizing images; 0: none, done in between",
+             .group = "Data",
+             .minimum = 0,
              .may_change = true},
         c.workers);
 }

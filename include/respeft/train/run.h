@@ -27,8 +27,8 @@ struct Summary {
 std::string to_json(const Summary& summary);
 
 struct RunOptions {
-  bool resume = false;                       ///< go on from the directory's checkpoint, if there is one
-  const std::atomic<bool>* stop = nullptr;   ///< work stops with `Interrupted` soon after this becomes true
+  bool resume = false;                      ///< go on from the directory's checkpoint, if there is one
+  const std::atomic<bool>* stop = nullptr;  ///< work stops with `Interrupted` soon after this becomes true
 };
 
 /// The configuration that the run in directory `out` was started with, if there is one.
