@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <mutex>
 #include <numeric>
 #include <stdexcept>
@@ -41,17 +42,14 @@ class Selection : public Dataset {
 class Cached : public Dataset {
  public:
   Cached(DatasetPtr dataset, const Transform& transform)
-      : dataset_(std::move(dataset)),
-        transform_(transform),
-        images_(static_cast<size_t>(dataset_->size())),
-        loaded_(std::make_unique<std::once_flag[]>(images_.size())) {}
+      : dataset_(std::move(dataset)), transform_(transform), images_(static_cast<size_t>(dataset_->size())) {}
 
   int64_t size() const override { return dataset_->size(); }
   int64_t label(int64_t index) const override { return dataset_->label(index); }
   Image load(int64_t index) const override {
-    const auto i = static_cast<size_t>(index);
-    Image& image = images_.at(i);
-    std::call_once(loaded_[i], [&] { image = transform_.resized(dataset_->load(index)); });
+    Image& image = images_.at(static_cast<size_t>(index));
+    const std::lock_guard lock(locks_[static_cast<size_t>(index) % locks_.size()]);
+    if (image.pixels.empty()) image = transform_.resized(dataset_->load(index));
     return image;
   }
   std::string item_name(int64_t index) const override { return dataset_->item_name(index); }
@@ -62,7 +60,7 @@ class Cached : public Dataset {
   DatasetPtr dataset_;
   Transform transform_;
   mutable std::vector<Image> images_;
-  std::unique_ptr<std::once_flag[]> loaded_;
+  mutable std::array<std::mutex, 64> locks_;  ///< image i is guarded by lock i % 64
 };
 
 /// Each class's indices, in a random order.
