@@ -32,9 +32,18 @@ at::Tensor convolution_shape(const at::Tensor& input, const at::Tensor& weight, 
 
 /// `aten::native_layer_norm` on shapes: the output, and the mean and reciprocal deviation of each row.
 std::tuple<at::Tensor, at::Tensor, at::Tensor> layer_norm_shape(const at::Tensor& input, at::IntArrayRef normalized,
-                                                                const std::optional<at::Tensor>&, const std::optional<at::Tensor>&,
-                                                                double) {
+                                                                const std::optional<at::Tensor>&,
+                                                                const std::optional<at::Tensor>&, double) {
   std::vector<int64_t> rows = input.sizes().vec();
+  std::fill(rows.end() - static_cast<int64_t>(normalized.size()), rows.end(), 1);
+  return {at::empty(input.sizes(), input.options()), at::empty(rows, input.options()), at::empty(rows, input.options())};
+}
+
+/// `aten::native_layer_norm` on shapes: the output, and a mean and an inverse deviation for each row.
+std::tuple<at::Tensor, at::Tensor, at::Tensor> layer_norm_shape(const at::Tensor& input, at::IntArrayRef normalized,
+                                                                const std::optional<at::Tensor>&,
+                                                                const std::optional<at::Tensor>&, double) {
+  auto rows = input.sizes().vec();
   std::fill(rows.end() - static_cast<int64_t>(normalized.size()), rows.end(), 1);
   return {at::empty(input.sizes(), input.options()), at::empty(rows, input.options()), at::empty(rows, input.options())};
 }
@@ -62,6 +71,7 @@ struct ShapeKernels {
       : meta(torch::Library::IMPL, "aten", c10::DispatchKey::Meta, __FILE__, __LINE__),
         autograd(torch::Library::IMPL, "aten", c10::DispatchKey::AutogradMeta, __FILE__, __LINE__) {
     meta.impl("convolution", convolution_shape);
+    meta.impl("native_layer_norm", layer_norm_shape);
     meta.impl("native_layer_norm", layer_norm_shape);
     autograd.impl("scaled_dot_product_attention", attention_shape);
   }
@@ -106,7 +116,8 @@ double flops_per_output(std::string_view name, const Product& product, c10::Arra
     return 2.0 * inner * (1 + requires_grad(first) + (requires_grad(inputs[3]) || requires_grad(inputs[4])));
   }
   const double products = 1 + requires_grad(first) + requires_grad(second);
-  if (name == "aten::convolution") return 2.0 * products * static_cast<double>(second.toTensor().numel() / second.toTensor().size(0));
+  if (name == "aten::convolution")
+    return 2.0 * products * static_cast<double>(second.toTensor().numel() / second.toTensor().size(0));
   return 2.0 * products * inner;
 }
 
