@@ -49,7 +49,7 @@ def lora_on(model, rank, alpha, modules):
     with torch.no_grad():
         for name, parameter in wrapped.named_parameters():
             if "lora_" in name:
-                parameter.normal_(0.0, 0.05)
+                parameter.normal_(0.0, 0.1)
     return wrapped
 
 
