@@ -25,7 +25,9 @@ bool starts_with_any(const std::string& name, const std::vector<std::string>& pr
   return std::any_of(prefixes.begin(), prefixes.end(), [&](const std::string& prefix) { return name.rfind(prefix, 0) == 0; });
 }
 
-void place_adapters(const std::vector<nn::NamedSite>& sites, Method& method) {
+void place_adapters(std::vector<nn::NamedSite> sites, Method& method, const std::vector<std::string>& also_train) {
+  // What is trained as it is needs no adapter.
+  std::erase_if(sites, [&](const nn::NamedSite& named) { return starts_with_any(named.info.name + ".", also_train); });
   for (const auto& [info, site] : sites) {
     if (site->adapter()) throw std::invalid_argument(fmt::format("attach: '{}' has an adapter already; merge or detach it first", info.name));
   }
@@ -45,7 +47,7 @@ void place_adapters(const std::vector<nn::NamedSite>& sites, Method& method) {
 Attachment attach(torch::nn::Module& model, Method& method, const AttachOptions& options) {
   std::vector<std::pair<std::string, at::Tensor>> base;
   for (const auto& item : model.named_parameters()) base.emplace_back(item.key(), item.value());
-  place_adapters(nn::find_sites(model), method);
+  place_adapters(nn::find_sites(model), method, options.also_train);
   for (auto& [name, parameter] : base) {
     parameter.set_requires_grad(method.trains_base(name) || starts_with_any(name, options.also_train));
   }

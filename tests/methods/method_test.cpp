@@ -223,6 +223,7 @@ TEST(Attach, FreezesAllButTheAdaptersAndTheHead) {
   for (const auto& item : net.named_parameters()) {
     const bool trained = item.key().find("adapter") != std::string::npos || item.key().rfind("head.", 0) == 0;
     EXPECT_EQ(item.value().requires_grad(), trained) << item.key();
+    EXPECT_EQ(item.key().find("head.adapter"), std::string::npos) << item.key();
   }
   EXPECT_THROW(attach(net, Lora()), std::invalid_argument);
 }

@@ -136,6 +136,7 @@ TEST(RescaledLinearGradients, CanBeDifferentiatedAgain) {
   const auto weight = at::randn({6, 4}, at::kDouble);
   const auto direction = at::randn({3, 6}, at::kDouble).requires_grad_(true);
   const auto first = [&] {
+    const at::AutoGradMode with_gradients(true);
     const auto y = rescaled_linear(x, weight, bias, s_in, s_out, true);
     const auto grads = torch::autograd::grad({y.sin()}, {x, s_in, s_out, bias}, {direction}, true, /*create_graph=*/true);
     return at::cat({grads[0].reshape(-1), grads[1].reshape(-1), grads[2], grads[3]});

@@ -42,7 +42,7 @@ struct Attachment {
 };
 
 struct AttachOptions {
-  /// Prefixes of base parameters that are trained besides the adapters: a classifier's head.
+  /// Prefixes of base parameters that are trained besides the adapters, and get none: a classifier's head.
   std::vector<std::string> also_train = {"head."};
 };
 
