@@ -39,15 +39,6 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> layer_norm_shape(const at::Tensor
   return {at::empty(input.sizes(), input.options()), at::empty(rows, input.options()), at::empty(rows, input.options())};
 }
 
-/// `aten::native_layer_norm` on shapes: the output, and a mean and an inverse deviation for each row.
-std::tuple<at::Tensor, at::Tensor, at::Tensor> layer_norm_shape(const at::Tensor& input, at::IntArrayRef normalized,
-                                                                const std::optional<at::Tensor>&,
-                                                                const std::optional<at::Tensor>&, double) {
-  auto rows = input.sizes().vec();
-  std::fill(rows.end() - static_cast<int64_t>(normalized.size()), rows.end(), 1);
-  return {at::empty(input.sizes(), input.options()), at::empty(rows, input.options()), at::empty(rows, input.options())};
-}
-
 /// Attention on shapes as LibTorch's fused kernels do it: they keep q, k, v, the output and a float32 `[B, heads, Q]`.
 class AttentionShape : public torch::autograd::Function<AttentionShape> {
  public:
@@ -71,7 +62,6 @@ struct ShapeKernels {
       : meta(torch::Library::IMPL, "aten", c10::DispatchKey::Meta, __FILE__, __LINE__),
         autograd(torch::Library::IMPL, "aten", c10::DispatchKey::AutogradMeta, __FILE__, __LINE__) {
     meta.impl("convolution", convolution_shape);
-    meta.impl("native_layer_norm", layer_norm_shape);
     meta.impl("native_layer_norm", layer_norm_shape);
     autograd.impl("scaled_dot_product_attention", attention_shape);
   }
