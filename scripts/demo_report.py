@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import sys
+import warnings
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ os.environ.setdefault("MPLCONFIGDIR", str(pathlib.Path("build") / "matplotlib"))
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIZE = 56
 GOOD, BAD, ACCENTS = "#1b7837", "#b2182b", ("#7f7f7f", "#2166ac")
+warnings.filterwarnings("ignore", category=FutureWarning, module="torch.jit")
 TOLERANCE = 1e-4  # of the largest logit
 
 
