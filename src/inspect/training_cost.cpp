@@ -22,10 +22,12 @@ at::Tensor convolution_shape(const at::Tensor& input, const at::Tensor& weight, 
                              at::IntArrayRef stride, at::IntArrayRef padding, at::IntArrayRef dilation, bool transposed,
                              at::IntArrayRef, int64_t) {
   TORCH_CHECK(!transposed, "the shape of a transposed convolution is not known here");
+  // One number may stand for every dimension.
+  const auto at_dim = [](at::IntArrayRef values, int64_t dim) { return values.size() == 1 ? values[0] : values[dim - 2]; };
   std::vector<int64_t> sizes = {input.size(0), weight.size(0)};
-  for (size_t i = 0; i < stride.size(); ++i) {
-    const auto dim = static_cast<int64_t>(i) + 2;
-    sizes.push_back((input.size(dim) + 2 * padding[i] - dilation[i] * (weight.size(dim) - 1) - 1) / stride[i] + 1);
+  for (int64_t dim = 2; dim < input.dim(); ++dim) {
+    const int64_t covered = at_dim(dilation, dim) * (weight.size(dim) - 1) + 1;
+    sizes.push_back((input.size(dim) + 2 * at_dim(padding, dim) - covered) / at_dim(stride, dim) + 1);
   }
   return at::empty(sizes, input.options());
 }

@@ -18,7 +18,8 @@ struct RecordingHook : torch::autograd::SavedVariableHooks {
   explicit RecordingHook(Storages& storages) : into(&storages) {}
 
   void call_pack_hook(const at::Tensor& tensor) override {
-    kept = tensor;
+    // Detached: an operator that keeps its own output would otherwise be kept by it, too, and never be freed.
+    kept = tensor.detach();
     if (tensor.has_storage()) into->emplace(tensor.storage().unsafeGetStorageImpl(), tensor);
   }
   at::Tensor call_unpack_hook() override { return kept; }
