@@ -4,7 +4,6 @@ import itertools
 import os
 import struct
 import subprocess
-import time
 import zlib
 
 import numpy
@@ -303,31 +302,3 @@ def test_input_equals_torchvision_in_every_bit(tmp_path, filter):
     expected = transforms.Compose(steps)(pillows(path))
     result = torch.from_numpy(numpy.fromfile(tmp_path / "out.bin", numpy.float32).reshape(3, 224, 224))
     assert torch.equal(result, expected)
-
-
-def test_speed_against_pillow_and_torchvision(tmp_path):
-    """Decode, resize to 224 × 224 and normalise a 500 × 375 JPEG on one thread, in alternating rounds, in processor time."""
-    path = tmp_path / "photo.jpg"
-    Image.fromarray(photograph(500, 375)).save(path, quality=90)
-    steps = transforms.Compose(
-        [transforms.Resize((224, 224), transforms.InterpolationMode.BICUBIC), transforms.ToTensor(), IMAGENET]
-    )
-    tool = built("RESPEFT_PIXELS", "bin/respeft_pixels")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    our_seconds, their_seconds = [], []
-    with subprocess.Popen([tool], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        for _ in range(15):
-            process.stdin.write(f"time\t{path}\t10\t224\tbicubic\n")
-            process.stdin.flush()
-            our_seconds += map(float, process.stdout.readline().split())
-            for _ in range(10):
-                start = time.thread_time()
-                steps(pillows(path))
-                their_seconds.append(time.thread_time() - start)
-        process.stdin.close()
-    torch.set_num_threads(threads)
-    mine, theirs = numpy.median(our_seconds), numpy.median(their_seconds)
-    print(f"ours {mine * 1e3:.2f} ms, Pillow and torchvision {theirs * 1e3:.2f} ms an image: {theirs / mine:.2f} times as fast")
-    assert theirs / mine > 1.2
