@@ -7,10 +7,10 @@ namespace respeft::methods {
 AffineAdapter::AffineAdapter(const nn::SiteInfo& info, const nn::Site& site, Start start, bool with_scale)
     : kind_(info.kind), part_features_(info.part_features()) {
   const auto options = site.weight.options();
-  const double noise = start == Start::Noisy ? 0.02 : 0.0;
   if (with_scale) scale = register_parameter("scale", at::ones({info.out_features}, options));
   shift = register_parameter("shift", at::zeros({info.out_features}, options));
   if (start == Start::Identity) return;
+  constexpr double noise = 0.02;
   const at::NoGradGuard no_grad;
   if (with_scale) scale.normal_(1.0, noise);
   shift.normal_(0.0, noise);
