@@ -2,7 +2,6 @@
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
 #include <sys/resource.h>
-#include <torch/optim/adamw.h>
 
 #include <algorithm>
 #include <chrono>
@@ -11,6 +10,7 @@
 
 #include <respeft/methods/method.h>
 #include <respeft/models/model.h>
+#include <respeft/train/optimizer.h>
 
 #include "src/cli/command.h"
 #include "src/cli/flags.h"
@@ -70,11 +70,11 @@ class Bench : public Command {
 
   void time_training(models::ImageModel& model, const Attachment& attachment) {
     model.train();
-    torch::optim::AdamW optimizer(attachment.parameters(), torch::optim::AdamWOptions(1e-3));
+    train::AdamW optimizer(attachment.trained, {});
     time("training", [&] {
       optimizer.zero_grad();
       loss(model).backward();
-      optimizer.step();
+      optimizer.step(1e-3);
     });
     saved_bytes_ = util::bytes_saved_for_backward([&] { return loss(model); }, model.parameters());
   }

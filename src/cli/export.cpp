@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
@@ -30,6 +31,16 @@ class Candidate {
     fs::remove(path_, ignored);
   }
   const std::string& path() const { return path_; }
+  /// Writes the file; an error speaks of the place that was asked for.
+  void write(const std::function<void(const std::string&)>& writer) const {
+    try {
+      writer(path_);
+    } catch (const std::runtime_error& error) {
+      std::string message = error.what();
+      if (const size_t at = message.find(path_); at != std::string::npos) message.replace(at, path_.size(), out_);
+      throw std::runtime_error(message);
+    }
+  }
   void keep() const { fs::rename(path_, out_); }
 
  private:
@@ -63,7 +74,7 @@ class Export : public Command {
     merge_.check(merged.comparison, "the logits before and after merging");
 
     const Candidate file(out_);
-    format.write(*model.model, file.path(), {model.preprocessing, model.class_names});
+    file.write([&](const std::string& path) { format.write(*model.model, path, {model.preprocessing, model.class_names}); });
     const auto checked = check_file(format, file.path(), model, probe, merged.logits);
     file.keep();
     report(format, probe, merged, checked);

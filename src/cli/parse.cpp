@@ -42,20 +42,20 @@ class TomlConfig : public CLI::Config {
 
   std::vector<CLI::ConfigItem> from_config(std::istream& stream) const override {
     const std::string path = app_.get_config_ptr()->as<std::string>();
-    std::vector<CLI::ConfigItem> items;
+    std::vector<CLI::ConfigItem> found;
     try {
-      add(toml::parse(stream, path), path, items);
+      add(toml::parse(stream, path), path, found);
     } catch (const toml::parse_error& error) {
       throw std::invalid_argument(fmt::format("{}:{}: {}", path, error.source().begin.line, error.description()));
     }
-    return items;
+    return found;
   }
 
  private:
-  void add(const toml::table& table, const std::string& path, std::vector<CLI::ConfigItem>& items) const {
+  void add(const toml::table& table, const std::string& path, std::vector<CLI::ConfigItem>& found) const {
     for (const auto& [key, node] : table) {
       if (const auto* inner = node.as_table()) {
-        add(*inner, path, items);
+        add(*inner, path, found);
         continue;
       }
       CLI::ConfigItem item;
@@ -67,7 +67,7 @@ class TomlConfig : public CLI::Config {
                                                 util::unknown("key", std::string(key.str()), flag_names(app_))));
       }
       item.inputs = values(node, *option, path);
-      items.push_back(std::move(item));
+      found.push_back(std::move(item));
     }
   }
 

@@ -66,8 +66,8 @@ class TrainCommand : public Command {
       if (name == "method") return method_.declare(app, text);
       declare_field(app, info, value, text);
     });
-    app.add_flag("--resume", resume_, "Go on with the run in --out from its last checkpoint")->group("Run");
-    app.add_flag("--dry-run", dry_run_, "Print every setting as it would be used, and stop")->group("Run");
+    app.add_flag("--resume", resume_, "go on with the run in --out from its last checkpoint")->group("Run");
+    app.add_flag("--dry-run", dry_run_, "print every setting as it would be used, and stop")->group("Run");
   }
 
   int run() override {

@@ -66,6 +66,7 @@ EpochRecord epoch_record_from_json(const std::string& json) {
 std::string to_json(const RunProgress& p) {
   Json json = {{"epochs", p.epochs},
                {"steps", p.steps},
+               {"seconds", p.seconds},
                {"train_seconds", p.train_seconds},
                {"eval_seconds", p.eval_seconds},
                {"data_wait_seconds", p.data_wait_seconds}};
@@ -79,6 +80,7 @@ RunProgress run_progress_from_json(const std::string& text) {
     RunProgress p;
     json.at("epochs").get_to(p.epochs);
     json.at("steps").get_to(p.steps);
+    json.at("seconds").get_to(p.seconds);
     json.at("train_seconds").get_to(p.train_seconds);
     json.at("eval_seconds").get_to(p.eval_seconds);
     json.at("data_wait_seconds").get_to(p.data_wait_seconds);

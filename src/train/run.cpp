@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
@@ -149,13 +150,14 @@ void restore(Trainer& trainer, const Checkpoint& checkpoint, const RunDirectory&
 }
 
 /// Trains what is left, epoch by epoch; after each, its line and its checkpoint are on the disk.
-Outcome train(Trainer& trainer, const RunDirectory& directory, const std::string& base) {
+Outcome train(Trainer& trainer, const RunDirectory& directory, const std::string& base, const std::function<double()>& seconds) {
   int64_t kept = trainer.progress().epochs;
   try {
     while (!trainer.done()) {
       directory.append_metrics(trainer.run_epoch());
       Checkpoint checkpoint = trainer.checkpoint();
       checkpoint.base_sha256 = base;
+      checkpoint.progress.seconds = seconds();
       directory.save(checkpoint);
       kept = trainer.progress().epochs;
     }
@@ -180,6 +182,18 @@ io::AdapterFile adapter_file(const TrainConfig& config, const models::ImageModel
   file.tensors = io::trained_state(model);
   return file;
 }
+
+/// Makes the run's directory; a set-up that fails before anything is written leaves none.
+class MadeDirectory {
+ public:
+  explicit MadeDirectory(const RunDirectory& directory) : directory_(directory) { directory_.create(); }
+  MadeDirectory(const MadeDirectory&) = delete;
+  MadeDirectory& operator=(const MadeDirectory&) = delete;
+  ~MadeDirectory() { directory_.remove_if_empty(); }
+
+ private:
+  const RunDirectory& directory_;
+};
 
 int64_t peak_rss() {
   rusage usage{};
@@ -207,7 +221,7 @@ Summary run(TrainConfig config, const RunOptions& options, Observer& observer) {
     throw std::invalid_argument(
         fmt::format("out: {} holds a run already; --resume continues it, or give another directory", config.out));
   const Data data = open_data(config);
-  directory.create();
+  const MadeDirectory made(directory);
   if (config.threads > 0) at::set_num_threads(static_cast<int>(config.threads));
   const auto model = make_model(config, data.train->num_classes(), directory, observer);
   at::manual_seed(static_cast<uint64_t>(config.seed));
@@ -223,16 +237,17 @@ Summary run(TrainConfig config, const RunOptions& options, Observer& observer) {
   if (checkpoint) restore(trainer, *checkpoint, directory);
   directory.begin(config);
   directory.truncate_metrics(trainer.progress().epochs);
-  const double before = trainer.progress().train_seconds + trainer.progress().eval_seconds;
+  const double before = trainer.progress().seconds;
+  const auto seconds = [&] { return before + std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
 
   Summary summary;
-  summary.outcome = train(trainer, directory, base);
+  summary.outcome = train(trainer, directory, base, seconds);
   summary.progress = trainer.progress();
   summary.trained_parameters = attachment.parameter_count();
   for (const auto& [name, tensor] : attachment.trained) summary.head_parameters += name.starts_with("head.") ? tensor.numel() : 0;
   summary.train_images = data.train->size();
   summary.classes = data.train->num_classes();
-  summary.seconds = before + std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  summary.seconds = seconds();
   summary.peak_rss = peak_rss();
   summary.config = std::move(config);
   directory.finish(adapter_file(summary.config, *model, attachment, data.train->class_names()), to_json(summary));

@@ -28,6 +28,11 @@ void RunDirectory::create() const {
   if (::access(path_.c_str(), W_OK | X_OK) != 0) fail(path_.string(), "cannot write to the run's directory");
 }
 
+void RunDirectory::remove_if_empty() const {
+  std::error_code not_empty;
+  for (const auto& folder : {path_ / "checkpoint", path_}) std::filesystem::remove(folder, not_empty);
+}
+
 void RunDirectory::begin(const TrainConfig& config) const {
   std::filesystem::remove(adapter_path());
   std::filesystem::remove(summary_path());

@@ -17,6 +17,8 @@ class RunDirectory {
 
   /// Makes the directory and makes sure that it can be written to. Throws `std::runtime_error` with the system's reason.
   void create() const;
+  /// Takes the directory away again while nothing lies in it.
+  void remove_if_empty() const;
   bool has_config() const { return std::filesystem::exists(config_path()); }
   bool has_checkpoint() const { return std::filesystem::exists(checkpoint_path()); }
   /// Whether there is something that a new run would destroy.

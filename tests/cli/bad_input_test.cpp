@@ -168,7 +168,7 @@ TEST(BadOutput, AFullDeviceLeavesNothingBehind) {
   for (const std::string command : {"merge", "export --format torchscript", "export --format timm"}) {
     const Outcome outcome = shell("ulimit -f 4096; trap '' XFSZ; \"$RESPEFT\" " + command + " --weights " + small.base() +
                                   " --adapter " + small.adapter() + " --out " + out);
-    expect_error(outcome, 1, {"File too large"});
+    expect_error(outcome, 1, {out + ": File too large"});
     EXPECT_EQ(small.folder.names(), before) << command;
   }
 }

@@ -33,8 +33,8 @@ TEST(Help, EveryCommandHasHelpWithTheFlagsOfAll) {
     const Outcome outcome = run({command, "--help"});
     EXPECT_EQ(outcome.status, 0) << command << outcome.err;
     EXPECT_EQ(outcome.err, "");
-    for (const std::string part : {"Usage: respeft " + command, std::string("Examples:"), std::string("--config FILE"),
-                                   std::string("--threads N"), std::string("--json"), std::string("-h, --help")}) {
+    for (const std::string& part : {"Usage: respeft " + command, std::string("Examples:"), std::string("--config FILE"),
+                                    std::string("--threads N"), std::string("--json"), std::string("-h, --help")}) {
       EXPECT_NE(outcome.out.find(part), std::string::npos) << command << " lacks " << part << "\n" << outcome.out;
     }
     EXPECT_LE(longest_line(outcome.out), 130u) << command;

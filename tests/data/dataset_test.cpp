@@ -9,23 +9,27 @@
 #include <set>
 #include <thread>
 
-#include "tests/data/expect.h"
 #include "tests/data/samples.h"
+#include "tests/expect_error.h"
+#include "tests/folder.h"
 
 namespace respeft::data {
 namespace {
 
+using test::expect_error;
+
 // ------------------------------------------------------------------------------------------------------------- opening
 
 TEST(OpenDataset, RefusesUnknownKindsAndPaths) {
-  expect_error<std::invalid_argument>([] { open_dataset("imagefoldr:x", Split::train); }, "imagefoldr",
-                                      "did you mean 'imagefolder'");
-  expect_error<std::invalid_argument>([] { open_dataset("somewhere", Split::train); }, "somewhere", "KIND:PATH", "fashion-mnist");
-  expect_error<std::invalid_argument>([] { open_dataset("imagefolder:", Split::train); }, "KIND:PATH");
+  expect_error<std::invalid_argument>([] { open_dataset("imagefoldr:x", Split::train); },
+                                      {"imagefoldr", "did you mean 'imagefolder'"});
+  expect_error<std::invalid_argument>([] { open_dataset("somewhere", Split::train); },
+                                      {"somewhere", "KIND:PATH", "fashion-mnist"});
+  expect_error<std::invalid_argument>([] { open_dataset("imagefolder:", Split::train); }, {"KIND:PATH"});
   for (const auto& kind : dataset_kinds()) {
-    expect_error<std::runtime_error>([&] { open_dataset(kind.name + ":no/such/place", Split::test); }, "no/such/place",
-                                     "no such folder");
-    expect_error<std::runtime_error>([&] { dataset_splits(kind.name + ":README.md"); }, "README.md", "folder");
+    expect_error<std::runtime_error>([&] { open_dataset(kind.name + ":no/such/place", Split::test); },
+                                     {"no/such/place", "no such folder"});
+    expect_error<std::runtime_error>([&] { dataset_splits(kind.name + ":README.md"); }, {"README.md", "folder"});
   }
 }
 
@@ -57,10 +61,10 @@ struct TinyMnist : testing::Test {
   DatasetPtr open() const { return open_dataset("fashion-mnist:" + folder.path(), Split::test); }
   template <typename... Parts>
   void expect_refused(const Parts&... parts) {
-    expect_error<std::runtime_error>([&] { open(); }, parts...);
+    expect_error<std::runtime_error>([&] { open(); }, {parts...});
   }
 
-  samples::Folder folder;
+  test::Folder folder;
 };
 
 TEST_F(TinyMnist, ReadsIdx) {
@@ -75,8 +79,8 @@ TEST_F(TinyMnist, ReadsIdx) {
   EXPECT_EQ(std::string(image.pixels.begin(), image.pixels.end()), "ggghhhiiijjjkkklll");
   EXPECT_EQ(dataset->item_name(1), folder.path() + "/" + kImages + " #1");
   EXPECT_EQ(dataset_splits("fashion-mnist:" + folder.path()), std::vector{Split::test});
-  expect_error<std::runtime_error>([&] { open_dataset("fashion-mnist:" + folder.path(), Split::train); }, "no train split",
-                                   "test");
+  expect_error<std::runtime_error>([&] { open_dataset("fashion-mnist:" + folder.path(), Split::train); },
+                                   {"no train split", "test"});
   EXPECT_THROW(dataset->load(2), std::out_of_range);
   EXPECT_THROW(dataset->label(-1), std::out_of_range);
 }
@@ -163,10 +167,10 @@ struct Pets : testing::Test {
   DatasetPtr open(Split split = Split::train) const { return open_dataset("imagefolder:" + folder.path(), split); }
   template <typename... Parts>
   void expect_refused(const Parts&... parts) {
-    expect_error<std::runtime_error>([&] { open(); }, parts...);
+    expect_error<std::runtime_error>([&] { open(); }, {parts...});
   }
 
-  samples::Folder folder;
+  test::Folder folder;
 };
 
 TEST_F(Pets, IsSortedByClassAndPath) {
@@ -200,9 +204,9 @@ TEST_F(Pets, NamesWhatIsWrong) {
   expect_refused("/train/dog", "no images");
   folder.write("train/dog/b.png", samples::png().substr(0, 90));
   const auto dataset = open();
-  expect_error<std::runtime_error>([&] { dataset->load(2); }, "/train/dog/b.png", "corrupt");
+  expect_error<std::runtime_error>([&] { dataset->load(2); }, {"/train/dog/b.png", "corrupt"});
   folder.remove("test");
-  expect_error<std::runtime_error>([&] { open(Split::test); }, "no test split", "train");
+  expect_error<std::runtime_error>([&] { open(Split::test); }, {"no test split", "train"});
   folder.remove("train/cat");
   folder.remove("train/dog");
   expect_refused("/train", "one a class");
@@ -288,9 +292,9 @@ TEST(Subset, KeepsOrderAndPixels) {
 
 TEST(Subset, RefusesWrongCounts) {
   const auto numbers = std::make_shared<Numbers>(labels_of_sizes(2, 2, 2));
-  expect_error<std::invalid_argument>([&] { subset(numbers, 7, 0); }, "7", "1 … 6");
-  expect_error<std::invalid_argument>([&] { subset(numbers, 0, 0); }, "0", "1 … 6");
-  expect_error<std::invalid_argument>([&] { first(numbers, 0); }, "0", "at least 1");
+  expect_error<std::invalid_argument>([&] { subset(numbers, 7, 0); }, {"7", "1 … 6"});
+  expect_error<std::invalid_argument>([&] { subset(numbers, 0, 0); }, {"0", "1 … 6"});
+  expect_error<std::invalid_argument>([&] { first(numbers, 0); }, {"0", "at least 1"});
 }
 
 TEST(First, TakesTheFirst) {
@@ -321,7 +325,7 @@ TEST(Cached, AFailureIsTriedAgain) {
   const auto numbers = std::make_shared<Numbers>(labels_of_sizes(1, 1, 1));
   const auto kept = cached(numbers, Transform({.size = 3}));
   numbers->broken = 1;
-  expect_error<std::runtime_error>([&] { kept->load(1); }, "broken image");
+  expect_error<std::runtime_error>([&] { kept->load(1); }, {"broken image"});
   numbers->broken = -1;
   EXPECT_EQ(kept->load(1).pixels[0], 1);
 }

@@ -3,13 +3,16 @@
 #include <gtest/gtest.h>
 
 #include "src/data/codecs.h"
-#include "tests/data/expect.h"
 #include "tests/data/samples.h"
+#include "tests/expect_error.h"
+#include "tests/folder.h"
 
 // Expected pixels are Pillow 13.0.0's: ImageOps.exif_transpose(Image.open(file)).convert("RGB"). The whole comparison, over
 // every kind of file, is tests/interop/test_pixels.py.
 namespace respeft::data {
 namespace {
+
+using test::expect_error;
 
 using Pixels = std::vector<uint8_t>;
 
@@ -35,21 +38,21 @@ TEST(Image, DecodesPaletteAndDropsTransparency) {
 }
 
 TEST(Image, ReadsByContentNotByName) {
-  const samples::Folder folder;
+  const test::Folder folder;
   EXPECT_EQ(read_image(folder.write("photo.png", samples::jpeg())), decode_image(samples::jpeg(), ""));
 }
 
 TEST(Image, NamesFileAndFault) {
-  const samples::Folder folder;
-  expect_error<std::runtime_error>([&] { read_image(folder.path() + "/none.png"); }, "none.png");
-  expect_error<std::runtime_error>([] { decode_image("", "a.jpg"); }, "a.jpg", "empty");
-  expect_error<std::runtime_error>([] { decode_image("GIF89a", "a.gif"); }, "a.gif", "neither a JPEG nor a PNG");
+  const test::Folder folder;
+  expect_error<std::runtime_error>([&] { read_image(folder.path() + "/none.png"); }, {"none.png"});
+  expect_error<std::runtime_error>([] { decode_image("", "a.jpg"); }, {"a.jpg", "empty"});
+  expect_error<std::runtime_error>([] { decode_image("GIF89a", "a.gif"); }, {"a.gif", "neither a JPEG nor a PNG"});
 }
 
 TEST(Image, EveryTruncationIsAnError) {
   for (const auto& whole : {samples::jpeg(), samples::cmyk_jpeg(), samples::png()}) {
     for (size_t length = 0; length < whole.size(); ++length) {
-      expect_error<std::runtime_error>([&] { decode_image(std::string_view(whole).substr(0, length), "cut"); }, "cut: ");
+      expect_error<std::runtime_error>([&] { decode_image(std::string_view(whole).substr(0, length), "cut"); }, {"cut: "});
     }
   }
 }
@@ -78,11 +81,11 @@ TEST(Image, AnyDamagedByteIsSurvived) {
 }
 
 TEST(Image, RefusesSizesItCannotHold) {
-  expect_error<std::runtime_error>([] { check_dimensions(100'000, 100'000, 1 << 30, "big"); }, "big", "100000 × 100000",
-                                   "refused");
-  expect_error<std::runtime_error>([] { check_dimensions(INT32_MAX, INT32_MAX, 1 << 30, "big"); }, "refused");
-  expect_error<std::runtime_error>([] { check_dimensions(0, 5, 100, "none"); }, "none", "0 × 5");
-  expect_error<std::runtime_error>([] { check_dimensions(13'000, 13'000, 200, "liar"); }, "liar", "cannot come from 200 bytes");
+  expect_error<std::runtime_error>([] { check_dimensions(100'000, 100'000, 1 << 30, "big"); },
+                                   {"big", "100000 × 100000", "refused"});
+  expect_error<std::runtime_error>([] { check_dimensions(INT32_MAX, INT32_MAX, 1 << 30, "big"); }, {"refused"});
+  expect_error<std::runtime_error>([] { check_dimensions(0, 5, 100, "none"); }, {"none", "0 × 5"});
+  expect_error<std::runtime_error>([] { check_dimensions(13'000, 13'000, 200, "liar"); }, {"liar", "cannot come from 200 bytes"});
   EXPECT_NO_THROW(check_dimensions(13'000, 13'000, 1 << 20, "large"));
 }
 

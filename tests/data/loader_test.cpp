@@ -10,10 +10,12 @@
 #include <thread>
 
 #include "src/data/random.h"
-#include "tests/data/expect.h"
+#include "tests/expect_error.h"
 
 namespace respeft::data {
 namespace {
+
+using test::expect_error;
 
 using namespace std::chrono_literals;
 
@@ -136,7 +138,7 @@ TEST(Loader, AFailureReachesItsBatchAndStays) {
     Loader loader(source, kFlipping, sequential_order(20), {.batch_size = 4, .workers = workers});
     EXPECT_EQ(loader.next()->indices.front(), 0);
     EXPECT_EQ(loader.next()->indices.front(), 4);
-    for (int i = 0; i < 2; ++i) expect_error<std::runtime_error>([&] { loader.next(); }, "image 9 is corrupt");
+    for (int i = 0; i < 2; ++i) expect_error<std::runtime_error>([&] { loader.next(); }, {"image 9 is corrupt"});
   }
 }
 
@@ -184,11 +186,11 @@ TEST(Loader, RefusesWrongArguments) {
   const auto make = [](std::vector<int64_t> order, LoaderOptions options) {
     Loader(std::make_shared<Source>(3), kFlipping, std::move(order), options);
   };
-  expect_error<std::invalid_argument>([&] { make({0, 3}, {}); }, "image 3", "of 3");
-  expect_error<std::invalid_argument>([&] { make({-1}, {}); }, "image -1");
-  expect_error<std::invalid_argument>([&] { make({0}, {.batch_size = 0}); }, "batch size 0");
-  expect_error<std::invalid_argument>([&] { make({0}, {.workers = -1}); }, "-1 workers");
-  expect_error<std::invalid_argument>([&] { make({0}, {.ahead = 0}); }, "0 batches ahead");
+  expect_error<std::invalid_argument>([&] { make({0, 3}, {}); }, {"image 3", "of 3"});
+  expect_error<std::invalid_argument>([&] { make({-1}, {}); }, {"image -1"});
+  expect_error<std::invalid_argument>([&] { make({0}, {.batch_size = 0}); }, {"batch size 0"});
+  expect_error<std::invalid_argument>([&] { make({0}, {.workers = -1}); }, {"-1 workers"});
+  expect_error<std::invalid_argument>([&] { make({0}, {.ahead = 0}); }, {"0 batches ahead"});
 }
 
 // ----------------------------------------------------------------------------------------------------------------- orders

@@ -1,14 +1,10 @@
 #pragma once
 
-#include <unistd.h>
-
 #include <cstdint>
-#include <filesystem>
-#include <fstream>
 #include <string>
 #include <string_view>
 
-/// Small files and a folder to put them in. The files were written by Pillow 13.0.0.
+/// Small files. They were written by Pillow 13.0.0.
 namespace respeft::data::samples {
 
 inline std::string from_hex(std::string_view hex) {
@@ -45,33 +41,5 @@ inline std::string png() {
       "89504e470d0a1a0a0000000d4948445200000003000000020203000000e01a8e890000000c504c5445ff000000ff000000ff0a141e2288290400"
       "00000274524e53ff00e5b7304a0000000c4944415478da639060780200013000fd6830cfdf0000000049454e44ae426082");
 }
-
-/// A folder that is gone with its owner.
-class Folder {
- public:
-  Folder() {
-    std::string name = (std::filesystem::temp_directory_path() / "respeft-data-XXXXXX").string();
-    path_ = mkdtemp(name.data());
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  ~Folder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-
-  std::string path() const { return path_.string(); }
-  /// Writes a file and the folders above it; returns its path.
-  std::string write(const std::string& name, std::string_view content) const {
-    const auto path = path_ / name;
-    std::filesystem::create_directories(path.parent_path());
-    std::ofstream(path, std::ios::binary).write(content.data(), static_cast<std::streamsize>(content.size()));
-    return path.string();
-  }
-  void remove(const std::string& name) const { std::filesystem::remove_all(path_ / name); }
-
- private:
-  std::filesystem::path path_;
-};
 
 }  // namespace respeft::data::samples

@@ -13,16 +13,17 @@
 
 #include <set>
 
-#include "tests/io/scratch.h"
+#include "tests/expect_error.h"
+#include "tests/folder.h"
 #include "tests/io/small_model.h"
 
 namespace respeft {
 namespace {
 
 using test::expect_error;
+using test::Folder;
 using test::random_images;
 using test::random_model;
-using test::Scratch;
 using test::small_config;
 
 struct Variant {
@@ -56,12 +57,12 @@ double largest_difference(const at::Tensor& a, const at::Tensor& b) {
 }
 
 TEST(ExportTorchScript, ComputesWhatTheModelDoesAtAnyBatchSize) {
-  const Scratch scratch;
+  const Folder folder;
   for (const auto& [name, config] : variants()) {
     SCOPED_TRACE(name);
     const auto model = random_model(config);
-    export_torchscript(*model, scratch.path("model.pt"));
-    auto module = torch::jit::load(scratch.path("model.pt"));
+    export_torchscript(*model, folder / "model.pt");
+    auto module = torch::jit::load(folder / "model.pt");
     for (const int64_t batch : {1, 3}) {
       const auto images = random_images(config, batch);
       const auto expected = test::logits(*model, images);
@@ -74,11 +75,11 @@ TEST(ExportTorchScript, ComputesWhatTheModelDoesAtAnyBatchSize) {
 }
 
 TEST(ExportTorchScript, HasTimmsKeysAndTheModelsTensors) {
-  const Scratch scratch;
+  const Folder folder;
   const auto model = random_model(small_config());
-  export_torchscript(*model, scratch.path("model.pt"));
+  export_torchscript(*model, folder / "model.pt");
   io::TensorMap found;
-  for (const auto& item : torch::jit::load(scratch.path("model.pt")).named_parameters()) found[item.name] = item.value;
+  for (const auto& item : torch::jit::load(folder / "model.pt").named_parameters()) found[item.name] = item.value;
   const io::TensorMap expected = io::plain_state(*model);
   ASSERT_EQ(found.size(), expected.size());
   for (const auto& [key, tensor] : expected) {
@@ -95,10 +96,10 @@ void collect_operators(const torch::jit::Block* block, std::set<std::string>& na
 }
 
 TEST(ExportTorchScript, UsesOnlyOperatorsThatEveryLibTorchHas) {
-  const Scratch scratch;
+  const Folder folder;
   const auto model = random_model(small_config());
-  export_torchscript(*model, scratch.path("model.pt"));
-  const auto module = torch::jit::load(scratch.path("model.pt"));
+  export_torchscript(*model, folder / "model.pt");
+  const auto module = torch::jit::load(folder / "model.pt");
   const auto graph = module.get_method("forward").graph()->copy();
   torch::jit::Inline(*graph);
   std::set<std::string> namespaces;
@@ -107,26 +108,26 @@ TEST(ExportTorchScript, UsesOnlyOperatorsThatEveryLibTorchHas) {
 }
 
 TEST(ExportTorchScript, CarriesPreprocessingAndClassNames) {
-  const Scratch scratch;
+  const Folder folder;
   const auto model = random_model(small_config());
   const ExportInfo info = {{{0.1, 0.2, 0.3}, {1, 2, 3}, 16, "bilinear"}, {"a", "b", "c", "d", "\"e\""}};
-  export_torchscript(*model, scratch.path("model.pt"), info);
+  export_torchscript(*model, folder / "model.pt", info);
   torch::jit::ExtraFilesMap extra = {{"preprocessing.json", ""}, {"class_names.json", ""}};
-  torch::jit::load(scratch.path("model.pt"), std::nullopt, extra);
+  torch::jit::load(folder / "model.pt", std::nullopt, extra);
   EXPECT_EQ(io::preprocessing_from_json(extra.at("preprocessing.json")), info.preprocessing);
   EXPECT_EQ(extra.at("class_names.json"), R"(["a","b","c","d","\"e\""])");
 }
 
 TEST(ExportTorchScript, RefusesImagesOfAnotherSize) {
-  const Scratch scratch;
+  const Folder folder;
   const auto model = random_model(small_config());
-  export_torchscript(*model, scratch.path("model.pt"));
-  auto module = torch::jit::load(scratch.path("model.pt"));
+  export_torchscript(*model, folder / "model.pt");
+  auto module = torch::jit::load(folder / "model.pt");
   expect_error<std::exception>([&] { module.forward({at::zeros({1, 3, 18, 18})}); }, {"expected images [B, 3, 16, 16]"});
 }
 
 TEST(Export, EveryFormatReadsBackWhatItWrote) {
-  const Scratch scratch;
+  const Folder folder;
   models::ModelOptions options;
   options.num_classes = 3;
   options.image_size = 32;
@@ -141,19 +142,19 @@ TEST(Export, EveryFormatReadsBackWhatItWrote) {
   const auto expected = model->forward(images);
   for (const auto& format : exporting::registry()) {
     SCOPED_TRACE(format.name);
-    format.write(*model, scratch.path(format.name), {});
-    EXPECT_LT(largest_difference(format.run(scratch.path(format.name), images, *model), expected),
+    format.write(*model, folder / format.name, {});
+    EXPECT_LT(largest_difference(format.run(folder / format.name, images, *model), expected),
               1e-5 * expected.abs().max().item<double>());
   }
 }
 
 TEST(Export, RefusesAdaptersAndLeavesNothing) {
-  const Scratch scratch;
+  const Folder folder;
   const auto model = random_model(small_config());
   attach(*model, Rlrr());
   for (const auto& format : exporting::registry()) {
-    expect_error<std::invalid_argument>([&] { format.write(*model, scratch.path("out"), {}); }, {"adapters attached"});
-    EXPECT_EQ(scratch.files(), 0u);
+    expect_error<std::invalid_argument>([&] { format.write(*model, folder / "out", {}); }, {"adapters attached"});
+    EXPECT_TRUE(folder.names().empty());
   }
 }
 

@@ -12,7 +12,7 @@
 
 #include <cmath>
 
-#include "tests/io/scratch.h"
+#include "tests/expect_error.h"
 #include "tests/io/small_model.h"
 
 namespace respeft {

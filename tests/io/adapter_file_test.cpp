@@ -7,7 +7,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "tests/io/scratch.h"
+#include "tests/expect_error.h"
+#include "tests/folder.h"
 #include "tests/io/small_model.h"
 
 namespace respeft::io {
@@ -15,9 +16,9 @@ namespace {
 
 using nlohmann::json;
 using test::expect_error;
+using test::Folder;
 using test::random_images;
 using test::random_model;
-using test::Scratch;
 using test::small_config;
 
 AdapterFile trained_rlrr(models::VisionTransformerImpl& model) {
@@ -38,11 +39,11 @@ AdapterFile trained_rlrr(models::VisionTransformerImpl& model) {
 }
 
 TEST(AdapterFile, RestoresTheAdaptedModel) {
-  const Scratch scratch;
+  const Folder folder;
   const auto trained = random_model(small_config(), 1);
   const AdapterFile adapter = trained_rlrr(*trained);
-  save_adapter(scratch.path("adapter"), adapter);
-  const AdapterFile read = load_adapter(scratch.path("adapter"));
+  save_adapter(folder / "adapter", adapter);
+  const AdapterFile read = load_adapter(folder / "adapter");
   EXPECT_EQ(read.info.method, "rlrr");
   EXPECT_EQ(read.info.model, "vit_small_test");
   EXPECT_EQ(read.info.options, adapter.info.options);
@@ -60,10 +61,10 @@ TEST(AdapterFile, RestoresTheAdaptedModel) {
 }
 
 TEST(AdapterFile, HasTheDocumentedMetadata) {
-  const Scratch scratch;
+  const Folder folder;
   const auto model = random_model(small_config());
-  save_adapter(scratch.path("adapter"), trained_rlrr(*model));
-  const Metadata metadata = SafetensorsFile(scratch.path("adapter")).metadata();
+  save_adapter(folder / "adapter", trained_rlrr(*model));
+  const Metadata metadata = SafetensorsFile(folder / "adapter").metadata();
   EXPECT_EQ(metadata.at("format"), "respeft");
   EXPECT_EQ(metadata.at("method"), "rlrr");
   EXPECT_EQ(metadata.at("model"), "vit_small_test");
@@ -76,13 +77,13 @@ TEST(AdapterFile, HasTheDocumentedMetadata) {
 }
 
 TEST(AdapterFile, KeepsEveryKindOfOption) {
-  const Scratch scratch;
+  const Folder folder;
   AdapterFile adapter;
   adapter.info.method = "lora";
   adapter.info.model = "m";
   adapter.info.options = Lora({.rank = 4, .alpha = 0.1, .dropout = 0.5, .targets = "q,v"}).options();
-  save_adapter(scratch.path("adapter"), adapter);
-  EXPECT_EQ(methods::create("lora", load_adapter(scratch.path("adapter")).info.options)->options(), adapter.info.options);
+  save_adapter(folder / "adapter", adapter);
+  EXPECT_EQ(methods::create("lora", load_adapter(folder / "adapter").info.options)->options(), adapter.info.options);
 }
 
 TEST(AttachAdapter, LeavesASiteThatTheFileLacksPlain) {
@@ -137,26 +138,26 @@ TEST(AttachAdapter, RefusesWhatDoesNotFitAndLeavesThePlainModel) {
 }
 
 TEST(LoadAdapter, RefusesAFileWithoutMetadataUnlessToldTheMethod) {
-  const Scratch scratch;
-  save_safetensors(scratch.path("bare"), {{"norm.adapter.scale", at::ones({2})}}, {{"format", "pt"}});
-  expect_error<std::runtime_error>([&] { load_adapter(scratch.path("bare")); }, {scratch.path("bare"), "no metadata"});
-  const AdapterFile adapter = load_adapter(scratch.path("bare"), "rlrr", {{"residual", false}});
+  const Folder folder;
+  save_safetensors(folder / "bare", {{"norm.adapter.scale", at::ones({2})}}, {{"format", "pt"}});
+  expect_error<std::runtime_error>([&] { load_adapter(folder / "bare"); }, {folder / "bare", "no metadata"});
+  const AdapterFile adapter = load_adapter(folder / "bare", "rlrr", {{"residual", false}});
   EXPECT_EQ(adapter.info.method, "rlrr");
   EXPECT_EQ(adapter.info.options, (Options{{"residual", false}}));
   EXPECT_EQ(adapter.tensors.size(), 1u);
 }
 
 TEST(LoadAdapter, RefusesAnotherMethodThanTheFiles) {
-  const Scratch scratch;
-  save_adapter(scratch.path("adapter"), trained_rlrr(*random_model(small_config())));
-  EXPECT_NO_THROW(load_adapter(scratch.path("adapter"), "rlrr"));
-  expect_error<std::invalid_argument>([&] { load_adapter(scratch.path("adapter"), "lora"); }, {"'rlrr'", "'lora'"});
+  const Folder folder;
+  save_adapter(folder / "adapter", trained_rlrr(*random_model(small_config())));
+  EXPECT_NO_THROW(load_adapter(folder / "adapter", "rlrr"));
+  expect_error<std::invalid_argument>([&] { load_adapter(folder / "adapter", "lora"); }, {"'rlrr'", "'lora'"});
 }
 
 TEST(LoadAdapter, RefusesBrokenMetadata) {
-  const Scratch scratch;
-  save_adapter(scratch.path("good"), trained_rlrr(*random_model(small_config())));
-  const Metadata good = SafetensorsFile(scratch.path("good")).metadata();
+  const Folder folder;
+  save_adapter(folder / "good", trained_rlrr(*random_model(small_config())));
+  const Metadata good = SafetensorsFile(folder / "good").metadata();
   const std::vector<std::tuple<std::string, std::string, std::string>> cases = {
       {"method", "rlr", "did you mean 'rlrr'?"},
       {"options", "{", "'options' is not a JSON object"},
@@ -171,14 +172,14 @@ TEST(LoadAdapter, RefusesBrokenMetadata) {
     SCOPED_TRACE(value);
     Metadata metadata = good;
     metadata[key] = value;
-    save_safetensors(scratch.path("bad"), {}, metadata);
-    expect_error<std::runtime_error>([&] { load_adapter(scratch.path("bad")); }, {scratch.path("bad"), fault});
+    save_safetensors(folder / "bad", {}, metadata);
+    expect_error<std::runtime_error>([&] { load_adapter(folder / "bad"); }, {folder / "bad", fault});
   }
   for (const char* key : {"method", "model", "preprocessing"}) {
     Metadata metadata = good;
     metadata.erase(key);
-    save_safetensors(scratch.path("bad"), {}, metadata);
-    expect_error<std::runtime_error>([&] { load_adapter(scratch.path("bad")); }, {scratch.path("bad"), key, "missing"});
+    save_safetensors(folder / "bad", {}, metadata);
+    expect_error<std::runtime_error>([&] { load_adapter(folder / "bad"); }, {folder / "bad", key, "missing"});
   }
 }
 

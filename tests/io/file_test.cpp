@@ -5,13 +5,14 @@
 
 #include <csignal>
 
-#include "tests/io/scratch.h"
+#include "tests/expect_error.h"
+#include "tests/folder.h"
 
 namespace respeft::io {
 namespace {
 
 using test::expect_error;
-using test::Scratch;
+using test::Folder;
 
 // FIPS 180-4, examples of SHA-256.
 TEST(Sha256, MatchesPublishedDigests) {
@@ -21,61 +22,61 @@ TEST(Sha256, MatchesPublishedDigests) {
 }
 
 TEST(Sha256, OfAFileReadsAllPieces) {
-  const Scratch scratch;
-  const std::string path = scratch.put("a", std::string(3'000'001, 'a'));
+  const Folder folder;
+  const std::string path = folder.write("a", std::string(3'000'001, 'a'));
   EXPECT_EQ(file_sha256(path), sha256(std::string(3'000'001, 'a')));
-  expect_error<std::runtime_error>([&] { file_sha256(scratch.path("none")); }, {scratch.path("none"), "No such file"});
+  expect_error<std::runtime_error>([&] { file_sha256(folder / "none"); }, {folder / "none", "No such file"});
 }
 
 TEST(WriteFile, WritesAndReplaces) {
-  const Scratch scratch;
-  const std::string path = scratch.path("out");
+  const Folder folder;
+  const std::string path = folder / "out";
   write_file(path, "first");
   write_file(path, std::string_view("a\0b", 3));
   EXPECT_EQ(read_file(path), std::string("a\0b", 3));
-  EXPECT_EQ(scratch.files(), 1u);
+  EXPECT_EQ(folder.names().size(), 1u);
 }
 
 TEST(WriteFile, GivesOrdinaryPermissions) {
-  const Scratch scratch;
+  const Folder folder;
   const mode_t mask = ::umask(022);
-  write_file(scratch.path("out"), "x");
+  write_file(folder / "out", "x");
   ::umask(mask);
   struct stat status = {};
-  ASSERT_EQ(::stat(scratch.path("out").c_str(), &status), 0);
+  ASSERT_EQ(::stat((folder / "out").c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 0777, 0644u);
 }
 
 TEST(WriteFile, FollowsALink) {
-  const Scratch scratch;
-  scratch.put("target", "old");
-  std::filesystem::create_symlink("target", scratch.path("link"));
-  write_file(scratch.path("link"), "new");
-  EXPECT_EQ(read_file(scratch.path("target")), "new");
-  EXPECT_TRUE(std::filesystem::is_symlink(scratch.path("link")));
+  const Folder folder;
+  folder.write("target", "old");
+  std::filesystem::create_symlink("target", folder / "link");
+  write_file(folder / "link", "new");
+  EXPECT_EQ(read_file(folder / "target"), "new");
+  EXPECT_TRUE(std::filesystem::is_symlink(folder / "link"));
 }
 
 TEST(WriteFile, TakesTheLongestNameThereIs) {
-  const Scratch scratch;
-  const std::string path = scratch.path(std::string(255, 'n'));
+  const Folder folder;
+  const std::string path = folder / std::string(255, 'n');
   write_file(path, "x");
   EXPECT_EQ(read_file(path), "x");
 }
 
 TEST(WriteFile, LeavesTheOldFileAndNothingElseWhenTheWriterThrows) {
-  const Scratch scratch;
-  const std::string path = scratch.put("out", "old");
+  const Folder folder;
+  const std::string path = folder.write("out", "old");
   const auto write = [](const std::function<void(std::string_view)>& append) {
     append("half of it");
     throw std::invalid_argument("changed my mind");
   };
   EXPECT_THROW(write_file(path, write), std::invalid_argument);
   EXPECT_EQ(read_file(path), "old");
-  EXPECT_EQ(scratch.files(), 1u);
+  EXPECT_EQ(folder.names().size(), 1u);
 }
 
 TEST(WriteFile, LeavesNothingWhenTheDiskRefuses) {
-  const Scratch scratch;
+  const Folder folder;
   struct rlimit before = {};
   ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
   const struct rlimit small = {1000, before.rlim_max};
@@ -83,24 +84,24 @@ TEST(WriteFile, LeavesNothingWhenTheDiskRefuses) {
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
   std::string message;
   try {
-    write_file(scratch.path("out"), std::string(5000, 'x'));
+    write_file(folder / "out", std::string(5000, 'x'));
   } catch (const std::runtime_error& error) {
     message = error.what();
   }
   ::setrlimit(RLIMIT_FSIZE, &before);
   std::signal(SIGXFSZ, handler);
-  EXPECT_EQ(message, "cannot write " + scratch.path("out") + ": File too large");
-  EXPECT_EQ(scratch.files(), 0u);
+  EXPECT_EQ(message, "cannot write " + folder / "out" + ": File too large");
+  EXPECT_TRUE(folder.names().empty());
 }
 
 TEST(WriteFile, NamesPathAndReason) {
-  const Scratch scratch;
+  const Folder folder;
   const auto attempt = [](const std::string& path) { return [path] { write_file(path, "x"); }; };
   expect_error<std::runtime_error>(attempt("/dev/full"), {"/dev/full", "No space left on device"});
-  expect_error<std::runtime_error>(attempt(scratch.folder()), {scratch.folder(), "Is a directory"});
-  expect_error<std::runtime_error>(attempt(scratch.path("none/out")), {scratch.path("none/out"), "No such file or directory"});
-  expect_error<std::runtime_error>(attempt(scratch.path(std::string(256, 'n'))), {"File name too long"});
-  EXPECT_EQ(scratch.files(), 0u);
+  expect_error<std::runtime_error>(attempt(folder.path()), {folder.path(), "Is a directory"});
+  expect_error<std::runtime_error>(attempt(folder / "none/out"), {folder / "none/out", "No such file or directory"});
+  expect_error<std::runtime_error>(attempt(folder / std::string(256, 'n')), {"File name too long"});
+  EXPECT_TRUE(folder.names().empty());
 }
 
 TEST(WriteFile, KeepsADeviceADevice) {
@@ -110,16 +111,16 @@ TEST(WriteFile, KeepsADeviceADevice) {
 
 TEST(WriteFile, RefusesAFolderItMayNotWrite) {
   if (::geteuid() == 0) GTEST_SKIP() << "root may write everywhere";
-  const Scratch scratch;
-  std::filesystem::permissions(scratch.folder(), std::filesystem::perms::owner_read | std::filesystem::perms::owner_exec);
-  expect_error<std::runtime_error>([&] { write_file(scratch.path("out"), "x"); }, {"Permission denied"});
-  std::filesystem::permissions(scratch.folder(), std::filesystem::perms::owner_all);
+  const Folder folder;
+  std::filesystem::permissions(folder.path(), std::filesystem::perms::owner_read | std::filesystem::perms::owner_exec);
+  expect_error<std::runtime_error>([&] { write_file(folder / "out", "x"); }, {"Permission denied"});
+  std::filesystem::permissions(folder.path(), std::filesystem::perms::owner_all);
 }
 
 TEST(ReadFile, NamesPathAndReason) {
-  const Scratch scratch;
-  expect_error<std::runtime_error>([&] { read_file(scratch.path("none")); }, {scratch.path("none"), "No such file"});
-  expect_error<std::runtime_error>([&] { read_file(scratch.folder()); }, {scratch.folder(), "Is a directory"});
+  const Folder folder;
+  expect_error<std::runtime_error>([&] { read_file(folder / "none"); }, {folder / "none", "No such file"});
+  expect_error<std::runtime_error>([&] { read_file(folder.path()); }, {folder.path(), "Is a directory"});
 }
 
 }  // namespace

@@ -3,7 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "tests/io/scratch.h"
+#include "tests/expect_error.h"
 
 namespace respeft::io {
 namespace {

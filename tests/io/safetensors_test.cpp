@@ -7,13 +7,14 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-#include "tests/io/scratch.h"
+#include "tests/expect_error.h"
+#include "tests/folder.h"
 
 namespace respeft::io {
 namespace {
 
 using test::expect_error;
-using test::Scratch;
+using test::Folder;
 
 /// A file as the format describes it: length of the header, header, data.
 std::string file_of(const std::string& header, const std::string& data) {
@@ -22,25 +23,25 @@ std::string file_of(const std::string& header, const std::string& data) {
 }
 
 TEST(Safetensors, ReadsAHandWrittenFile) {
-  const Scratch scratch;
+  const Folder folder;
   const float values[] = {1.5f, -2.0f, 0.25f, 8.0f, 3.0f, 1e-20f};
   const std::string data(reinterpret_cast<const char*>(values), sizeof values);
   const std::string header =
       R"({"__metadata__":{"format":"pt"},"b":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},"a":{"dtype":"F32","shape":[2],"data_offsets":[16,24]}}   )";
-  SafetensorsFile file(scratch.put("f", file_of(header, data)));
+  SafetensorsFile file(folder.write("f", file_of(header, data)));
   EXPECT_EQ(file.metadata(), (Metadata{{"format", "pt"}}));
   EXPECT_EQ(file.entries().size(), 2u);
   EXPECT_TRUE(file.contains("a"));
   EXPECT_FALSE(file.contains("c"));
   EXPECT_TRUE(at::equal(file.tensor("b"), at::tensor({1.5f, -2.0f, 0.25f, 8.0f}).view({2, 2})));
   EXPECT_TRUE(at::equal(file.tensor("a"), at::tensor({3.0f, 1e-20f})));
-  expect_error<std::runtime_error>([&] { file.tensor("c"); }, {scratch.path("f"), "'c'"});
+  expect_error<std::runtime_error>([&] { file.tensor("c"); }, {folder / "f", "'c'"});
   const SafetensorsFile moved(std::move(file));
   EXPECT_TRUE(at::equal(moved.tensor("a"), at::tensor({3.0f, 1e-20f})));
 }
 
 TEST(Safetensors, RoundTripsEveryDtypeAndShape) {
-  const Scratch scratch;
+  const Folder folder;
   at::manual_seed(0);
   TensorMap tensors;
   for (const auto dtype :
@@ -51,8 +52,8 @@ TEST(Safetensors, RoundTripsEveryDtypeAndShape) {
     tensors[name + ".empty"] = at::empty({0, 7}, dtype);
     tensors[name + ".strided"] = at::randn({4, 6}).mul(50).abs().to(dtype).t().slice(0, 0, 6, 2);
   }
-  save_safetensors(scratch.path("f"), tensors, {{"key", "value \"quoted\" ü"}});
-  const SafetensorsFile file(scratch.path("f"));
+  save_safetensors(folder / "f", tensors, {{"key", "value \"quoted\" ü"}});
+  const SafetensorsFile file(folder / "f");
   EXPECT_EQ(file.metadata(), (Metadata{{"key", "value \"quoted\" ü"}}));
   const TensorMap read = file.tensors();
   ASSERT_EQ(read.size(), tensors.size());
@@ -65,9 +66,9 @@ TEST(Safetensors, RoundTripsEveryDtypeAndShape) {
 }
 
 TEST(Safetensors, WritesKeysInOrderAndAlignsTheData) {
-  const Scratch scratch;
-  save_safetensors(scratch.path("f"), {{"b", at::ones({2})}, {"a", at::zeros({1})}, {"byte", at::ones({3}, at::kByte)}});
-  const std::string bytes = read_file(scratch.path("f"));
+  const Folder folder;
+  save_safetensors(folder / "f", {{"b", at::ones({2})}, {"a", at::zeros({1})}, {"byte", at::ones({3}, at::kByte)}});
+  const std::string bytes = read_file(folder / "f");
   uint64_t length = 0;
   std::memcpy(&length, bytes.data(), 8);
   EXPECT_EQ(length % 8, 0u);
@@ -79,15 +80,15 @@ TEST(Safetensors, WritesKeysInOrderAndAlignsTheData) {
 }
 
 TEST(Safetensors, RoundTripsNoTensors) {
-  const Scratch scratch;
-  save_safetensors(scratch.path("f"), {}, {});
-  EXPECT_TRUE(SafetensorsFile(scratch.path("f")).entries().empty());
+  const Folder folder;
+  save_safetensors(folder / "f", {}, {});
+  EXPECT_TRUE(SafetensorsFile(folder / "f").entries().empty());
 }
 
 TEST(Safetensors, ReadsOddBooleansAsTrue) {
-  const Scratch scratch;
+  const Folder folder;
   const SafetensorsFile file(
-      scratch.put("f", file_of(R"({"a":{"dtype":"BOOL","shape":[3],"data_offsets":[0,3]}})", {'\0', '\xff', '\1'})));
+      folder.write("f", file_of(R"({"a":{"dtype":"BOOL","shape":[3],"data_offsets":[0,3]}})", {'\0', '\xff', '\1'})));
   EXPECT_EQ(file.tensor("a").sum().item<int64_t>(), 2);
 }
 
@@ -180,10 +181,10 @@ std::vector<BrokenFile> broken_files() {
 }
 
 TEST(Safetensors, RefusesBrokenFiles) {
-  const Scratch scratch;
+  const Folder folder;
   for (const auto& broken : broken_files()) {
     SCOPED_TRACE(broken.name);
-    const std::string path = scratch.put("broken", broken.bytes);
+    const std::string path = folder.write("broken", broken.bytes);
     std::vector<std::string> parts = broken.faults;
     parts.push_back(path);
     expect_error<std::runtime_error>([&] { SafetensorsFile file(path); }, parts);
@@ -191,27 +192,27 @@ TEST(Safetensors, RefusesBrokenFiles) {
 }
 
 TEST(Safetensors, EveryTruncationOfAGoodFileIsRefused) {
-  const Scratch scratch;
-  save_safetensors(scratch.path("good"), {{"a", at::ones({2, 3})}, {"b", at::ones({1}, at::kHalf)}}, {{"k", "v"}});
-  const std::string good = read_file(scratch.path("good"));
+  const Folder folder;
+  save_safetensors(folder / "good", {{"a", at::ones({2, 3})}, {"b", at::ones({1}, at::kHalf)}}, {{"k", "v"}});
+  const std::string good = read_file(folder / "good");
   for (size_t length = 0; length < good.size(); ++length) {
-    const std::string path = scratch.put("cut", good.substr(0, length));
+    const std::string path = folder.write("cut", good.substr(0, length));
     EXPECT_THROW(SafetensorsFile{path}, std::runtime_error) << length << " of " << good.size() << " bytes";
   }
 }
 
 /// Every single-byte change either is refused or leaves a file whose tensors can all be read.
 TEST(Safetensors, NoDamagedByteDoesHarm) {
-  const Scratch scratch;
-  save_safetensors(scratch.path("good"), {{"a", at::ones({2, 3})}, {"b", at::ones({2}, at::kBool)}}, {{"k", "v"}});
-  const std::string good = read_file(scratch.path("good"));
+  const Folder folder;
+  save_safetensors(folder / "good", {{"a", at::ones({2, 3})}, {"b", at::ones({2}, at::kBool)}}, {{"k", "v"}});
+  const std::string good = read_file(folder / "good");
   size_t refused = 0;
   for (size_t position = 0; position < good.size(); ++position) {
     for (const int change : {0x01, 0x02, 0x10, 0x80}) {
       std::string bytes = good;
       bytes[position] = static_cast<char>(bytes[position] ^ change);
       try {
-        const TensorMap tensors = SafetensorsFile(scratch.put("damaged", bytes)).tensors();
+        const TensorMap tensors = SafetensorsFile(folder.write("damaged", bytes)).tensors();
         for (const auto& [key, tensor] : tensors) EXPECT_LE(tensor.nbytes(), good.size());
       } catch (const std::runtime_error&) {
         ++refused;
@@ -222,17 +223,16 @@ TEST(Safetensors, NoDamagedByteDoesHarm) {
 }
 
 TEST(Safetensors, RefusesWhatIsNotAFile) {
-  const Scratch scratch;
-  ASSERT_EQ(::mkfifo(scratch.path("pipe").c_str(), 0600), 0);
-  expect_error<std::runtime_error>([&] { SafetensorsFile file(scratch.folder()); }, {scratch.folder(), "Is a directory"});
-  expect_error<std::runtime_error>([&] { SafetensorsFile file(scratch.path("none")); }, {scratch.path("none"), "No such file"});
-  expect_error<std::runtime_error>([&] { SafetensorsFile file(scratch.path("pipe")); },
-                                   {scratch.path("pipe"), "Invalid argument"});
+  const Folder folder;
+  ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
+  expect_error<std::runtime_error>([&] { SafetensorsFile file(folder.path()); }, {folder.path(), "Is a directory"});
+  expect_error<std::runtime_error>([&] { SafetensorsFile file(folder / "none"); }, {folder / "none", "No such file"});
+  expect_error<std::runtime_error>([&] { SafetensorsFile file(folder / "pipe"); }, {folder / "pipe", "Invalid argument"});
 }
 
 TEST(Safetensors, RefusesTensorsItCannotWrite) {
-  const Scratch scratch;
-  const std::string path = scratch.path("out");
+  const Folder folder;
+  const std::string path = folder / "out";
   const auto save = [&](const std::string& key, const at::Tensor& tensor) {
     return [&, key, tensor] { save_safetensors(path, {{key, tensor}}); };
   };
@@ -241,7 +241,7 @@ TEST(Safetensors, RefusesTensorsItCannotWrite) {
   expect_error<std::runtime_error>(save("u", {}), {path, "'u'", "undefined"});
   expect_error<std::runtime_error>(save("__metadata__", at::ones({1})), {path, "'__metadata__'", "reserved"});
   expect_error<std::runtime_error>(save("\xff", at::ones({1})), {path, "UTF-8"});
-  EXPECT_EQ(scratch.files(), 0u);
+  EXPECT_TRUE(folder.names().empty());
 }
 
 }  // namespace

@@ -4,16 +4,17 @@
 #include <gtest/gtest.h>
 #include <respeft/methods/rlrr.h>
 
-#include "tests/io/scratch.h"
+#include "tests/expect_error.h"
+#include "tests/folder.h"
 #include "tests/io/small_model.h"
 
 namespace respeft::io {
 namespace {
 
 using test::expect_error;
+using test::Folder;
 using test::random_images;
 using test::random_model;
-using test::Scratch;
 using test::small_config;
 
 /// A clone of a model's plain state, to be damaged.
@@ -24,10 +25,10 @@ TensorMap state_of(const models::ImageModel& model) {
 }
 
 TEST(LoadWeights, RestoresAModelFromItsFile) {
-  const Scratch scratch;
+  const Folder folder;
   const auto saved = random_model(small_config(), 1), loaded = random_model(small_config(), 2);
-  save_safetensors(scratch.path("f"), plain_state(*saved));
-  const LoadReport report = load_weights(*loaded, scratch.path("f"));
+  save_safetensors(folder / "f", plain_state(*saved));
+  const LoadReport report = load_weights(*loaded, folder / "f");
   EXPECT_EQ(report.layout, "timm");
   EXPECT_TRUE(report.missing.empty() && report.unused.empty() && !report.positions_resampled);
   const auto images = random_images(small_config());
@@ -250,13 +251,13 @@ TEST(ToTimmLayout, RefusesTornProjections) {
 }
 
 TEST(HeadClassesOfFile, ReadsBothLayouts) {
-  const Scratch scratch;
-  save_safetensors(scratch.path("hf"), huggingface_layer("vit."));
-  EXPECT_EQ(head_classes_of_file(scratch.path("hf")), 3);
-  save_safetensors(scratch.path("timm"), plain_state(*random_model(small_config())));
-  EXPECT_EQ(head_classes_of_file(scratch.path("timm")), 5);
-  save_safetensors(scratch.path("other"), {{"a", at::ones({1})}});
-  expect_error<std::runtime_error>([&] { head_classes_of_file(scratch.path("other")); }, {scratch.path("other"), "'a'"});
+  const Folder folder;
+  save_safetensors(folder / "hf", huggingface_layer("vit."));
+  EXPECT_EQ(head_classes_of_file(folder / "hf"), 3);
+  save_safetensors(folder / "timm", plain_state(*random_model(small_config())));
+  EXPECT_EQ(head_classes_of_file(folder / "timm"), 5);
+  save_safetensors(folder / "other", {{"a", at::ones({1})}});
+  expect_error<std::runtime_error>([&] { head_classes_of_file(folder / "other"); }, {folder / "other", "'a'"});
 }
 
 TEST(BaseSha256, DependsOnTheBaseAlone) {

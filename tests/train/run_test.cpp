@@ -16,6 +16,8 @@
 #include <respeft/methods/method.h>
 #include <respeft/train/run.h>
 
+#include "tests/folder.h"
+
 namespace respeft::train {
 namespace {
 
@@ -27,13 +29,6 @@ class RunTest : public testing::Test {
  protected:
   void SetUp() override {
     if (!fs::exists(kFashionMnist)) GTEST_SKIP() << "needs Debian's package dataset-fashion-mnist";
-    const std::string pattern = (fs::temp_directory_path() / "respeft_run_XXXXXX").string();
-    std::string name = pattern;
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    root_ = name;
-  }
-  void TearDown() override {
-    if (!root_.empty()) fs::remove_all(root_);
   }
 
   /// Everything that draws random numbers or carries state from step to step is on.
@@ -45,7 +40,7 @@ class RunTest : public testing::Test {
     c.train_samples = 48;
     c.test_samples = 64;
     c.method = "rlrr";
-    c.out = (root_ / out).string();
+    c.out = folder_ / out;
     c.epochs = 3;
     c.warmup_epochs = 0;
     c.batch_size = 10;
@@ -64,7 +59,7 @@ class RunTest : public testing::Test {
 
   /// A base drawn once, so that runs can share it.
   std::string weights() const {
-    const std::string path = (root_ / "base.safetensors").string();
+    const std::string path = folder_ / "base.safetensors";
     if (!fs::exists(path)) {
       models::ModelOptions options;
       options.image_size = 32;
@@ -97,8 +92,24 @@ class RunTest : public testing::Test {
     return lines;
   }
 
-  fs::path root_;
+  test::Folder folder_;
 };
+
+TEST_F(RunTest, Bfloat16LearnsWhatFloat32Does) {
+  const TrainConfig exact = config("float32");
+  TrainConfig rounded = config("bfloat16");
+  rounded.precision = "bfloat16";
+  run(exact), run(rounded);
+  const auto first = metrics(exact), second = metrics(rounded);
+  for (size_t epoch = 0; epoch < first.size(); ++epoch) {
+    const double loss = first[epoch].at("train_loss"), other = second[epoch].at("train_loss");
+    EXPECT_NE(loss, other);
+    EXPECT_NEAR(other / loss, 1.0, 0.02);  // a few roundings of 2⁻⁸
+  }
+  for (const auto& [key, tensor] : io::SafetensorsFile(rounded.out + "/adapter.safetensors").tensors()) {
+    EXPECT_EQ(tensor.scalar_type(), at::kFloat) << key;
+  }
+}
 
 /// Raises a signal, or throws, when `epoch` has come to `images`.
 class Disturber : public Observer {
@@ -208,7 +219,10 @@ TEST_F(RunTest, MoreEpochsMayFollow) {
   EXPECT_EQ(summary.outcome.chosen.epoch, 2);
   ASSERT_EQ(metrics(c).size(), 2U);
   EXPECT_EQ(metrics(c)[0], first[0]);
-  EXPECT_EQ(run(c, true).outcome.test.accuracy, summary.outcome.test.accuracy);  // nothing left to do
+  const Summary again = run(c, true);  // nothing left to do
+  EXPECT_EQ(again.outcome.test.accuracy, summary.outcome.test.accuracy);
+  EXPECT_GT(again.progress.seconds, summary.progress.seconds);  // to the end of epoch 2; of epoch 1
+  EXPECT_GT(again.seconds, again.progress.seconds);
 }
 
 TEST_F(RunTest, ChangedSettingsAreRefused) {
@@ -349,8 +363,8 @@ TEST_F(RunTest, ValWithoutAValidationSplitIsRefused) {
 
 TEST_F(RunTest, OutThatCannotBeMade) {
   TrainConfig c = config("a");
-  io::write_file((root_ / "file").string(), "x");
-  c.out = (root_ / "file" / "run").string();
+  folder_.write("file", "x");
+  c.out = folder_ / "file/run";
   try {
     run(c);
     FAIL() << "no error";
@@ -375,7 +389,7 @@ TEST_F(RunTest, FullDiskLeavesNoHalfFile) {
   setrlimit(RLIMIT_FSIZE, &before);
   std::signal(SIGXFSZ, SIG_DFL);
   EXPECT_NE(message.find(c.out + "/checkpoint/state.safetensors"), std::string::npos) << message;
-  EXPECT_TRUE(fs::is_empty(c.out + "/checkpoint"));
+  EXPECT_FALSE(fs::exists(c.out + "/checkpoint")) << "the half file, or an empty folder for it, is still there";
   EXPECT_FALSE(fs::exists(c.out + "/adapter.safetensors"));
 }
 

@@ -34,6 +34,7 @@ struct EpochRecord {
 struct RunProgress {
   int64_t epochs = 0;  ///< that are done
   int64_t steps = 0;
+  double seconds = 0.0;  ///< of everything: setting up, training, evaluation, writing; 0 before the first checkpoint
   double train_seconds = 0.0, eval_seconds = 0.0, data_wait_seconds = 0.0;
   std::optional<EpochRecord> last, best;  ///< best: on the split that the protocol chooses by
 

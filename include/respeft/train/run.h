@@ -19,7 +19,7 @@ struct Summary {
   int64_t trained_parameters = 0;  ///< head included
   int64_t head_parameters = 0;
   int64_t train_images = 0, classes = 0;
-  double seconds = 0.0;  ///< of all training and evaluation, and of setting up this time
+  double seconds = 0.0;  ///< of everything, the sessions before a `--resume` included
   int64_t peak_rss = 0;  ///< bytes, of this process
 };
 

@@ -1,0 +1,134 @@
+#include <limits>
+
+#include "tests/cli/small_model.h"
+
+namespace respeft::test {
+namespace {
+
+constexpr const char* kFashionMnist = "/usr/share/datasets/fashion-mnist";
+
+/// Runs of `train` on a few real images.
+class Train : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!std::filesystem::exists(kFashionMnist)) GTEST_SKIP() << "needs Debian's package dataset-fashion-mnist";
+  }
+
+  /// The command line of a run of two quick epochs in `run`, with `more` flags.
+  std::vector<std::string> flags(const std::vector<std::string>& more = {}) const {
+    std::vector<std::string> all = {"train",
+                                    "--model",
+                                    kModel,
+                                    "--weights",
+                                    small.base(),
+                                    "--image-size",
+                                    "32",
+                                    "--data",
+                                    std::string("fashion-mnist:") + kFashionMnist,
+                                    "--out",
+                                    out(),
+                                    "--method",
+                                    "rlrr",
+                                    "--epochs",
+                                    "2",
+                                    "--lr",
+                                    "3e-3",
+                                    "--warmup-epochs",
+                                    "0",
+                                    "--train-samples",
+                                    "40",
+                                    "--test-samples",
+                                    "50",
+                                    "--batch-size",
+                                    "20",
+                                    "--workers",
+                                    "1"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+  std::string out() const { return small.folder / "run"; }
+
+  const SmallModel small;
+};
+
+TEST_F(Train, ARunIsWhatTheOtherCommandsTake) {
+  const Outcome trained = run(flags({"--json"}));
+  ASSERT_EQ(trained.status, 0) << trained.err;
+  const auto summary = trained.json();
+  ASSERT_TRUE(summary.is_object()) << trained.out;
+  EXPECT_EQ(names_in(out()),
+            (std::vector<std::string>{"adapter.safetensors", "checkpoint", "config.toml", "metrics.jsonl", "summary.json"}));
+
+  const Outcome eval = run({"eval", "--run", out(), "--limit", "50", "--json"});
+  ASSERT_EQ(eval.status, 0) << eval.err;
+  EXPECT_EQ(eval.json()["images"], 50);
+  EXPECT_NEAR(eval.json()["accuracy"].get<double>(), summary["test_accuracy"].get<double>(), 1e-9);
+
+  const at::Tensor logits = small.predict({"--run", out()});
+  EXPECT_EQ(logits.sizes(), at::IntArrayRef({5, 10}));
+  const std::string merged = small.folder / "merged.safetensors", script = small.folder / "model.pt";
+  const Outcome merge = run({"merge", "--run", out(), "--out", merged, "--json"});
+  ASSERT_EQ(merge.status, 0) << merge.err;
+  const Outcome exported = run({"export", "--run", out(), "--format", "torchscript", "--out", script});
+  ASSERT_EQ(exported.status, 0) << exported.err;
+  // Merging and exporting change only the order of float32 sums.
+  EXPECT_LT(relative_difference(logits, small.predict({"--weights", merged})), 2e-5);
+  EXPECT_LT(relative_difference(logits, small.predict({"--torchscript", script})), 2e-5);
+}
+
+TEST_F(Train, AFinishedRunIsNotWrittenOver) {
+  const Outcome trained = run(flags({"--epochs", "1"}));
+  EXPECT_EQ(trained.status, 2) << "a flag given twice";
+  auto once = flags();
+  ASSERT_EQ(run(once).status, 0);
+  const std::string before = read_text(out() + "/adapter.safetensors");
+  expect_error(run(once), 2, {out(), "--resume"});
+  expect_error(run({"train", "--resume", "--out", out(), "--lr", "1e-4"}), 2, {"lr:", "0.003", "0.0001"});
+  EXPECT_EQ(read_text(out() + "/adapter.safetensors"), before);
+  const Outcome more = run({"train", "--resume", "--out", out(), "--epochs", "3", "--json"});
+  ASSERT_EQ(more.status, 0) << more.err;
+  EXPECT_EQ(more.json()["epochs"], 3);
+}
+
+TEST_F(Train, WrongSettingsAreOneLineAndNothingIsWritten) {
+  const auto without = [](std::vector<std::string> all, const std::string& flag) {
+    const auto at = std::find(all.begin(), all.end(), flag);
+    all.erase(at, at + 2);
+    return all;
+  };
+  const auto with = [&](const std::string& flag, const std::string& value) {
+    auto all = without(flags(), flag);
+    all.insert(all.end(), {flag, value});
+    return all;
+  };
+  const auto refused = [&](const std::vector<std::string>& arguments, int status, const std::vector<std::string>& words) {
+    SCOPED_TRACE(arguments[arguments.size() - 2] + " " + arguments.back());
+    expect_error(run(arguments), status, words);
+    EXPECT_FALSE(std::filesystem::exists(out()));
+  };
+  refused(without(flags(), "--data"), 2, {"data"});
+  refused(without(flags(), "--out"), 2, {"out"});
+  refused(flags({"--rank", "4"}), 2, {"rlrr", "--rank"});
+  refused(flags({"--epoch", "3"}), 2, {"unknown option '--epoch'", "did you mean '--epochs'"});
+  refused(flags({"--protocol", "onest"}), 2, {"--protocol", "last, val, paper", "'onest'"});
+  refused(flags({"--precision", "bfloat"}), 2, {"--precision", "bfloat16", "'bfloat'"});
+  refused(with("--lr", "fast"), 2, {"--lr", "fast"});
+  refused(with("--epochs", "0"), 2, {"epochs", "0"});
+  refused(with("--data", "fashon-mnist:x"), 2, {"fashon-mnist", "did you mean 'fashion-mnist'"});
+  refused(with("--data", "fashion-mnist:" + small.folder.path()), 1, {small.folder.path()});
+  refused(with("--weights", small.folder / "none"), 1, {small.folder / "none", "No such file"});
+  refused(with("--method", "lorra"), 2, {"lorra", "did you mean 'lora'"});
+  refused({"train", "--resume", "--out", out()}, 2, {"--model"});  // there is nothing to resume, so it starts afresh
+}
+
+TEST_F(Train, ALossThatIsNotFiniteStopsAtItsStep) {
+  auto tensors = io::SafetensorsFile(small.base()).tensors();
+  tensors.at("blocks.3.mlp.fc1.bias").fill_(std::numeric_limits<float>::quiet_NaN());
+  io::save_safetensors(small.base(), tensors);
+  expect_error(run(flags()), 1, {"loss", "step 1"});
+  EXPECT_FALSE(std::filesystem::exists(out() + "/adapter.safetensors"));
+  EXPECT_FALSE(std::filesystem::exists(out() + "/summary.json"));
+}
+
+}  // namespace
+}  // namespace respeft::test
