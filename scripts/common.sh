@@ -45,7 +45,7 @@ jobs_at_once() {
   local memory_kb
   memory_kb=$(awk '/^MemAvailable/ {print $2}' /proc/meminfo)
   local by_memory=$((memory_kb / 2000000)) cores
-  cores=$(nproc)
+  cores=$(env -u OMP_NUM_THREADS nproc) # nproc takes that for the number of cores
   ((by_memory < 1)) && by_memory=1
   echo $((by_memory < cores ? by_memory : cores))
 }
