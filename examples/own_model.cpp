@@ -29,14 +29,11 @@ struct ResidualMlp : torch::nn::Module {
   torch::nn::Linear head{nullptr};
 };
 
-}  // namespace
-
-int main() {
+/// Trains what `method` adapts, merges it into the plain weights and says how it went.
+bool fine_tune(respeft::Method&& method) {
   at::manual_seed(0);
   ResidualMlp net(16);
-  auto adapters = respeft::attach(net, respeft::Rlrr({.init = "identity"}));
-  std::printf("%lld parameters to train\n", static_cast<long long>(adapters.parameter_count()));
-
+  auto adapters = respeft::attach(net, method);
   torch::optim::AdamW optimizer(adapters.parameters(), torch::optim::AdamWOptions(1e-2));
   const auto x = at::randn({256, 16});
   const auto y = (x.slice(1, 0, 4).sum(1) * 2.0).sin();
@@ -54,6 +51,15 @@ int main() {
   const auto adapted = net.forward(x);
   respeft::merge(net);
   const double difference = (net.forward(x) - adapted).abs().max().item<double>();
-  std::printf("loss %.3f -> %.3f; merging changed the output by %.1e at most\n", first, last, difference);
-  return last < 0.7 * first && difference < 1e-5 ? 0 : 1;
+  std::printf("%-10s %5lld parameters, loss %.3f -> %.3f; merging changed the output by %.1e at most\n", method.name().c_str(),
+              static_cast<long long>(adapters.parameter_count()), first, last, difference);
+  return last < 0.7 * first && difference < 1e-5;
+}
+
+}  // namespace
+
+int main() {
+  const bool rlrr = fine_tune(respeft::Rlrr({.init = "identity"}));
+  const bool reslora = fine_tune(respeft::ResLora(respeft::Shortcut::Block, {.rank = 2}));
+  return rlrr && reslora ? 0 : 1;
 }

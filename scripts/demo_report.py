@@ -52,19 +52,19 @@ def load_exported(path):
 
 @torch.inference_mode()
 def check(arguments):
-    """Runs the exported file and compares its logits with those in the files."""
+    """Runs the exported file and compares its logits with those in the files; those `shown` may differ."""
     module, _ = load_exported(arguments.exported)
     images = load_file(arguments.pixels)["pixels"]
     expected = torch.cat([module(batch) for batch in images.split(100)])
     largest = expected.abs().max().item()
     failed = False
-    for given in arguments.logits:
+    for given in arguments.shown + arguments.logits:
         label, path = given.rsplit("=", 1)
         logits = load_file(path)["logits"]
         difference = (logits - expected).abs().max().item()
         same = (logits.argmax(1) == expected.argmax(1)).float().mean().item()
         print(f"{label}: logits differ from Python's by at most {difference:.1e} (largest {largest:.1f}), {same:.2%} same answers")
-        failed |= difference > TOLERANCE * largest
+        failed |= given in arguments.logits and difference > TOLERANCE * largest
     if failed:
         sys.exit(f"demo: the answers differ by more than {TOLERANCE:.0e} of the largest logit")
 
@@ -161,12 +161,13 @@ def main():
     def command(function, **flags):
         sub = commands.add_parser(function.__name__, help=(function.__doc__ or "").partition("\n")[0])
         for name, options in flags.items():
-            sub.add_argument(f"--{name}", required=True, **options)
+            sub.add_argument(f"--{name}", **{"required": True, **options})
         sub.set_defaults(run=function)
 
+    labelled = {"action": "append", "metavar": "LABEL=FILE"}
     path, paths = {"type": pathlib.Path}, {"type": pathlib.Path, "nargs": "+"}
     command(pixels, images=path, count={"type": int}, out=path)
-    command(check, exported=path, pixels=path, logits={"action": "append", "metavar": "LABEL=FILE"})
+    command(check, exported=path, pixels=path, logits=labelled, shown={**labelled, "required": False, "default": []})
     command(pictures, images=path, logits=path, exported=path, runs=paths, predictions=path, curves=path)
     command(table, runs=paths)
     arguments = parser.parse_args()

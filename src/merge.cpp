@@ -6,10 +6,14 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "src/merging.h"
+
 namespace respeft {
 namespace {
 
-double length(const at::Tensor& tensor) { return at::linalg_vector_norm(tensor.to(at::kDouble)).item<double>(); }
+double length(const at::Tensor& tensor) {
+  return at::linalg_vector_norm(tensor.to(at::kDouble)).item<double>();
+}
 
 /// ‖after − before‖ / ‖before‖; ‖after‖ when there was nothing before.
 double relative_change(const at::Tensor& before, const at::Tensor& after) {
@@ -31,19 +35,27 @@ bool has_adapters(torch::nn::Module& model) {
   return std::any_of(sites.begin(), sites.end(), [](const nn::NamedSite& named) { return named.site->adapter() != nullptr; });
 }
 
-MergeReport merge(torch::nn::Module& model) {
+MergeReport merge_with(torch::nn::Module& model, const std::function<nn::Fold(const nn::Site&)>& fold) {
   if (!has_adapters(model)) throw std::invalid_argument("merge: the model has no adapters; it is plain already");
   const at::NoGradGuard no_grad;
   MergeReport report;
+  std::vector<std::pair<nn::Site*, nn::Fold>> folds;
   for (const auto& [info, site] : nn::find_sites(model)) {
     if (!site->adapter()) continue;
-    const auto fold = site->adapter()->fold(site->weight, site->bias);
-    report.sites.push_back({info.name, fold.exact, fold.bias.defined() && !site->bias.defined(),
-                            relative_change(site->weight, fold.weight), relative_change(site->bias, fold.bias)});
+    folds.emplace_back(site, fold(*site));
+    const auto& folded = folds.back().second;
+    report.sites.push_back({info.name, folded.exact, folded.bias.defined() && !site->bias.defined(),
+                            relative_change(site->weight, folded.weight), relative_change(site->bias, folded.bias)});
+  }
+  for (const auto& [site, folded] : folds) {
     site->detach();
-    site->replace_base(fold.weight, fold.bias);
+    site->replace_base(folded.weight, folded.bias);
   }
   return report;
+}
+
+MergeReport merge(torch::nn::Module& model) {
+  return merge_with(model, [](const nn::Site& site) { return site.adapter()->fold(site.weight, site.bias); });
 }
 
 Comparison compare_logits(const at::Tensor& first, const at::Tensor& second, const at::Tensor& labels) {

@@ -30,7 +30,8 @@ bool has_adapters(torch::nn::Module& model);
 
 /// Folds every adapter of `model` into its site's own weight and bias, and removes it. The base's tensors are replaced,
 /// not written, so that other models sharing them stay as they are.
-/// Throws `std::invalid_argument` when nothing is attached: a merged model cannot be merged again.
+/// Throws `std::invalid_argument`, changing nothing, when nothing is attached (a merged model cannot be merged again), or when
+/// an adapter does not fold exactly (ResLoRA's input and middle shortcuts; see methods/reslora_merge.h).
 MergeReport merge(torch::nn::Module& model);
 
 /// How two models' answers to the same images compare.

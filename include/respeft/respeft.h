@@ -18,6 +18,8 @@
 #include <respeft/methods/lora.h>
 #include <respeft/methods/method.h>
 #include <respeft/methods/plain.h>
+#include <respeft/methods/reslora.h>
+#include <respeft/methods/reslora_merge.h>
 #include <respeft/methods/rlrr.h>
 #include <respeft/methods/ssf.h>
 #include <respeft/methods/targets.h>
@@ -30,6 +32,8 @@
 #include <respeft/nn/patch_embed.h>
 #include <respeft/nn/site.h>
 #include <respeft/ops/rescaled_linear.h>
+#include <respeft/ops/shortcut.h>
+#include <respeft/ops/shortcut_cost.h>
 #include <respeft/options.h>
 #include <respeft/train/checkpoint.h>
 #include <respeft/train/config.h>

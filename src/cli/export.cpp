@@ -68,10 +68,11 @@ class Export : public Command {
     check_output_place(out_);
     refuse_to_overwrite(out_, model_.weights, "--weights");
     refuse_to_overwrite(out_, model_.adapter, "--adapter");
+    merge_.take_method(model_.method);
     LoadedModel model = load_model(model_, preprocessing_);
     const Probe probe = merge_.probe(model);
-    const Merged merged = merge_and_compare(model, probe);
-    merge_.check(merged.comparison, "the logits before and after merging");
+    const Merged merged = merge_.merge(model, probe);
+    merge_.check(merged);
 
     const Candidate file(out_);
     file.write([&](const std::string& path) { format.write(*model.model, path, {model.preprocessing, model.class_names}); });

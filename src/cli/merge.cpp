@@ -27,17 +27,21 @@ class Merge : public Command {
     check_output_place(out_);
     refuse_to_overwrite(out_, model_.weights, "--weights");
     refuse_to_overwrite(out_, model_.adapter, "--adapter");
+    merge_.take_method(model_.method);
     LoadedModel model = load_model(model_, preprocessing_);
     if (!model.attachment) throw std::invalid_argument("nothing to merge: give --adapter FILE or --run DIR");
     const Probe probe = merge_.probe(model);
-    const Merged merged = merge_and_compare(model, probe);
-    merge_.check(merged.comparison, "the logits before and after merging");
+    const Merged merged = merge_.merge(model, probe);
+    if (!json() && !merged.trials.empty()) print(describe(merged.trials) + "\n");
+    merge_.check(merged);
     const auto state = io::plain_state(*model.model);
     io::save_safetensors(out_, state, model.metadata());
     if (json()) {
       print_json({{"out", out_},
                   {"model", model.name},
                   {"exact", merged.report.exact()},
+                  {"method", merged.method},
+                  {"merges", to_json(merged.trials)},
                   {"compared_on", probe.description},
                   {"comparison", to_json(merged.comparison)},
                   {"sites", to_json(merged.report)}});
@@ -56,6 +60,7 @@ class Merge : public Command {
     }
     if (!merged.report.sites.empty()) print(table.text() + "\n");
     if (merged.report.sites.empty()) print_line("The adapter has nothing to fold: what it trained is already plain.\n");
+    if (!merged.trials.empty()) print_line(fmt::format("Merged by {}.", merged.method));
     print(describe(merged.comparison, probe));
     print_line(fmt::format("\n{}: {} tensors, {}", out_, count(static_cast<int64_t>(state.size())),
                            bytes(static_cast<int64_t>(std::filesystem::file_size(out_)))));

@@ -5,12 +5,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
 #include <respeft/data/loader.h>
 
 #include "src/cli/output.h"
+#include "src/util/text.h"
 
 namespace respeft::cli {
 namespace {
@@ -22,6 +24,51 @@ Probe random_pixels(int64_t images, int64_t size) {
   return {at::randn({images, 3, size, size}, generator), {}, "random normal pixels"};
 }
 
+/// All of the first images of `dataset`, as the model sees them.
+data::Batch load_all(const data::DatasetPtr& dataset, const LoadedModel& model, int64_t workers) {
+  data::Loader loader(dataset, data::Transform(model.preprocessing), data::sequential_order(dataset->size()),
+                      {.batch_size = dataset->size(), .workers = workers});
+  auto batch = loader.next();
+  if (!batch) throw std::runtime_error(dataset->description() + ": no images");
+  return std::move(*batch);
+}
+
+/// Training images, a share of every class, on which shortcuts are approximated; random pixels where there are no data.
+at::Tensor calibration_images(const MergeFlags& flags, const LoadedModel& model) {
+  if (flags.calibration < 1) throw std::invalid_argument("--calibration: must be at least 1");
+  const std::string& spec = flags.data.data.empty() ? model.data : flags.data.data;
+  if (spec.empty()) {
+    throw std::invalid_argument(
+        "the shortcuts do not fold exactly, and fitting them needs training images: give --data KIND:PATH");
+  }
+  auto dataset = data::open_dataset(spec, data::Split::train);
+  const int64_t images = std::min(flags.calibration, dataset->size());
+  dataset = data::subset(dataset, images, /*seed=*/0);
+  note(fmt::format("calibrating on {} training images", images));
+  return load_all(dataset, model, flags.data.workers).images;
+}
+
+std::vector<Trial> try_merges(const ShortcutMerger& merger, const Probe& probe, const at::Tensor& unmerged) {
+  const double update = at::linalg_vector_norm(unmerged - merger.base(probe.images)).item<double>();
+  std::vector<Trial> trials;
+  for (const auto merge : shortcut_merges()) {
+    const at::Tensor logits = merger.preview(merge, probe.images);
+    const double difference = at::linalg_vector_norm(logits - unmerged).item<double>();
+    trials.push_back({merge, update > 0.0 ? difference / update : difference, compare_logits(unmerged, logits, probe.labels),
+                      merger.errors(merge)});
+  }
+  return trials;
+}
+
+/// The trial that `method` names, or else the one with the smallest error.
+const Trial& choose(const std::vector<Trial>& trials, const std::string& method) {
+  if (!method.empty()) {
+    const auto wanted = shortcut_merge_from_name(method);
+    return *std::find_if(trials.begin(), trials.end(), [&](const Trial& trial) { return trial.merge == wanted; });
+  }
+  return *std::min_element(trials.begin(), trials.end(), [](const Trial& a, const Trial& b) { return a.error < b.error; });
+}
+
 }  // namespace
 
 void MergeFlags::declare(CLI::App& app) {
@@ -30,6 +77,11 @@ void MergeFlags::declare(CLI::App& app) {
       ->type_name("X")
       ->default_str("1e-4")
       ->group("Data");
+  app.add_option("--calibration", calibration, "training images on which shortcuts that do not fold exactly are fitted")
+      ->type_name("N")
+      ->default_str("256")
+      ->group("Data");
+  app.add_flag("--accept-loss", accept_loss, "write although merging the shortcuts exceeds the tolerance")->group("Data");
 }
 
 Probe MergeFlags::probe(const LoadedModel& model) const {
@@ -39,11 +91,8 @@ Probe MergeFlags::probe(const LoadedModel& model) const {
   if (flags.data.empty() && model.data.empty()) return random_pixels(flags.limit, model.preprocessing.size);
   try {
     const auto dataset = flags.open(model);
-    data::Loader loader(dataset, data::Transform(model.preprocessing), data::sequential_order(dataset->size()),
-                        {.batch_size = dataset->size(), .workers = flags.workers});
-    const auto batch = loader.next();
-    if (!batch) throw std::runtime_error(dataset->description() + ": no images");
-    return {batch->images, batch->labels, dataset->description()};
+    const auto batch = load_all(dataset, model, flags.workers);
+    return {batch.images, batch.labels, dataset->description()};
   } catch (const std::runtime_error& error) {
     if (!flags.data.empty()) throw;
     warn(fmt::format("the run's data cannot be read, so random pixels are compared: {}", error.what()));
@@ -57,10 +106,45 @@ void MergeFlags::check(const Comparison& comparison, const std::string& what) co
                                        what, scientific(comparison.relative_difference), scientific(tolerance)));
 }
 
-Merged merge_and_compare(LoadedModel& model, const Probe& probe) {
+void MergeFlags::check(const Merged& merged) const {
+  const auto& comparison = merged.comparison;
+  if (comparison.relative_difference <= tolerance) return;
+  if (merged.trials.empty()) return check(comparison, "the logits before and after merging");
+  if (accept_loss && std::isfinite(comparison.relative_difference)) return;
+  throw std::runtime_error(fmt::format(
+      "merging the shortcuts ({}) changes a logit by {} of the largest, more than the tolerance {}; nothing was written; "
+      "--accept-loss takes it, --tolerance X sets another bound",
+      merged.method, scientific(comparison.relative_difference), scientific(tolerance)));
+}
+
+void MergeFlags::take_method(MethodFlags& flags) {
+  std::vector<std::string> merges = {"exact"};
+  for (const auto merge : shortcut_merges()) merges.push_back(to_string(merge));
+  if (std::find(merges.begin(), merges.end(), flags.name) == merges.end()) return;
+  method = std::exchange(flags.name, "");
+}
+
+Merged MergeFlags::merge(LoadedModel& model, const Probe& probe) const {
   const at::Tensor before = model.logits(probe.images);
   Merged merged;
-  merged.report = merge_adapters(*model.model);
+  merged.method = "exact";
+  if (!needs_shortcut_merge(*model.model)) {
+    if (!method.empty() && method != "exact") {
+      throw std::invalid_argument(
+          fmt::format("--method {}: the adapter has no shortcut to approximate; it folds exactly", method));
+    }
+    merged.report = merge_adapters(*model.model);
+  } else {
+    if (method == "exact") {
+      throw std::invalid_argument(
+          "--method exact: the adapter's shortcuts read inputs that a plain layer does not see, so they fold only approximately");
+    }
+    const ShortcutMerger merger(*model.model, calibration_images(*this, model));
+    merged.trials = try_merges(merger, probe, before);
+    const auto& chosen = choose(merged.trials, method);
+    merged.method = to_string(chosen.merge);
+    merged.report = merger.merge(chosen.merge);
+  }
   merged.logits = model.logits(probe.images);
   merged.comparison = compare_logits(before, merged.logits, probe.labels);
   return merged;
@@ -74,6 +158,39 @@ nlohmann::json to_json(const Comparison& comparison) {
   if (comparison.accuracy_first) document["accuracy_before"] = *comparison.accuracy_first;
   if (comparison.accuracy_second) document["accuracy_after"] = *comparison.accuracy_second;
   return document;
+}
+
+nlohmann::json to_json(const std::vector<Trial>& trials) {
+  nlohmann::json all = nlohmann::json::object();
+  for (const auto& trial : trials) {
+    nlohmann::json sites = nlohmann::json::object();
+    for (const auto& site : trial.sites) sites[site.name] = site.error;
+    all[to_string(trial.merge)] = {{"error", trial.error}, {"comparison", to_json(trial.comparison)}, {"sites", sites}};
+  }
+  return all;
+}
+
+std::string describe(const std::vector<Trial>& trials) {
+  std::vector<std::string> header = {"error of a merge"};
+  for (const auto& trial : trials) header.push_back(to_string(trial.merge));
+  Table table(header);
+  for (size_t i = 0; i < trials.front().sites.size(); ++i) {
+    const auto& site = trials.front().sites[i];
+    std::vector<std::string> row = {site.name};
+    for (const auto& trial : trials) row.push_back(site.exact ? "exact" : fmt::format("{:.3f}", trial.sites[i].error));
+    table.add(row);
+  }
+  const auto add = [&](const std::string& name, const auto& value) {
+    std::vector<std::string> row = {name};
+    for (const auto& trial : trials) row.push_back(value(trial));
+    table.add(row);
+  };
+  add("the model's logits", [](const Trial& trial) { return fmt::format("{:.3f}", trial.error); });
+  add("same prediction", [](const Trial& trial) { return percent(trial.comparison.agreement); });
+  if (trials.front().comparison.accuracy_second) {
+    add("accuracy", [](const Trial& trial) { return percent(*trial.comparison.accuracy_second); });
+  }
+  return table.text();
 }
 
 nlohmann::json to_json(const MergeReport& report) {

@@ -96,19 +96,24 @@ void drop_absent(models::ImageModel& model, const TensorMap& tensors, Attachment
   for (const auto& [info, site] : nn::find_sites(model)) {
     if (site->adapter() && !any_with_prefix(tensors, info.name + ".adapter.")) site->detach();
   }
-  std::erase_if(attachment.trained, [&](const auto& item) {
+  const auto absent = [&](const auto& item) {
     const std::string prefix = adapter_prefix(item.first);
     return !prefix.empty() && !any_with_prefix(tensors, prefix);
-  });
+  };
+  std::erase_if(attachment.trained, absent);
+  std::erase_if(attachment.recorded, absent);
 }
 
 /// Checks every tensor before the first is written.
 void copy_into(const Attachment& attachment, const TensorMap& tensors) {
+  auto all = attachment.trained;
+  all.insert(all.end(), attachment.recorded.begin(), attachment.recorded.end());
   std::set<std::string> places;
-  for (const auto& [key, parameter] : attachment.trained) {
+  for (const auto& [key, parameter] : all) {
     places.insert(key);
     const auto found = tensors.find(key);
     if (found == tensors.end()) {
+      if (!parameter.requires_grad()) continue;  // what training noted may be missing: a file of another program
       if (key.rfind("head.", 0) == 0 && !any_with_prefix(tensors, "head.")) continue;  // it was not trained
       throw std::runtime_error(fmt::format("'{}' is missing", key));
     }
@@ -126,7 +131,7 @@ void copy_into(const Attachment& attachment, const TensorMap& tensors) {
     if (places.count(key) == 0) throw std::runtime_error(fmt::format("the model has no place for '{}'", key));
   }
   const at::NoGradGuard no_grad;
-  for (const auto& [key, parameter] : attachment.trained) {
+  for (const auto& [key, parameter] : all) {
     const auto found = tensors.find(key);
     if (found != tensors.end()) at::Tensor(parameter).copy_(found->second);
   }
@@ -138,6 +143,9 @@ TensorMap trained_state(const torch::nn::Module& model) {
   TensorMap state;
   for (const auto& item : model.named_parameters()) {
     if (item.value().requires_grad()) state.emplace(item.key(), item.value().detach());
+  }
+  for (const auto& item : model.named_buffers()) {
+    if (!adapter_prefix(item.key()).empty()) state.emplace(item.key(), item.value());
   }
   return state;
 }

@@ -51,9 +51,12 @@ Attachment attach(torch::nn::Module& model, Method& method, const AttachOptions&
   for (auto& [name, parameter] : base) {
     parameter.set_requires_grad(method.trains_base(name) || starts_with_any(name, options.also_train));
   }
-  Attachment attachment{method.name(), method.options(), {}};
+  Attachment attachment{method.name(), method.options(), {}, {}};
   for (const auto& item : model.named_parameters()) {
     if (item.value().requires_grad()) attachment.trained.emplace_back(item.key(), item.value());
+  }
+  for (const auto& item : model.named_buffers()) {
+    if (item.key().find(".adapter.") != std::string::npos) attachment.recorded.emplace_back(item.key(), item.value());
   }
   return attachment;
 }

@@ -2,6 +2,7 @@
 #include <respeft/methods/lora.h>
 #include <respeft/methods/method.h>
 #include <respeft/methods/plain.h>
+#include <respeft/methods/reslora.h>
 #include <respeft/methods/rlrr.h>
 #include <respeft/methods/ssf.h>
 
@@ -28,12 +29,22 @@ Entry entry(const std::string& summary, const std::string& folds) {
           }};
 }
 
+Entry reslora_entry(Shortcut shortcut, const std::string& summary, const std::string& folds) {
+  const std::string name = ResLora(shortcut).name();
+  return {name, summary, folds, describe<ResLoraOptions>(), [name, shortcut](const Options& options) -> std::unique_ptr<Method> {
+            return std::make_unique<ResLora>(shortcut, from_options<ResLoraOptions>(name, options));
+          }};
+}
+
 }  // namespace
 
 const std::vector<Entry>& registry() {
   static const std::vector<Entry> entries = {
       entry<Rlrr, RlrrOptions>("residual low-rank rescaling of every weight", "exactly"),
       entry<Lora, LoraOptions>("low-rank updates of linear weights", "exactly"),
+      reslora_entry(Shortcut::Block, "LoRA that applies the updates of earlier blocks too", "exactly"),
+      reslora_entry(Shortcut::Input, "LoRA that reads the input of the block before too", "approximately"),
+      reslora_entry(Shortcut::Middle, "LoRA that adds what earlier blocks' A made of their inputs", "approximately"),
       entry<Ssf, SsfOptions>("a scale and a shift after every layer", "exactly"),
       entry<BitFit, NoOptions>("the biases alone", "exactly"),
       entry<LinearProbe, NoOptions>("the head alone, on frozen features", "already plain"),

@@ -51,7 +51,8 @@ struct ZeroLinear : torch::nn::LinearImpl {
 
 AttentionImpl::AttentionImpl(const VitConfig& config, const at::TensorOptions& options) : heads_(config.num_heads) {
   const int64_t dim = config.embed_dim;
-  qkv = register_module("qkv", nn::Linear(torch::nn::LinearOptions(dim, 3 * dim), std::vector<std::string>{"q", "k", "v"}, options));
+  qkv = register_module("qkv",
+                        nn::Linear(torch::nn::LinearOptions(dim, 3 * dim), std::vector<std::string>{"q", "k", "v"}, options));
   proj = register_module("proj", nn::Linear(torch::nn::LinearOptions(dim, dim), std::vector<std::string>{}, options));
 }
 
@@ -66,11 +67,15 @@ at::Tensor AttentionImpl::forward(const at::Tensor& x, nn::ForwardPass& pass, in
     const auto parts = split(qkv->forward(x, pass));
     q = parts[0], k = parts[1], v = parts[2];
   } else {
-    q = split(qkv->forward(x.narrow(1, 0, queries), pass, {0, 1}))[0];
+    {
+      const nn::FirstTokens only(pass, queries);
+      q = split(qkv->forward(x.narrow(1, 0, queries), pass, {0, 1}))[0];
+    }
     const auto parts = split(qkv->forward(x, pass, {1, 3}));
     k = parts[0], v = parts[1];
   }
   const auto mixed = at::scaled_dot_product_attention(q, k, v);
+  const nn::FirstTokens only(pass, queries);
   return proj->forward(mixed.transpose(1, 2).reshape({batch, q.size(2), dim}), pass);
 }
 
@@ -80,7 +85,9 @@ MlpImpl::MlpImpl(const VitConfig& config, const at::TensorOptions& options) {
   fc2 = register_module("fc2", nn::Linear(torch::nn::LinearOptions(config.mlp_dim, config.embed_dim), single, options));
 }
 
-at::Tensor MlpImpl::forward(const at::Tensor& x, nn::ForwardPass& pass) { return fc2->forward(at::gelu(fc1->forward(x, pass)), pass); }
+at::Tensor MlpImpl::forward(const at::Tensor& x, nn::ForwardPass& pass) {
+  return fc2->forward(at::gelu(fc1->forward(x, pass)), pass);
+}
 
 LayerScaleImpl::LayerScaleImpl(int64_t features, double initial, const at::TensorOptions& options) {
   gamma = register_parameter("gamma", at::full({features}, initial, options));
@@ -99,6 +106,7 @@ BlockImpl::BlockImpl(const VitConfig& config, const at::TensorOptions& options, 
 at::Tensor BlockImpl::forward(const at::Tensor& x, nn::ForwardPass& pass, int64_t queries) {
   const auto asking = queries < 0 ? x : x.narrow(1, 0, queries);
   const auto attended = asking + branch(attn->forward(norm1->forward(x, pass), pass, queries), ls1);
+  const nn::FirstTokens only(pass, queries);
   return attended + branch(mlp->forward(norm2->forward(attended, pass), pass), ls2);
 }
 
@@ -118,13 +126,15 @@ VisionTransformerImpl::VisionTransformerImpl(const VitConfig& vit_config, at::De
   const auto options = at::TensorOptions().device(device);
   const int64_t dim = config.embed_dim;
   if (config.class_token) cls_token = register_parameter("cls_token", at::zeros({1, 1, dim}, options));
-  if (config.register_tokens > 0) reg_token = register_parameter("reg_token", at::zeros({1, config.register_tokens, dim}, options));
+  if (config.register_tokens > 0)
+    reg_token = register_parameter("reg_token", at::zeros({1, config.register_tokens, dim}, options));
   const int64_t positions = config.grid() * config.grid() + (config.position_for_prefix ? config.prefix_tokens() : 0);
   pos_embed = register_parameter("pos_embed", at::empty({1, positions, dim}, options));
   patch_embed = register_module("patch_embed", PatchEmbed(config, options));
   auto& list = *register_module("blocks", std::make_shared<torch::nn::Module>("blocks"));
   for (int64_t i = 0; i < config.depth; ++i) {
-    blocks.push_back(Block(config, options, rate_at(config.drop_path, i, config.depth), rate_at(config.branch_dropout, i, config.depth)));
+    blocks.push_back(
+        Block(config, options, rate_at(config.drop_path, i, config.depth), rate_at(config.branch_dropout, i, config.depth)));
     list.register_module(std::to_string(i), blocks.back());
   }
   auto& final_norm = config.mean_pooling ? fc_norm : norm;
@@ -148,15 +158,16 @@ void VisionTransformerImpl::reset_head(int64_t num_classes) {
   if (!head.is_empty()) unregister_module("head");
   head = nullptr;
   if (num_classes == 0) return;
-  const std::shared_ptr<torch::nn::LinearImpl> zeros = std::make_shared<ZeroLinear>(config.embed_dim, num_classes, pos_embed.options());
+  const std::shared_ptr<torch::nn::LinearImpl> zeros =
+      std::make_shared<ZeroLinear>(config.embed_dim, num_classes, pos_embed.options());
   head = register_module("head", torch::nn::Linear(zeros));
 }
 
 at::Tensor VisionTransformerImpl::embed(const at::Tensor& images, nn::ForwardPass& pass) {
   TORCH_CHECK(images.dim() == 4 && images.size(1) == config.in_channels && images.size(2) == config.image_size &&
                   images.size(3) == config.image_size,
-              config.name, ": expected images [B, ", config.in_channels, ", ", config.image_size, ", ", config.image_size, "], got ",
-              images.sizes());
+              config.name, ": expected images [B, ", config.in_channels, ", ", config.image_size, ", ", config.image_size,
+              "], got ", images.sizes());
   const auto patches = patch_embed->forward(images, pass);
   const int64_t batch = images.size(0);
   std::vector<at::Tensor> tokens;
@@ -210,7 +221,8 @@ at::Tensor resample_position_embedding(const at::Tensor& embedding, int64_t grid
   TORCH_CHECK(side * side == patches, "resample_position_embedding: expected a square grid of patches, got ", patches);
   if (side == grid) return embedding;
   const auto prefix = embedding.narrow(1, 0, prefix_tokens);
-  const auto image = embedding.narrow(1, prefix_tokens, patches).to(at::kFloat).reshape({1, side, side, dim}).permute({0, 3, 1, 2});
+  const auto image =
+      embedding.narrow(1, prefix_tokens, patches).to(at::kFloat).reshape({1, side, side, dim}).permute({0, 3, 1, 2});
   const auto resampled = at::_upsample_bicubic2d_aa(image, {grid, grid}, /*align_corners=*/false);
   return at::cat({prefix, resampled.permute({0, 2, 3, 1}).reshape({1, grid * grid, dim}).to(embedding.scalar_type())}, 1);
 }

@@ -121,6 +121,7 @@ Task make_task(std::shared_ptr<models::ImageModel> model, const Attachment& atta
   task.forward = [&model = *model](const at::Tensor& images) { return model.forward(images); };
   task.module = model;
   task.trained = attachment.trained;
+  task.recorded = attachment.recorded;
   task.train = open_source(data.train, config, true);
   if (data.val) task.val = open_source(data.val, config, false);
   task.test = open_source(data.test, config, false);

@@ -50,11 +50,13 @@ void load_parameters(const std::vector<std::pair<std::string, at::Tensor>>& para
 
 Trainer::Trainer(Task task, const TrainConfig& config, Observer& observer, const std::atomic<bool>* stop)
     : task_(std::move(task)),
+      state_(task_.trained),
       config_(config),
       observer_(observer),
       stop_(stop),
       schedule_{config.lr, config.warmup_lr, config.min_lr, config.epochs, config.warmup_epochs},
       optimizer_(task_.trained, AdamWOptions{.weight_decay = config.weight_decay}) {
+  state_.insert(state_.end(), task_.recorded.begin(), task_.recorded.end());
   if (task_.trained.empty()) throw std::invalid_argument("nothing to train: the method adapts nothing and the model has no head");
   if (config.protocol == "val" && !task_.val) throw std::invalid_argument("protocol 'val' needs a validation split");
 }
@@ -160,7 +162,7 @@ void Trainer::choose(const EpochRecord& record) {
   if (config_.protocol == "last" || !record.evaluation) return;
   if (progress_.best && record.evaluation->accuracy <= progress_.best->evaluation->accuracy) return;
   progress_.best = record;
-  for (const auto& [name, tensor] : task_.trained) best_[name] = tensor.detach().clone();
+  for (const auto& [name, tensor] : state_) best_[name] = tensor.detach().clone();
 }
 
 Outcome Trainer::finish() {
@@ -170,7 +172,7 @@ Outcome Trainer::finish() {
     outcome.chosen = *progress_.last;
     outcome.selection = "the last epoch";
   } else {
-    load_parameters(task_.trained, best_, "");
+    load_parameters(state_, best_, "");
     outcome.chosen = *progress_.best;
     outcome.selection = config_.protocol == "val" ? "the best epoch on the validation split"
                                                   : "the best epoch on the TEST split (protocol 'paper': an optimistic figure)";
@@ -189,7 +191,7 @@ Outcome Trainer::finish() {
 Checkpoint Trainer::checkpoint() const {
   Checkpoint checkpoint;
   checkpoint.tensors = optimizer_.state();
-  for (const auto& [name, tensor] : task_.trained) checkpoint.tensors["trained/" + name] = tensor.detach();
+  for (const auto& [name, tensor] : state_) checkpoint.tensors["trained/" + name] = tensor.detach();
   if (progress_.best && progress_.best->epoch != progress_.epochs) {
     for (const auto& [name, tensor] : best_) checkpoint.tensors["best/" + name] = tensor;
   }
@@ -201,13 +203,13 @@ Checkpoint Trainer::checkpoint() const {
 void Trainer::restore(const Checkpoint& checkpoint) {
   const auto generator_state = checkpoint.tensors.find("generator");
   if (generator_state == checkpoint.tensors.end()) throw std::runtime_error("the checkpoint has no 'generator'");
-  load_parameters(task_.trained, checkpoint.tensors, "trained/");
+  load_parameters(state_, checkpoint.tensors, "trained/");
   optimizer_.load_state(checkpoint.tensors);
   progress_ = checkpoint.progress;
   best_.clear();
   if (progress_.best) {
     const std::string prefix = progress_.best->epoch == progress_.epochs ? "trained/" : "best/";
-    for (const auto& [name, tensor] : task_.trained) best_[name] = at::empty_like(tensor.detach());
+    for (const auto& [name, tensor] : state_) best_[name] = at::empty_like(tensor.detach());
     load_parameters({best_.begin(), best_.end()}, checkpoint.tensors, prefix);
   }
   auto generator = at::detail::getDefaultCPUGenerator();

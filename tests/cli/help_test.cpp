@@ -49,7 +49,7 @@ TEST(Help, HelpWinsOverOtherArguments) {
 TEST(Help, MethodOptionsNameTheirMethods) {
   const Outcome outcome = run({"bench", "--help"});
   EXPECT_NE(outcome.out.find("--rank N"), std::string::npos) << outcome.out;
-  EXPECT_NE(outcome.out.find("lora: 8"), std::string::npos) << outcome.out;
+  EXPECT_NE(outcome.out.find("[lora, reslora-bs, reslora-is, reslora-ms: 8]"), std::string::npos) << outcome.out;
 }
 
 TEST(Help, NoArgumentsShowsTheOverviewAndFails) {

@@ -56,7 +56,7 @@ TEST_P(RoundTrip, MergedAndExportedFilesGiveTheSameAnswers) {
                                                             "model.pt", "pixels.safetensors", "timm.safetensors"}));
 }
 
-INSTANTIATE_TEST_SUITE_P(Methods, RoundTrip, testing::Values("rlrr", "ssf", "lora", "bitfit", "linear"));
+INSTANTIATE_TEST_SUITE_P(Methods, RoundTrip, testing::Values("rlrr", "ssf", "lora", "reslora-bs", "bitfit", "linear"));
 
 TEST(Merge, ReportsEverySite) {
   const SmallModel small;

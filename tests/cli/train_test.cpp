@@ -121,6 +121,36 @@ TEST_F(Train, WrongSettingsAreOneLineAndNothingIsWritten) {
   refused({"train", "--resume", "--out", out()}, 2, {"--model"});  // there is nothing to resume, so it starts afresh
 }
 
+TEST_F(Train, ShortcutsThatDoNotFoldAreMergedWithTheirLossInSight) {
+  auto arguments = flags();
+  *std::find(arguments.begin(), arguments.end(), "rlrr") = "reslora-ms";
+  ASSERT_EQ(run(arguments).status, 0);
+  const std::string merged = small.folder / "merged.safetensors";
+  const auto merge = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> all = {"merge", "--run", out(), "--out", merged, "--calibration", "40", "--json"};
+    all.insert(all.end(), more.begin(), more.end());
+    return run(all);
+  };
+  expect_error(merge({}), 1, {"tolerance", "--accept-loss", "nothing was written"});
+  expect_error(merge({"--method", "exact"}), 2, {"--method exact", "approximately"});
+  expect_error(merge({"--method", "regresion"}), 2, {"regresion"});
+  EXPECT_FALSE(std::filesystem::exists(merged));
+
+  const Outcome outcome = merge({"--method", "regression", "--accept-loss"});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  const auto report = outcome.json();
+  EXPECT_EQ(report["method"], "regression");
+  EXPECT_FALSE(report["exact"].get<bool>());
+  EXPECT_EQ(report["merges"].size(), 5u);
+  const auto error = [&](const char* way) { return report["merges"][way]["error"].get<double>(); };
+  EXPECT_LT(error("regression"), error("drop"));
+  EXPECT_EQ(report["merges"]["regression"]["sites"]["blocks.0.attn.qkv"], 0.0);
+  EXPECT_GT(report["merges"]["regression"]["sites"]["blocks.5.attn.qkv"], 0.0);
+  // What was written computes what the report says.
+  const at::Tensor before = small.predict({"--run", out()}), after = small.predict({"--weights", merged});
+  EXPECT_GT(relative_difference(before, after), 1e-6);
+}
+
 TEST_F(Train, ALossThatIsNotFiniteStopsAtItsStep) {
   auto tensors = io::SafetensorsFile(small.base()).tensors();
   tensors.at("blocks.3.mlp.fc1.bias").fill_(std::numeric_limits<float>::quiet_NaN());

@@ -23,10 +23,10 @@ struct AdapterInfo {
 /// An adapter file: what was trained, and how to use it.
 struct AdapterFile {
   AdapterInfo info;
-  TensorMap tensors;  ///< the trained parameters under the model's names
+  TensorMap tensors;  ///< the trained parameters, and what the adapters noted while training, under the model's names
 };
 
-/// The model's trained parameters (those that require a gradient), under their names.
+/// The model's trained parameters (those that require a gradient) and its adapters' buffers, under their names.
 TensorMap trained_state(const torch::nn::Module& model);
 
 void save_adapter(const std::string& path, const AdapterFile& adapter);

@@ -35,7 +35,8 @@ class Method {
 struct Attachment {
   std::string method;
   Options options;
-  std::vector<std::pair<std::string, at::Tensor>> trained;  ///< by name, in the model's order
+  std::vector<std::pair<std::string, at::Tensor>> trained;   ///< by name, in the model's order
+  std::vector<std::pair<std::string, at::Tensor>> recorded;  ///< buffers in which adapters note what training showed, by name
 
   std::vector<at::Tensor> parameters() const;
   int64_t parameter_count() const;
@@ -60,7 +61,7 @@ namespace methods {
 struct Entry {
   std::string name;
   std::string summary;              ///< one line
-  std::string folds;                ///< `exactly`, `no`, or `already plain`
+  std::string folds;                ///< `exactly`, `approximately`, `no`, or `already plain`
   std::vector<OptionInfo> options;  ///< with defaults
   std::function<std::unique_ptr<Method>(const Options&)> create;
 };

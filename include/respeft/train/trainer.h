@@ -39,6 +39,7 @@ struct Task {
   std::function<at::Tensor(const at::Tensor&)> forward;     ///< inputs -> logits `[B, classes]`
   std::shared_ptr<torch::nn::Module> module;                ///< switched between training and evaluation
   std::vector<std::pair<std::string, at::Tensor>> trained;  ///< leaves that require gradients, by name
+  std::vector<std::pair<std::string, at::Tensor>> recorded; ///< buffers that forward passes write while training, by name
   std::shared_ptr<const Source> train, test;
   std::shared_ptr<const Source> val;  ///< only with the protocol `val`
 };
@@ -82,6 +83,7 @@ class Trainer {
   std::string epoch_name() const;
 
   Task task_;
+  std::vector<std::pair<std::string, at::Tensor>> state_;  ///< what a checkpoint holds of the task: trained and recorded
   TrainConfig config_;
   Observer& observer_;
   const std::atomic<bool>* stop_;

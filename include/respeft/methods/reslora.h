@@ -1,0 +1,73 @@
+#pragma once
+
+#include <map>
+
+#include <respeft/methods/method.h>
+#include <respeft/methods/targets.h>
+
+namespace respeft {
+namespace reslora {
+struct Chain;
+}
+
+struct ResLoraOptions {
+  int64_t rank = 8;
+  double alpha = 8.0;
+  double dropout = 0.0;
+  int64_t pre_num = -1;
+  std::string targets = "linears";
+  std::string blocks = "";
+  bool shared_init = false;
+
+  template <class Visitor>
+  static void fields(ResLoraOptions& options, Visitor&& visit) {
+    visit("rank", options.rank, "rank r of every update");
+    visit("alpha", options.alpha, "the update is multiplied by alpha / rank");
+    visit("dropout", options.dropout, "probability of dropping an element of the update's input while training");
+    visit("pre_num", options.pre_num, "how many earlier layers a shortcut reaches back; -1: all (reslora-is always reaches one)");
+    visit("targets", options.targets, "linears to adapt: q, k, v, o, fc1, fc2 or linears; qkv adapts the fused weight as one");
+    visit("blocks", options.blocks, "blocks to adapt, such as 0-5,11; empty: everywhere");
+    visit("shared_init", options.shared_init, "start every A of a chain from the same draw");
+  }
+};
+
+/// What a layer takes from those before it.
+enum class Shortcut {
+  Input,   ///< the input of the layer before (Eq. 2)
+  Block,   ///< the updates of earlier layers, applied to its own input (Eq. 3)
+  Middle,  ///< what earlier layers' A made of their inputs (Eq. 4)
+};
+
+/// LoRA with shortcuts between successive blocks. Source: Shi et al., ACL Findings 2024, "ResLoRA: Identity Residual
+/// Mapping in Low-Rank Adaption".
+///
+/// A chain is made of the adapted linears of one kind (all q's, all fc1's, …) in successive blocks; a block that is left
+/// out, or another shape, starts a new one. With n counted along a chain, m = min(pre_num, n) and s = alpha / rank:
+///
+///     input:   y_n = x_n Wᵀ + b + s · ((x_n + x_{n-1}) A_nᵀ) B_nᵀ,  x_{-1} = x_0
+///     block:   y_n = x_n Wᵀ + b + s · Σ_{k≤m} (x_n A_{n-k}ᵀ) B_{n-k}ᵀ
+///     middle:  y_n = x_n Wᵀ + b + s · (Σ_{k≤m} x_{n-k} A_{n-k}ᵀ) B_nᵀ
+///
+/// Gradients flow through every shortcut. What a chain carries belongs to one forward pass, so all layers of a pass must be
+/// called with the same `nn::ForwardPass`, in the model's order. Parameters are LoRA's, under LoRA's names.
+/// The block shortcut folds exactly; the others read inputs that a plain layer does not see, and fold approximately.
+class ResLora : public Method {
+ public:
+  /// Throws `std::invalid_argument` on a rank below 1, a dropout outside [0, 1), a `pre_num` below -1, or one that the
+  /// input shortcut cannot have (anything but -1 and 1).
+  explicit ResLora(Shortcut shortcut = Shortcut::Block, ResLoraOptions options = {});
+
+  /// `reslora-is`, `reslora-bs` or `reslora-ms`.
+  std::string name() const override;
+  Options options() const override;
+  void prepare(const std::vector<nn::NamedSite>& sites) override;
+  std::shared_ptr<nn::Adapter> adapt(const nn::SiteInfo& info, const nn::Site& site) override;
+
+ private:
+  Shortcut shortcut_;
+  ResLoraOptions options_;
+  methods::Targets targets_;
+  std::map<std::string, std::shared_ptr<reslora::Chain>> chains_;  ///< by the name of the site
+};
+
+}  // namespace respeft

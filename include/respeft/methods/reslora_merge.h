@@ -1,0 +1,72 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <respeft/merge.h>
+#include <respeft/models/model.h>
+
+namespace respeft {
+
+/// What a plain layer gets in place of an input or middle shortcut, which reads inputs of earlier layers. With t_n what the
+/// layer's middle takes from earlier layers, the merged layer computes t_n's prediction from its own input:
+/// `W* = W + s B_n (A_n + E_n)`, `b* = b + s B_n c_n`.
+enum class ShortcutMerge {
+  Drop,        ///< E = 0: the shortcut is left out
+  Input,       ///< E = α A_n with α from the lengths of inputs (is, Eq. 8 and 9) or middles (ms, Eq. 12) while training
+  Weight,      ///< is: E = α A_n with α from the lengths of merged weights (Eq. 10 and 11); ms: E = Σ_k α_k A_{n-k} (Eq. 13)
+  Scalar,      ///< E = α A_n with the α that fits t_n best (least squares on calibration images)
+  Regression,  ///< the best linear prediction of t_n from [x_n, 1] (ridge regression on calibration images)
+};
+
+/// All of them, in that order.
+const std::vector<ShortcutMerge>& shortcut_merges();
+/// `drop`, `input`, `weight`, `scalar` or `regression`.
+std::string to_string(ShortcutMerge merge);
+/// Throws `std::invalid_argument` that suggests what may have been meant.
+ShortcutMerge shortcut_merge_from_name(const std::string& name);
+
+/// Whether a plain model cannot compute exactly what `model` does, so that a `ShortcutMerger` is needed to merge it.
+bool needs_shortcut_merge(torch::nn::Module& model);
+
+struct ShortcutMergerOptions {
+  double ridge = 1e-2;  ///< λ of the regression, times the mean of the input's second moments
+  int64_t batch_size = 32;
+};
+
+/// Merges a model with input or middle shortcuts, and tells how well.
+class ShortcutMerger {
+ public:
+  /// Runs `model`, in evaluation mode, over calibration images `[N, C, H, W]` and keeps the moments of what every layer
+  /// reads and takes: `(in + 1)²` doubles a projection. The model is not changed.
+  /// Throws `std::invalid_argument` when the model has no such shortcut or there are no images.
+  ShortcutMerger(models::ImageModel& model, const at::Tensor& images, const ShortcutMergerOptions& options = {});
+  ~ShortcutMerger();
+
+  /// How far one layer's update is off when merged.
+  struct SiteError {
+    std::string name;
+    bool exact = false;
+    double error =
+        0.0;  ///< ‖B_n (t_n − its prediction)‖ / ‖B_n (x_n A_nᵀ + t_n)‖ on the calibration images, over all projections
+  };
+  std::vector<SiteError> errors(ShortcutMerge merge) const;
+
+  /// The logits `[N, classes]` that the merged model would give; the model is not changed.
+  at::Tensor preview(ShortcutMerge merge, const at::Tensor& images) const;
+
+  /// The logits without any update: the base's, with the head that was trained.
+  at::Tensor base(const at::Tensor& images) const;
+
+  /// Folds every adapter of the model; where a layer folds exactly, it does.
+  MergeReport merge(ShortcutMerge merge) const;
+
+ private:
+  struct Implementation;
+  std::unique_ptr<Implementation> implementation_;
+};
+
+}  // namespace respeft

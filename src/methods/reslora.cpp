@@ -1,0 +1,94 @@
+#include <respeft/methods/reslora.h>
+
+#include <fmt/format.h>
+
+#include <stdexcept>
+
+#include "src/methods/fields.h"
+#include "src/methods/reslora_adapter.h"
+
+namespace respeft {
+namespace {
+
+using reslora::Chain;
+
+bool is_number(const std::string& word) { return !word.empty() && word.find_first_not_of("0123456789") == std::string::npos; }
+
+/// A site's kind: its name without the numbers of its block, so that the layers of all blocks share it. Numbers are path
+/// components (`blocks.3.attn.qkv`); where there is none, the digits that end the first component that has some (`block3.fc`).
+std::string kind_of(const std::string& name) {
+  auto path = util::split(name, '.');
+  bool numbered = false;
+  for (auto& component : path) {
+    if (!is_number(component)) continue;
+    component = "*";
+    numbered = true;
+  }
+  for (size_t i = 0; i + 1 < path.size() && !numbered; ++i) {
+    const size_t end = path[i].find_last_not_of("0123456789") + 1;
+    if (end == path[i].size()) continue;
+    path[i] = path[i].substr(0, end) + "*";
+    numbered = true;
+  }
+  return util::join(path, ".");
+}
+
+}  // namespace
+
+ResLora::ResLora(Shortcut shortcut, ResLoraOptions options)
+    : shortcut_(shortcut), options_(std::move(options)), targets_(options_.targets, options_.blocks) {
+  methods::check_low_rank(name(), options_.rank, options_.dropout);
+  if (options_.pre_num < -1)
+    throw std::invalid_argument(fmt::format("{}: expected a pre_num of -1 (all) or more, got {}", name(), options_.pre_num));
+  if (shortcut_ == Shortcut::Input && options_.pre_num != -1 && options_.pre_num != 1) {
+    throw std::invalid_argument(
+        fmt::format("reslora-is: its shortcut reaches one layer back, so pre_num {} cannot be had", options_.pre_num));
+  }
+}
+
+std::string ResLora::name() const {
+  switch (shortcut_) {
+    case Shortcut::Input:
+      return "reslora-is";
+    case Shortcut::Block:
+      return "reslora-bs";
+    case Shortcut::Middle:
+      return "reslora-ms";
+  }
+  throw std::logic_error("unknown shortcut");
+}
+
+Options ResLora::options() const {
+  return methods::to_options(options_);
+}
+
+void ResLora::prepare(const std::vector<nn::NamedSite>& sites) {
+  targets_.check(sites);
+  chains_.clear();
+  struct Previous {
+    nn::SiteInfo info;
+    std::vector<int64_t> chosen;
+    std::shared_ptr<Chain> chain;
+  };
+  std::map<std::string, Previous> previous;  // by kind, whether adapted or not
+  for (const auto& [info, site] : sites) {
+    if (info.kind != nn::SiteKind::Linear) continue;
+    auto chosen = targets_.select(info);
+    auto& before = previous[kind_of(info.name)];
+    const bool continues = before.chain && before.chosen == chosen && before.info.in_features == info.in_features &&
+                           before.info.out_features == info.out_features && before.info.parts == info.parts;
+    std::shared_ptr<Chain> chain;
+    if (!chosen.empty()) chains_[info.name] = chain = continues ? before.chain : std::make_shared<Chain>();
+    before = {info, std::move(chosen), chain};
+  }
+}
+
+std::shared_ptr<nn::Adapter> ResLora::adapt(const nn::SiteInfo& info, const nn::Site& site) {
+  const auto chain = chains_.find(info.name);
+  if (chain == chains_.end()) return nullptr;
+  const auto chosen = targets_.select(info);
+  const bool whole = targets_.names_whole(info);
+  return reslora::make_adapter(shortcut_, info, site, chosen, whole, options_, chain->second);
+}
+
+}  // namespace respeft

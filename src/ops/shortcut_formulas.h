@@ -1,0 +1,32 @@
+#pragma once
+
+#include <respeft/ops/shortcut.h>
+
+/// `shortcut_linear` and `folded_linear` in ATen operators: what the CPU computes, what Meta takes its shapes from, and
+/// what autograd differentiates for second derivatives. Arguments are checked first; shapes may be symbolic.
+namespace respeft::ops::shortcut {
+
+std::tuple<at::Tensor, at::Tensor> forward(const at::Tensor& input, const at::Tensor& weight,
+                                           const std::optional<at::Tensor>& bias, const at::Tensor& down, const at::Tensor& up,
+                                           const std::optional<at::Tensor>& previous, double scaling, at::IntArrayRef rows,
+                                           const std::optional<at::Tensor>& branch);
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> backward(
+    const at::Tensor& grad_output, const std::optional<at::Tensor>& grad_middle, const at::Tensor& input,
+    const at::Tensor& weight, const at::Tensor& down, const at::Tensor& up, const at::Tensor& middle, double scaling,
+    at::IntArrayRef rows, const std::optional<at::Tensor>& branch, std::array<bool, 6> mask);
+
+at::Tensor folded_forward(const at::Tensor& input, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
+                          const at::Tensor& down, const at::Tensor& up, double scaling, at::IntArrayRef rows,
+                          bool dense_gradient);
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> folded_backward(const at::Tensor& grad_output, const at::Tensor& input,
+                                                                           const at::Tensor& weight, const at::Tensor& down,
+                                                                           const at::Tensor& up, double scaling,
+                                                                           at::IntArrayRef rows, bool dense_gradient,
+                                                                           std::array<bool, 4> mask);
+
+/// W + scaling · up down, a new tensor.
+at::Tensor fold(const at::Tensor& weight, const at::Tensor& down, const at::Tensor& up, double scaling, at::IntArrayRef rows);
+
+}  // namespace respeft::ops::shortcut
