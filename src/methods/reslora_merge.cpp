@@ -102,12 +102,13 @@ ShortcutMerge shortcut_merge_from_name(const std::string& name) {
 
 namespace {
 
-/// Every site of the model with an input or middle shortcut that does not fold exactly, in the model's order.
+/// A site with an input or middle shortcut.
 struct ShortcutSite {
   const nn::Site* site;
   const ResLoraAdapter* adapter;
 };
 
+/// All of them, those that fold exactly too, in the model's order.
 std::vector<ShortcutSite> shortcut_sites(torch::nn::Module& model) {
   std::vector<ShortcutSite> found;
   for (const auto& [info, site] : nn::find_sites(model)) {
@@ -158,7 +159,17 @@ struct ShortcutMerger::Implementation {
     return at::cat(logits, 0);
   }
 
-  std::shared_ptr<Preview> predictions(ShortcutMerge merge) const {
+  /// Computed when first asked for: a regression solves a system of the layer's width for every projection.
+  std::shared_ptr<Preview> predictions(ShortcutMerge merge) {
+    auto& preview = known[merge];
+    if (!preview) preview = predict_all(merge);
+    return preview;
+  }
+
+ private:
+  std::map<ShortcutMerge, std::shared_ptr<Preview>> known;
+
+  std::shared_ptr<Preview> predict_all(ShortcutMerge merge) const {
     const at::NoGradGuard no_grad;
     auto preview = std::make_shared<Preview>();
     MergedLengths lengths;
@@ -174,7 +185,6 @@ struct ShortcutMerger::Implementation {
     return preview;
   }
 
- private:
   /// ‖W*‖_F of the merged layers of a chain so far, by projection.
   struct MergedLengths {
     std::map<std::pair<const reslora::Chain*, size_t>, std::vector<double>> lengths;

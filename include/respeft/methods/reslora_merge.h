@@ -50,8 +50,8 @@ class ShortcutMerger {
   struct SiteError {
     std::string name;
     bool exact = false;
-    double error =
-        0.0;  ///< ‖B_n (t_n − its prediction)‖ / ‖B_n (x_n A_nᵀ + t_n)‖ on the calibration images, over all projections
+    /// ‖B_n (t_n − its prediction)‖ / ‖B_n (x_n A_nᵀ + t_n)‖ on the calibration images, over all projections.
+    double error = 0.0;
   };
   std::vector<SiteError> errors(ShortcutMerge merge) const;
 
