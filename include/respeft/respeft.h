@@ -15,9 +15,12 @@
 #include <respeft/io/weights.h>
 #include <respeft/merge.h>
 #include <respeft/methods/bitfit.h>
+#include <respeft/methods/loha.h>
+#include <respeft/methods/lokr.h>
 #include <respeft/methods/lora.h>
 #include <respeft/methods/method.h>
 #include <respeft/methods/plain.h>
+#include <respeft/methods/rank_allocation.h>
 #include <respeft/methods/reslora.h>
 #include <respeft/methods/reslora_merge.h>
 #include <respeft/methods/rlrr.h>

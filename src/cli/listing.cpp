@@ -43,7 +43,7 @@ nlohmann::json metadata_json(const io::Metadata& metadata) {
 }
 
 std::string method_text(const methods::Entry& entry) {
-  std::string text = fmt::format("  {:<10}{} (folds: {})\n", entry.name, entry.summary, entry.folds);
+  std::string text = fmt::format("  {:<12}{} (folds: {})\n", entry.name, entry.summary, entry.folds);
   for (const auto& option : entry.options) {
     const std::string value = value_text(option.default_value);
     const std::string left = fmt::format("{} {}", flag_name(option.name), value.empty() ? "\"\"" : value);

@@ -51,7 +51,7 @@ at::Tensor calibration_images(const MergeFlags& flags, const LoadedModel& model)
 std::vector<Trial> try_merges(const ShortcutMerger& merger, const Probe& probe, const at::Tensor& unmerged) {
   const double update = at::linalg_vector_norm(unmerged - merger.base(probe.images)).item<double>();
   std::vector<Trial> trials;
-  for (const auto merge : shortcut_merges()) {
+  for (const auto merge : merger.merges()) {
     const at::Tensor logits = merger.preview(merge, probe.images);
     const double difference = at::linalg_vector_norm(logits - unmerged).item<double>();
     trials.push_back({merge, update > 0.0 ? difference / update : difference, compare_logits(unmerged, logits, probe.labels),
@@ -61,12 +61,19 @@ std::vector<Trial> try_merges(const ShortcutMerger& merger, const Probe& probe, 
 }
 
 /// The trial that `method` names, or else the one with the smallest error.
-const Trial& choose(const std::vector<Trial>& trials, const std::string& method) {
+const Trial& choose(const ShortcutMerger& merger, const std::vector<Trial>& trials, const std::string& method) {
   if (!method.empty()) {
     const auto wanted = shortcut_merge_from_name(method);
+    merger.errors(wanted);  // throws where the adapter has not what it needs
     return *std::find_if(trials.begin(), trials.end(), [&](const Trial& trial) { return trial.merge == wanted; });
   }
   return *std::min_element(trials.begin(), trials.end(), [](const Trial& a, const Trial& b) { return a.error < b.error; });
+}
+
+std::vector<std::string> merge_names() {
+  std::vector<std::string> names = {"exact"};
+  for (const auto merge : shortcut_merges()) names.push_back(to_string(merge));
+  return names;
 }
 
 }  // namespace
@@ -81,6 +88,9 @@ void MergeFlags::declare(CLI::App& app) {
       ->type_name("N")
       ->default_str("256")
       ->group("Data");
+  auto* method_option = app.get_option("--method");  // the model's; here it also says how to merge
+  method_option->description(fmt::format("how shortcuts are merged: {} (default: the one with the smallest error); or {}",
+                                         util::join(merge_names(), ", "), method_option->get_description()));
   app.add_flag("--accept-loss", accept_loss, "write although merging the shortcuts exceeds the tolerance")->group("Data");
 }
 
@@ -118,8 +128,7 @@ void MergeFlags::check(const Merged& merged) const {
 }
 
 void MergeFlags::take_method(MethodFlags& flags) {
-  std::vector<std::string> merges = {"exact"};
-  for (const auto merge : shortcut_merges()) merges.push_back(to_string(merge));
+  const auto merges = merge_names();
   if (std::find(merges.begin(), merges.end(), flags.name) == merges.end()) return;
   method = std::exchange(flags.name, "");
 }
@@ -141,7 +150,7 @@ Merged MergeFlags::merge(LoadedModel& model, const Probe& probe) const {
     }
     const ShortcutMerger merger(*model.model, calibration_images(*this, model));
     merged.trials = try_merges(merger, probe, before);
-    const auto& chosen = choose(merged.trials, method);
+    const auto& chosen = choose(merger, merged.trials, method);
     merged.method = to_string(chosen.merge);
     merged.report = merger.merge(chosen.merge);
   }

@@ -34,7 +34,7 @@ struct Merged {
   MergeReport report;         ///< without sites where the adapter left nothing to fold
   at::Tensor logits;          ///< `[N, classes]` of the probe's images, after merging
   Comparison comparison;      ///< before and after
-  std::vector<Trial> trials;  ///< of every way of merging shortcuts, where the model has some
+  std::vector<Trial> trials;  ///< of every way of merging shortcuts that can be had, where the model has some
   std::string method;         ///< `exact`, or the shortcut merge that was chosen
 };
 

@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 
 #include "src/methods/low_rank.h"
+#include "src/methods/rank_allocation.h"
 
 namespace respeft {
 namespace {
@@ -17,11 +18,10 @@ class LoraAdapter : public methods::LowRankAdapter {
     if (chosen.empty()) return base.compute(x);
     std::vector<at::Tensor> downs, ups;
     for (const auto& [index, row, skip, rows] : chosen) {
-      downs.push_back(pairs()[index]->lora_A);
+      downs.push_back(pairs()[index]->down());
       ups.push_back(pairs()[index]->lora_B.narrow(0, skip, rows));
     }
-    const auto bias = base.bias.defined() ? std::optional(base.bias) : std::nullopt;
-    return std::get<0>(ops::shortcut_linear(x, base.weight, bias, methods::join(downs, 0), methods::join(ups, 0),
+    return std::get<0>(ops::shortcut_linear(x, base.weight, base.optional_bias(), methods::join(downs, 0), methods::join(ups, 0),
                                             /*previous=*/std::nullopt, scaling(), rows(chosen), dropped(x)));
   }
 };
@@ -29,19 +29,30 @@ class LoraAdapter : public methods::LowRankAdapter {
 }  // namespace
 
 Lora::Lora(LoraOptions options) : options_(std::move(options)), targets_(options_.targets, options_.blocks) {
-  methods::check_low_rank("lora", options_.rank, options_.dropout);
+  methods::check_low_rank("lora", options_.rank, options_.dropout, options_.allocation);
 }
 
 Options Lora::options() const {
   return methods::to_options(options_);
 }
 
+void Lora::prepare(const std::vector<nn::NamedSite>& sites) {
+  targets_.check(sites);
+  allocator_ = methods::make_allocator(options_.allocation);
+}
+
+std::shared_ptr<TrainingHook> Lora::hook() {
+  return allocator_;
+}
+
 std::shared_ptr<nn::Adapter> Lora::adapt(const nn::SiteInfo& info, const nn::Site& site) {
   if (info.kind != nn::SiteKind::Linear) return nullptr;
   const auto chosen = targets_.select(info);
   if (chosen.empty()) return nullptr;
-  return std::make_shared<LoraAdapter>(info, site, chosen, targets_.names_whole(info), options_.rank, options_.alpha,
-                                       options_.dropout);
+  const methods::LowRankOptions low_rank{options_.rank, options_.alpha, options_.dropout, allocator_ != nullptr};
+  auto adapter = std::make_shared<LoraAdapter>(info, site, chosen, targets_.names_whole(info), low_rank);
+  if (allocator_) allocator_->add(info.name, *adapter);
+  return adapter;
 }
 
 }  // namespace respeft

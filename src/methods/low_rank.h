@@ -1,48 +1,53 @@
 #pragma once
 
+#include <respeft/methods/rank_allocation.h>
 #include <respeft/nn/adapter.h>
 #include <respeft/options.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "src/methods/fields.h"
+#include "src/methods/projections.h"
 
 namespace respeft::methods {
 
-/// One A, B pair: the update `B A` of a contiguous run of the weight's rows.
-class LowRankPair : public torch::nn::Module {
- public:
-  /// A starts Kaiming-uniform, B at zero.
-  LowRankPair(int64_t first_row, int64_t rows, int64_t in_features, int64_t rank, const at::TensorOptions& options);
+/// The update `B A` of a run of the weight's rows; where ranks are allocated it is `B diag(E) A`.
+struct LowRankPair : RowUpdate {
+  /// B A is zero at the start. Alone, A starts Kaiming-uniform and B at zero; with E, which is then the one at zero, A and B
+  /// start as N(0, 0.02), as AdaLoRA is published.
+  LowRankPair(int64_t first, int64_t count, int64_t in_features, int64_t rank, bool allocated, const at::TensorOptions& options);
 
-  int64_t first_row;
+  /// `[r, in]`: A, or diag(E) A.
+  at::Tensor down() const { return lora_E.defined() ? lora_A * lora_E : lora_A; }
+  int64_t rank() const { return lora_A.size(0); }
+
   at::Tensor lora_A;  ///< `[r, in]`
+  at::Tensor lora_E;  ///< `[r, 1]`; undefined unless ranks are allocated
   at::Tensor lora_B;  ///< `[rows, r]`
 };
 
-/// A low-rank update of a linear site: one pair for the whole weight, or one for each chosen projection fused in it.
-class LowRankAdapter : public nn::Adapter {
+/// What LoRA and ResLoRA have in common.
+struct LowRankOptions {
+  int64_t rank;
+  double alpha, dropout;
+  bool allocated;  ///< whether ranks are allocated
+};
+
+/// A low-rank update of a linear site.
+class LowRankAdapter : public ProjectionAdapter<LowRankPair> {
  public:
-  /// `chosen` are the parts that get a pair; with `whole` the fused weight gets one, as if it were not fused.
-  LowRankAdapter(const nn::SiteInfo& info, const nn::Site& site, const std::vector<int64_t>& chosen, bool whole, int64_t rank,
-                 double alpha, double dropout);
+  LowRankAdapter(const nn::SiteInfo& info, const nn::Site& site, const std::vector<int64_t>& chosen, bool whole,
+                 const LowRankOptions& options);
 
   nn::Fold fold(const at::Tensor& weight, const at::Tensor& bias) const override;
 
-  const std::vector<std::shared_ptr<LowRankPair>>& pairs() const { return pairs_; }
+  const Updates& pairs() const { return updates(); }
+  int64_t rank() const { return pairs()[0]->rank(); }
 
  protected:
-  /// A pair as one call needs it.
-  struct Asked {
-    size_t index;  ///< in `pairs()`
-    int64_t row;   ///< of the output asked for, where the update starts
-    int64_t skip;  ///< rows of the pair's B before the first that is asked for
-    int64_t rows;  ///< rows of B that are asked for
-  };
-  /// The pairs that `range` takes in; all have the same number of rows.
-  std::vector<Asked> asked(const nn::PartRange& range) const;
   /// Where the updates of `asked` start in the output.
   static std::vector<int64_t> rows(const std::vector<Asked>& asked);
 
@@ -53,14 +58,12 @@ class LowRankAdapter : public nn::Adapter {
 
  private:
   double scaling_, dropout_;
-  int64_t part_features_;
-  std::vector<std::shared_ptr<LowRankPair>> pairs_;
 };
 
 /// One tensor of several, below each other (`dim` 0) or side by side.
 at::Tensor join(const std::vector<at::Tensor>& tensors, int64_t dim);
 
-/// Throws `std::invalid_argument` on a rank below 1 or a dropout outside [0, 1).
-void check_low_rank(const std::string& method, int64_t rank, double dropout);
+/// Throws `std::invalid_argument` on a rank below 1, a dropout outside [0, 1), or ranks that cannot be allocated as asked.
+void check_low_rank(const std::string& method, int64_t rank, double dropout, const RankAllocationOptions& allocation);
 
 }  // namespace respeft::methods

@@ -32,6 +32,7 @@ void place_adapters(std::vector<nn::NamedSite> sites, Method& method, const std:
     if (site->adapter()) throw std::invalid_argument(fmt::format("attach: '{}' has an adapter already; merge or detach it first", info.name));
   }
   method.prepare(sites);
+  for (const auto& [info, site] : sites) site->allow_training();
   try {
     for (const auto& [info, site] : sites) {
       if (auto adapter = method.adapt(info, *site)) site->attach(std::move(adapter));
@@ -51,12 +52,15 @@ Attachment attach(torch::nn::Module& model, Method& method, const AttachOptions&
   for (auto& [name, parameter] : base) {
     parameter.set_requires_grad(method.trains_base(name) || starts_with_any(name, options.also_train));
   }
-  Attachment attachment{method.name(), method.options(), {}, {}};
+  Attachment attachment{method.name(), method.options(), {}, {}, method.hook()};
   for (const auto& item : model.named_parameters()) {
     if (item.value().requires_grad()) attachment.trained.emplace_back(item.key(), item.value());
   }
   for (const auto& item : model.named_buffers()) {
     if (item.key().find(".adapter.") != std::string::npos) attachment.recorded.emplace_back(item.key(), item.value());
+  }
+  if (attachment.hook) {
+    for (auto& named : attachment.hook->state()) attachment.recorded.push_back(std::move(named));
   }
   return attachment;
 }

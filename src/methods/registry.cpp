@@ -1,4 +1,6 @@
 #include <respeft/methods/bitfit.h>
+#include <respeft/methods/loha.h>
+#include <respeft/methods/lokr.h>
 #include <respeft/methods/lora.h>
 #include <respeft/methods/method.h>
 #include <respeft/methods/plain.h>
@@ -45,6 +47,8 @@ const std::vector<Entry>& registry() {
       reslora_entry(Shortcut::Block, "LoRA that applies the updates of earlier blocks too", "exactly"),
       reslora_entry(Shortcut::Input, "LoRA that reads the input of the block before too", "approximately"),
       reslora_entry(Shortcut::Middle, "LoRA that adds what earlier blocks' A made of their inputs", "approximately"),
+      entry<Loha, LohaOptions>("updates that are the Hadamard product of two low-rank ones", "exactly"),
+      entry<Lokr, LokrOptions>("updates that are the Kronecker product of two small matrices", "exactly"),
       entry<Ssf, SsfOptions>("a scale and a shift after every layer", "exactly"),
       entry<BitFit, NoOptions>("the biases alone", "exactly"),
       entry<LinearProbe, NoOptions>("the head alone, on frozen features", "already plain"),

@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "src/methods/fields.h"
+#include "src/methods/rank_allocation.h"
 #include "src/methods/reslora_adapter.h"
 
 namespace respeft {
@@ -37,7 +38,7 @@ std::string kind_of(const std::string& name) {
 
 ResLora::ResLora(Shortcut shortcut, ResLoraOptions options)
     : shortcut_(shortcut), options_(std::move(options)), targets_(options_.targets, options_.blocks) {
-  methods::check_low_rank(name(), options_.rank, options_.dropout);
+  methods::check_low_rank(name(), options_.rank, options_.dropout, options_.allocation);
   if (options_.pre_num < -1)
     throw std::invalid_argument(fmt::format("{}: expected a pre_num of -1 (all) or more, got {}", name(), options_.pre_num));
   if (shortcut_ == Shortcut::Input && options_.pre_num != -1 && options_.pre_num != 1) {
@@ -65,6 +66,7 @@ Options ResLora::options() const {
 void ResLora::prepare(const std::vector<nn::NamedSite>& sites) {
   targets_.check(sites);
   chains_.clear();
+  allocator_ = methods::make_allocator(options_.allocation);
   struct Previous {
     nn::SiteInfo info;
     std::vector<int64_t> chosen;
@@ -88,7 +90,13 @@ std::shared_ptr<nn::Adapter> ResLora::adapt(const nn::SiteInfo& info, const nn::
   if (chain == chains_.end()) return nullptr;
   const auto chosen = targets_.select(info);
   const bool whole = targets_.names_whole(info);
-  return reslora::make_adapter(shortcut_, info, site, chosen, whole, options_, chain->second);
+  auto adapter = reslora::make_adapter(shortcut_, info, site, chosen, whole, options_, chain->second);
+  if (allocator_) allocator_->add(info.name, *adapter);
+  return adapter;
+}
+
+std::shared_ptr<TrainingHook> ResLora::hook() {
+  return allocator_;
 }
 
 }  // namespace respeft

@@ -11,12 +11,13 @@
 
 namespace respeft::reslora {
 
+using methods::Asked;
 using methods::join;
 
 ResLoraAdapter::ResLoraAdapter(Shortcut shortcut, const nn::SiteInfo& info, const nn::Site& site,
                                const std::vector<int64_t>& chosen, bool whole, const ResLoraOptions& options,
                                std::shared_ptr<Chain> chain)
-    : LowRankAdapter(info, site, chosen, whole, options.rank, options.alpha, options.dropout),
+    : LowRankAdapter(info, site, chosen, whole, {options.rank, options.alpha, options.dropout, options.allocation.enabled()}),
       shortcut_(shortcut),
       name_(info.name),
       pre_num_(options.pre_num),
@@ -55,7 +56,7 @@ nn::Fold ResLoraAdapter::fold(const at::Tensor& weight, const at::Tensor& bias,
   nn::Fold folded{weight, bias, exact().has_value()};
   for (size_t i = 0; i < pairs().size(); ++i) {
     const auto& own = *pairs()[i];
-    folded.weight = ops::fold_low_rank(folded.weight, own.lora_A + predictions[i].down, own.lora_B, scaling(), {own.first_row});
+    folded.weight = ops::fold_low_rank(folded.weight, own.down() + predictions[i].down, own.lora_B, scaling(), {own.first_row});
     if (!predictions[i].offset.defined()) continue;
     const auto dtype = at::promote_types(weight.scalar_type(), at::kFloat);
     auto shifted = folded.bias.defined() ? folded.bias.to(dtype, false, /*copy=*/true)
@@ -92,8 +93,8 @@ std::tuple<at::Tensor, at::Tensor> ResLoraAdapter::compute(const at::Tensor& x, 
                                                            const std::optional<at::Tensor>& previous) const {
   std::vector<at::Tensor> ups;
   for (const auto& one : chosen) ups.push_back(up(position_, one));
-  const auto bias = base.bias.defined() ? std::optional(base.bias) : std::nullopt;
-  return ops::shortcut_linear(x, base.weight, bias, downs, join(ups, 0), previous, scaling(), rows(chosen), dropped(x));
+  return ops::shortcut_linear(x, base.weight, base.optional_bias(), downs, join(ups, 0), previous, scaling(), rows(chosen),
+                              dropped(x));
 }
 
 at::Tensor ResLoraAdapter::merged(const at::Tensor& x, const nn::Base& base, const std::vector<Asked>& chosen,
@@ -102,7 +103,7 @@ at::Tensor ResLoraAdapter::merged(const at::Tensor& x, const nn::Base& base, con
   std::vector<at::Tensor> downs, offsets;
   bool offset = false;
   for (const auto& one : chosen) {
-    const auto& a = pair(position_, one.index).lora_A;
+    const auto a = pair(position_, one.index).down();
     const auto& prediction = predictions[one.index];
     downs.push_back(a + prediction.down);
     offset = offset || prediction.offset.defined();
@@ -127,10 +128,9 @@ void ResLoraAdapter::record_lengths(const at::Tensor& x, const std::vector<Asked
     return at::linalg_vector_norm(tensor.detach(), 2, c10::nullopt, /*keepdim=*/false, dtype) / std::sqrt(tokens);
   };
   const auto input = length(x);
-  const int64_t rank = pairs()[0]->lora_A.size(0);
   const std::scoped_lock lock(recording_);
   for (size_t i = 0; i < chosen.size(); ++i) {
-    const auto columns = [&](const at::Tensor& all) { return all.narrow(-1, static_cast<int64_t>(i) * rank, rank); };
+    const auto columns = [&](const at::Tensor& all) { return all.narrow(-1, static_cast<int64_t>(i) * rank(), rank()); };
     const auto projection = static_cast<int64_t>(chosen[i].index);
     const auto slot = recorded_[projection].item<int64_t>() % kWindow;
     input_lengths_[projection][slot] = input;
@@ -147,6 +147,12 @@ double ResLoraAdapter::mean_length(const at::Tensor& lengths, size_t projection)
 
 namespace {
 
+std::vector<size_t> indices(const std::vector<Asked>& chosen) {
+  std::vector<size_t> all;
+  for (const auto& one : chosen) all.push_back(one.index);
+  return all;
+}
+
 /// A layer that takes something from the layer before it and passes something on.
 class PassingAdapter : public ResLoraAdapter {
  public:
@@ -158,19 +164,17 @@ class PassingAdapter : public ResLoraAdapter {
     if (const auto* preview = pass.find<Preview>()) return merged(x, base, chosen, *preview);
     const auto previous = taken(chosen, pass);
     const auto [output, middle] = compute(x, base, chosen, join(downs(chosen), 0), previous);
-    const auto recorder = pass.find<Recorder>();
-    const int64_t rank = pairs()[0]->lora_A.size(0);
+    if (const auto recorder = pass.find<Recorder>(); recorder && previous) recorder->see(*this, indices(chosen), x, *previous);
     for (size_t i = 0; i < chosen.size(); ++i) {
       const auto columns = [&](const at::Tensor& all, size_t group) {
-        return all.narrow(-1, static_cast<int64_t>(group) * rank, rank);
+        return all.narrow(-1, static_cast<int64_t>(group) * rank(), rank());
       };
       const auto took = previous ? columns(*previous, i) : at::Tensor();
       auto& state = carried(pass, chosen[i].index);
       state.position = static_cast<int64_t>(position());
       // Beyond the middles of the projections asked for there is what `downs` adds for the next layer.
-      const bool more = middle.size(-1) > static_cast<int64_t>(chosen.size()) * rank;
+      const bool more = middle.size(-1) > static_cast<int64_t>(chosen.size()) * rank();
       if (!last()) pass_on(state, columns(middle, more ? chosen.size() + i : i), took);
-      if (recorder && previous) recorder->see(*this, chosen[i].index, x, took);
     }
     record_lengths(x, chosen, middle, previous);
     return output;
@@ -191,7 +195,7 @@ class InputAdapter : public PassingAdapter {
   std::optional<std::vector<Prediction>> exact() const override {
     if (position() > 0) return std::nullopt;
     std::vector<Prediction> own;  // x_{-1} = x_0
-    for (const auto& pair : pairs()) own.push_back({pair->lora_A, {}});
+    for (const auto& pair : pairs()) own.push_back({pair->down(), {}});
     return own;
   }
 
@@ -200,11 +204,11 @@ class InputAdapter : public PassingAdapter {
   std::vector<at::Tensor> downs(const std::vector<Asked>& chosen) const override {
     std::vector<at::Tensor> all;
     for (const auto& one : chosen) {
-      const auto& own = pair(position(), one.index).lora_A;
+      const auto own = pair(position(), one.index).down();
       all.push_back(position() == 0 ? own * 2.0 : own);  // x_{-1} = x_0
     }
     for (const auto& one : chosen) {
-      if (!last()) all.push_back(pair(position() + 1, one.index).lora_A);
+      if (!last()) all.push_back(pair(position() + 1, one.index).down());
     }
     return all;
   }
@@ -225,7 +229,7 @@ class MiddleAdapter : public PassingAdapter {
  private:
   std::vector<at::Tensor> downs(const std::vector<Asked>& chosen) const override {
     std::vector<at::Tensor> all;
-    for (const auto& one : chosen) all.push_back(pair(position(), one.index).lora_A);
+    for (const auto& one : chosen) all.push_back(pair(position(), one.index).down());
     return all;
   }
   /// `middle` is the sum of this layer's own and what it took; the next layer reaches no further back than its window.
@@ -254,15 +258,14 @@ class BlockAdapter : public ResLoraAdapter {
       const auto [down, side_by_side] = factors(one);
       downs.push_back(down), ups.push_back(side_by_side);
     }
-    const auto bias = base.bias.defined() ? std::optional(base.bias) : std::nullopt;
     const auto down = join(downs, 0), joined_ups = join(ups, 0);
     const auto branch = dropped(x);
     const auto order = branch ? ops::UpdateOrder::Thin : choose(x, base, chosen, joined_ups.size(1));
     if (order == ops::UpdateOrder::Thin) {
-      return std::get<0>(
-          ops::shortcut_linear(x, base.weight, bias, down, joined_ups, std::nullopt, scaling(), rows(chosen), branch));
+      return std::get<0>(ops::shortcut_linear(x, base.weight, base.optional_bias(), down, joined_ups, std::nullopt, scaling(),
+                                              rows(chosen), branch));
     }
-    return ops::folded_linear(x, base.weight, bias, down, joined_ups, scaling(), rows(chosen),
+    return ops::folded_linear(x, base.weight, base.optional_bias(), down, joined_ups, scaling(), rows(chosen),
                               order == ops::UpdateOrder::FoldedDense);
   }
 
@@ -280,7 +283,7 @@ class BlockAdapter : public ResLoraAdapter {
   std::pair<at::Tensor, at::Tensor> factors(const Asked& one) const {
     std::vector<at::Tensor> downs, ups;
     for (size_t layer = reach(); layer <= position(); ++layer) {
-      downs.push_back(pair(layer, one.index).lora_A);
+      downs.push_back(pair(layer, one.index).down());
       ups.push_back(up(layer, one));
     }
     return {join(downs, 0), join(ups, 1)};
@@ -301,9 +304,9 @@ class BlockAdapter : public ResLoraAdapter {
 
 }  // namespace
 
-std::shared_ptr<nn::Adapter> make_adapter(Shortcut shortcut, const nn::SiteInfo& info, const nn::Site& site,
-                                          const std::vector<int64_t>& chosen, bool whole, const ResLoraOptions& options,
-                                          std::shared_ptr<Chain> chain) {
+std::shared_ptr<ResLoraAdapter> make_adapter(Shortcut shortcut, const nn::SiteInfo& info, const nn::Site& site,
+                                             const std::vector<int64_t>& chosen, bool whole, const ResLoraOptions& options,
+                                             std::shared_ptr<Chain> chain) {
   switch (shortcut) {
     case Shortcut::Input:
       return std::make_shared<InputAdapter>(shortcut, info, site, chosen, whole, options, std::move(chain));

@@ -30,8 +30,8 @@ class ResLoraAdapter;
 
 /// Put into a forward pass, it sees what every projection of every layer reads and takes.
 struct Recorder {
-  /// (layer, projection, input `[..., in]`, what it takes from earlier layers `[..., r]`)
-  std::function<void(const ResLoraAdapter&, size_t, const at::Tensor&, const at::Tensor&)> see;
+  /// (layer, projections asked for, input `[..., in]`, what they take from earlier layers, side by side `[..., projections · r]`)
+  std::function<void(const ResLoraAdapter&, const std::vector<size_t>&, const at::Tensor&, const at::Tensor&)> see;
 };
 
 /// Put into a forward pass, it makes the layers compute what they would if merged with these predictions.
@@ -82,16 +82,19 @@ class ResLoraAdapter : public methods::LowRankAdapter {
   /// How many earlier layers a layer takes from; negative: all.
   int64_t window() const { return pre_num_; }
   /// The rows of a layer's B that are asked for.
-  at::Tensor up(size_t layer, const Asked& one) const { return pair(layer, one.index).lora_B.narrow(0, one.skip, one.rows); }
+  at::Tensor up(size_t layer, const methods::Asked& one) const {
+    return pair(layer, one.index).lora_B.narrow(0, one.skip, one.rows);
+  }
   /// What the projections asked for take from earlier layers, side by side; none for a chain's first layer.
-  std::optional<at::Tensor> taken(const std::vector<Asked>& chosen, nn::ForwardPass& pass) const;
+  std::optional<at::Tensor> taken(const std::vector<methods::Asked>& chosen, nn::ForwardPass& pass) const;
   /// The layer with these rows of `down`: (output, middle).
-  std::tuple<at::Tensor, at::Tensor> compute(const at::Tensor& x, const nn::Base& base, const std::vector<Asked>& chosen,
+  std::tuple<at::Tensor, at::Tensor> compute(const at::Tensor& x, const nn::Base& base, const std::vector<methods::Asked>& chosen,
                                              const at::Tensor& downs, const std::optional<at::Tensor>& previous) const;
   /// The output of the layer merged with the predictions of `preview`.
-  at::Tensor merged(const at::Tensor& x, const nn::Base& base, const std::vector<Asked>& chosen, const Preview& preview) const;
+  at::Tensor merged(const at::Tensor& x, const nn::Base& base, const std::vector<methods::Asked>& chosen,
+                    const Preview& preview) const;
   /// Adds the lengths of one batch to the windows, while training.
-  void record_lengths(const at::Tensor& x, const std::vector<Asked>& chosen, const at::Tensor& middle,
+  void record_lengths(const at::Tensor& x, const std::vector<methods::Asked>& chosen, const at::Tensor& middle,
                       const std::optional<at::Tensor>& previous);
 
  private:
@@ -109,8 +112,8 @@ class ResLoraAdapter : public methods::LowRankAdapter {
   std::mutex recording_;
 };
 
-std::shared_ptr<nn::Adapter> make_adapter(Shortcut shortcut, const nn::SiteInfo& info, const nn::Site& site,
-                                          const std::vector<int64_t>& chosen, bool whole, const ResLoraOptions& options,
-                                          std::shared_ptr<Chain> chain);
+std::shared_ptr<ResLoraAdapter> make_adapter(Shortcut shortcut, const nn::SiteInfo& info, const nn::Site& site,
+                                             const std::vector<int64_t>& chosen, bool whole, const ResLoraOptions& options,
+                                             std::shared_ptr<Chain> chain);
 
 }  // namespace respeft::reslora

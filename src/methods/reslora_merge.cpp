@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
 #include <map>
 #include <stdexcept>
 
@@ -37,6 +39,11 @@ struct Moments {
 
   int64_t in() const { return xx.size(0) - 1; }
 
+  /// Those of `count` of the taken columns.
+  Moments columns(int64_t first, int64_t count) const {
+    return {xx, xt.narrow(1, first, count), tt.narrow(0, first, count).narrow(1, first, count)};
+  }
+
   /// The Gram matrix `[r, r]` of t − [x, 1] C.
   at::Tensor residual(const at::Tensor& c) const {
     const auto cross = xt.t().mm(c);
@@ -51,6 +58,12 @@ struct Moments {
     inputs.add_(std::max(ridge, 1e-12) * inputs.mean().item<double>() + 1e-30);
     return at::cholesky_solve(xt, at::linalg_cholesky(shrunk));
   }
+
+  /// The α with which α · [x, 1] `own` is nearest to t.
+  double best_scalar(const at::Tensor& own) const {
+    const double length = own.mul(xx.mm(own)).sum().item<double>();
+    return length > 0.0 ? own.mul(xt).sum().item<double>() / length : 0.0;
+  }
 };
 
 /// E and c of a prediction as one C `[in + 1, r]`.
@@ -61,11 +74,15 @@ at::Tensor coefficients(const Prediction& prediction) {
   return at::cat({down, offset}, 0);
 }
 
+/// And back, in the dtype of `like`.
+Prediction prediction(const at::Tensor& c, const at::Tensor& like) {
+  const int64_t in = c.size(0) - 1;
+  return {c.narrow(0, 0, in).t().to(like.scalar_type()).contiguous(), c[in].to(like.scalar_type())};
+}
+
 double trace_of(const at::Tensor& up, const at::Tensor& gram) {
   return up.mm(gram).mul(up).sum().item<double>();
 }
-
-using Key = std::pair<const ResLoraAdapter*, size_t>;
 
 }  // namespace
 
@@ -125,111 +142,59 @@ bool needs_shortcut_merge(torch::nn::Module& model) {
   return std::any_of(sites.begin(), sites.end(), [](const ShortcutSite& site) { return !site.adapter->exact(); });
 }
 
-struct ShortcutMerger::Implementation {
-  models::ImageModel& model;
-  ShortcutMergerOptions options;
-  std::vector<ShortcutSite> sites;
-  std::map<Key, Moments> moments;
+namespace {
 
-  Implementation(models::ImageModel& given, const at::Tensor& images, const ShortcutMergerOptions& wanted)
-      : model(given), options(wanted), sites(shortcut_sites(given)) {
-    if (!needs_shortcut_merge(model))
-      throw std::invalid_argument("merge: the model has no shortcut that needs to be approximated");
-    if (!images.defined() || images.size(0) == 0) throw std::invalid_argument("merge: there are no calibration images");
-    auto recorder = std::make_shared<reslora::Recorder>();
-    recorder->see = [this](const ResLoraAdapter& adapter, size_t projection, const at::Tensor& x, const at::Tensor& taken) {
-      moments[{&adapter, projection}].add(x, taken);
-    };
-    run(images, [&](nn::ForwardPass& pass) { pass.put(recorder); });
+/// The merges that look at lengths alone, those that training recorded (Input, Weight) or those of merged weights (Weight).
+/// Layers are asked for in the model's order.
+class ByLength {
+ public:
+  explicit ByLength(const std::vector<ShortcutSite>& sites) {
+    for (const auto& [site, adapter] : sites) layers_[&adapter->chain()].push_back(adapter);
   }
 
-  /// The model's answers, in evaluation mode and without gradients, in passes that `prepare` has been given.
-  template <class Prepare>
-  at::Tensor run(const at::Tensor& images, const Prepare& prepare) const {
-    const at::NoGradGuard no_grad;
-    const bool training = model.is_training();
-    model.eval();
-    std::vector<at::Tensor> logits;
-    for (const auto& batch : images.split(options.batch_size)) {
-      nn::ForwardPass pass;
-      prepare(pass);
-      logits.push_back(model.forward(batch, pass));
+  /// is: E = α A_n, α = f_{n-1} / f_n of inputs (Eq. 9); ms: α = Σ_k f_{n-k} / f_n of middles (Eq. 12).
+  at::Tensor input(const ResLoraAdapter& adapter, size_t p) const {
+    const size_t n = adapter.position();
+    double sum = 0.0;
+    if (adapter.shortcut() == Shortcut::Input) {
+      sum = recorded(layer(adapter, n - 1).input_length(p), adapter) / recorded(adapter.input_length(p), adapter);
+    } else {
+      for (size_t k = adapter.reach(); k < n; ++k) sum += recorded(layer(adapter, k).middle_length(p), adapter);
+      sum /= recorded(adapter.middle_length(p), adapter);
     }
-    model.train(training);
-    return at::cat(logits, 0);
+    return adapter.pairs()[p]->down() * sum;
   }
 
-  /// Computed when first asked for: a regression solves a system of the layer's width for every projection.
-  std::shared_ptr<Preview> predictions(ShortcutMerge merge) {
-    auto& preview = known[merge];
-    if (!preview) preview = predict_all(merge);
-    return preview;
+  /// is: E = α A_n, α = ‖W*_{n-2}‖ / ‖W*_{n-1}‖ of merged weights, and 1 while there are not two (Eq. 10 and 11);
+  /// ms: E = Σ_k (f_{n-k} / f_n) A_{n-k} with the lengths of inputs (Eq. 13).
+  at::Tensor weight(const ResLoraAdapter& adapter, size_t p) const {
+    if (adapter.shortcut() == Shortcut::Input) {
+      const auto found = merged_.find({&adapter.chain(), p});
+      const bool two = found != merged_.end() && found->second.size() >= 2;
+      return adapter.pairs()[p]->down() * (two ? found->second.end()[-2] / found->second.back() : 1.0);
+    }
+    auto sum = at::zeros_like(adapter.pairs()[p]->lora_A);
+    for (size_t k = adapter.reach(); k < adapter.position(); ++k) {
+      sum += adapter.pair(k, p).down() *
+             (recorded(layer(adapter, k).input_length(p), adapter) / recorded(adapter.input_length(p), adapter));
+    }
+    return sum;
+  }
+
+  /// Notes how long a layer's weights are once merged by `weight`.
+  void merged_by_weight(const ShortcutSite& at, const std::vector<Prediction>& predictions) {
+    if (at.adapter->shortcut() != Shortcut::Input) return;
+    const auto folded = at.adapter->fold(at.site->weight, at.site->bias, predictions).weight;
+    for (size_t p = 0; p < at.adapter->pairs().size(); ++p) {
+      const auto& pair = *at.adapter->pairs()[p];
+      const auto rows = folded.narrow(0, pair.first_row, pair.rows);
+      merged_[{&at.adapter->chain(), p}].push_back(at::linalg_vector_norm(rows.to(at::kDouble)).item<double>());
+    }
   }
 
  private:
-  std::map<ShortcutMerge, std::shared_ptr<Preview>> known;
-
-  std::shared_ptr<Preview> predict_all(ShortcutMerge merge) const {
-    const at::NoGradGuard no_grad;
-    auto preview = std::make_shared<Preview>();
-    MergedLengths lengths;
-    for (const auto& [site, adapter] : sites) {
-      auto& all = preview->predictions[adapter];
-      if (const auto exact = adapter->exact()) {
-        all = *exact;
-      } else {
-        for (size_t p = 0; p < adapter->pairs().size(); ++p) all.push_back(predict(merge, *adapter, p, lengths));
-      }
-      if (merge == ShortcutMerge::Weight && adapter->shortcut() == Shortcut::Input) lengths.add(*site, *adapter, all);
-    }
-    return preview;
-  }
-
-  /// ‖W*‖_F of the merged layers of a chain so far, by projection.
-  struct MergedLengths {
-    std::map<std::pair<const reslora::Chain*, size_t>, std::vector<double>> lengths;
-
-    void add(const nn::Site& site, const ResLoraAdapter& adapter, const std::vector<Prediction>& predictions) {
-      const auto merged = adapter.fold(site.weight, site.bias, predictions).weight;
-      for (size_t p = 0; p < adapter.pairs().size(); ++p) {
-        const auto& pair = *adapter.pairs()[p];
-        const auto rows = merged.narrow(0, pair.first_row, pair.lora_B.size(0));
-        lengths[{&adapter.chain(), p}].push_back(at::linalg_vector_norm(rows.to(at::kDouble)).item<double>());
-      }
-    }
-    /// ‖W*_{n-2}‖ / ‖W*_{n-1}‖; 1 while there is no such layer.
-    double ratio(const ResLoraAdapter& adapter, size_t projection) const {
-      const auto found = lengths.find({&adapter.chain(), projection});
-      const size_t n = adapter.position();
-      if (found == lengths.end() || n < 2) return 1.0;
-      return found->second[n - 2] / found->second[n - 1];
-    }
-  };
-
-  Prediction predict(ShortcutMerge merge, const ResLoraAdapter& adapter, size_t p, const MergedLengths& lengths) const {
-    const auto& a = adapter.pairs()[p]->lora_A;
-    switch (merge) {
-      case ShortcutMerge::Drop:
-        return {at::zeros_like(a), {}};
-      case ShortcutMerge::Input:
-        return {a * input_ratio(adapter, p), {}};
-      case ShortcutMerge::Weight:
-        return {adapter.shortcut() == Shortcut::Input ? a * lengths.ratio(adapter, p) : earlier_factors(adapter, p), {}};
-      case ShortcutMerge::Scalar:
-        return {a * best_scalar(adapter, p), {}};
-      case ShortcutMerge::Regression: {
-        const auto c = found(adapter, p).regress(options.ridge);
-        return {c.narrow(0, 0, c.size(0) - 1).t().to(a.scalar_type()).contiguous(), c[-1].to(a.scalar_type())};
-      }
-    }
-    throw std::logic_error("unknown merge of a shortcut");
-  }
-
   const ResLoraAdapter& layer(const ResLoraAdapter& adapter, size_t position) const {
-    for (const auto& site : sites) {
-      if (&site.adapter->chain() == &adapter.chain() && site.adapter->position() == position) return *site.adapter;
-    }
-    throw std::invalid_argument(fmt::format("merge: {} takes from a layer that has no adapter any more", adapter.site_name()));
+    return *layers_.at(&adapter.chain()).at(position);
   }
 
   /// A length that training recorded.
@@ -240,87 +205,203 @@ struct ShortcutMerger::Implementation {
         adapter.site_name()));
   }
 
-  /// is: f_{n-1} / f_n of inputs (Eq. 9); ms: Σ_k f_{n-k} / f_n of middles (Eq. 12).
-  double input_ratio(const ResLoraAdapter& adapter, size_t p) const {
-    const size_t n = adapter.position();
-    if (adapter.shortcut() == Shortcut::Input) {
-      const auto& before = layer(adapter, n - 1);
-      return recorded(before.input_length(p), before) / recorded(adapter.input_length(p), adapter);
+  std::map<const reslora::Chain*, std::vector<const ResLoraAdapter*>> layers_;
+  std::map<std::pair<const reslora::Chain*, size_t>, std::vector<double>> merged_;  ///< ‖W*‖_F by chain and projection
+};
+
+/// What a merge puts in place of every shortcut, and how well.
+struct Found {
+  std::shared_ptr<Preview> preview = std::make_shared<Preview>();
+  std::vector<ShortcutMerger::SiteError> errors;
+  std::string missing;  ///< why it cannot be had; empty when it can
+};
+
+}  // namespace
+
+struct ShortcutMerger::Implementation {
+  torch::nn::Module& model;
+  Forward forward;
+  ShortcutMergerOptions options;
+  std::vector<ShortcutSite> sites;
+  std::map<ShortcutMerge, Found> found;
+
+  Implementation(torch::nn::Module& given, Forward run, const at::Tensor& inputs, const ShortcutMergerOptions& wanted)
+      : model(given), forward(std::move(run)), options(wanted), sites(shortcut_sites(given)) {
+    if (!needs_shortcut_merge(model))
+      throw std::invalid_argument("merge: the model has no shortcut that needs to be approximated");
+    if (!inputs.defined() || inputs.size(0) == 0) throw std::invalid_argument("merge: there are no calibration inputs");
+    for (const auto merge : shortcut_merges()) found[merge];
+    ByLength by_length(sites);
+    for (auto first = sites.begin(); first != sites.end();) {
+      int64_t bytes = 0;
+      auto last = first;
+      do bytes += moment_bytes(*last++);
+      while (last != sites.end() && bytes + moment_bytes(*last) <= options.memory);
+      const auto moments = record({first, last}, inputs);
+      for (; first != last; ++first) settle(*first, moments, by_length);
     }
-    double sum = 0.0;
-    for (size_t k = adapter.reach(); k < n; ++k) sum += recorded(layer(adapter, k).middle_length(p), adapter);
-    return sum / recorded(adapter.middle_length(p), adapter);
   }
 
-  /// ms: Σ_k (f_{n-k} / f_n) A_{n-k} with the lengths of inputs (Eq. 13).
-  at::Tensor earlier_factors(const ResLoraAdapter& adapter, size_t p) const {
-    auto sum = at::zeros_like(adapter.pairs()[p]->lora_A);
-    for (size_t k = adapter.reach(); k < adapter.position(); ++k) {
-      sum += adapter.pair(k, p).lora_A *
-             (recorded(layer(adapter, k).input_length(p), adapter) / recorded(adapter.input_length(p), adapter));
+  /// The model's answers, in evaluation mode and without gradients, in passes that `prepare` has been given.
+  template <class Prepare>
+  at::Tensor run(const at::Tensor& inputs, const Prepare& prepare) const {
+    const at::NoGradGuard no_grad;
+    const bool training = model.is_training();
+    model.eval();
+    std::vector<at::Tensor> outputs;
+    for (const auto& batch : inputs.split(options.batch_size)) {
+      nn::ForwardPass pass;
+      prepare(pass);
+      outputs.push_back(forward(batch, pass));
     }
-    return sum;
+    model.train(training);
+    return at::cat(outputs, 0);
   }
 
-  double best_scalar(const ResLoraAdapter& adapter, size_t p) const {
-    const auto& m = found(adapter, p);
-    const auto own = coefficients({adapter.pairs()[p]->lora_A, {}});
-    const double length = own.mul(m.xx.mm(own)).sum().item<double>();
-    return length > 0.0 ? own.mul(m.xt).sum().item<double>() / length : 0.0;
+  const Found& get(ShortcutMerge merge) const {
+    const auto& one = found.at(merge);
+    if (!one.missing.empty()) throw std::invalid_argument(one.missing);
+    return one;
   }
 
- public:
-  const Moments& found(const ResLoraAdapter& adapter, size_t p) const {
-    const auto moment = moments.find({&adapter, p});
-    if (moment == moments.end())
-      throw std::invalid_argument(fmt::format("merge: {} was not called by the model", adapter.site_name()));
-    return moment->second;
+ private:
+  /// By layer and the first of the projections that were asked for together.
+  using AllMoments = std::map<const ResLoraAdapter*, std::map<std::vector<size_t>, Moments>>;
+
+  static int64_t moment_bytes(const ShortcutSite& at) {
+    if (at.adapter->exact()) return 0;
+    const int64_t side = at.site->in_features() + 1;
+    return side * side * static_cast<int64_t>(sizeof(double));
+  }
+
+  AllMoments record(const std::vector<ShortcutSite>& wanted, const at::Tensor& inputs) const {
+    AllMoments moments;
+    for (const auto& [site, adapter] : wanted) {
+      if (!adapter->exact()) moments[adapter];
+    }
+    if (moments.empty()) return moments;
+    auto recorder = std::make_shared<reslora::Recorder>();
+    recorder->see = [&](const ResLoraAdapter& adapter, const std::vector<size_t>& projections, const at::Tensor& x,
+                        const at::Tensor& taken) {
+      const auto at = moments.find(&adapter);
+      if (at != moments.end()) at->second[projections].add(x, taken);
+    };
+    run(inputs, [&](nn::ForwardPass& pass) { pass.put(recorder); });
+    return moments;
+  }
+
+  /// Finds every merge's prediction and error for one layer.
+  void settle(const ShortcutSite& at, const AllMoments& moments, ByLength& by_length) {
+    const at::NoGradGuard no_grad;
+    const auto& adapter = *at.adapter;
+    if (const auto exact = adapter.exact()) {
+      for (auto& [merge, one] : found) {
+        one.preview->predictions[&adapter] = *exact;
+        one.errors.push_back({adapter.site_name(), true, 0.0});
+      }
+      by_length.merged_by_weight(at, *exact);
+      return;
+    }
+    std::vector<Moments> own(adapter.pairs().size());
+    std::vector<Prediction> regression(own.size());
+    for (const auto& [projections, together] : moments.at(&adapter)) {
+      const auto solution = together.regress(options.ridge);
+      for (size_t i = 0; i < projections.size(); ++i) {
+        const int64_t rank = adapter.rank(), first = static_cast<int64_t>(i) * rank;
+        own[projections[i]] = together.columns(first, rank);
+        regression[projections[i]] = prediction(solution.narrow(1, first, rank), adapter.pairs()[0]->lora_A);
+      }
+    }
+    for (const auto& one : own) {
+      if (!one.xx.defined())
+        throw std::invalid_argument(fmt::format("merge: {} was not called by the model", adapter.site_name()));
+    }
+    for (auto& [merge, one] : found) {
+      if (!one.missing.empty()) continue;
+      try {
+        auto& all = one.preview->predictions[&adapter];
+        for (size_t p = 0; p < own.size(); ++p) {
+          all.push_back(merge == ShortcutMerge::Regression ? regression[p] : predict(merge, adapter, p, own[p], by_length));
+        }
+        one.errors.push_back({adapter.site_name(), false, error(adapter, own, all)});
+        if (merge == ShortcutMerge::Weight) by_length.merged_by_weight(at, all);
+      } catch (const std::invalid_argument& reason) {
+        one.missing = reason.what();
+      }
+    }
+  }
+
+  static Prediction predict(ShortcutMerge merge, const ResLoraAdapter& adapter, size_t p, const Moments& moments,
+                            const ByLength& by_length) {
+    switch (merge) {
+      case ShortcutMerge::Drop:
+        return {at::zeros_like(adapter.pairs()[p]->lora_A), {}};
+      case ShortcutMerge::Input:
+        return {by_length.input(adapter, p), {}};
+      case ShortcutMerge::Weight:
+        return {by_length.weight(adapter, p), {}};
+      case ShortcutMerge::Scalar: {
+        const auto own = adapter.pairs()[p]->down();
+        return {own * moments.best_scalar(coefficients({own, {}})), {}};
+      }
+      case ShortcutMerge::Regression:
+        break;  // all projections at once
+    }
+    throw std::logic_error("unknown merge of a shortcut");
+  }
+
+  static double error(const ResLoraAdapter& adapter, const std::vector<Moments>& moments, const std::vector<Prediction>& chosen) {
+    double off = 0.0, whole = 0.0;
+    for (size_t p = 0; p < chosen.size(); ++p) {
+      const auto up = adapter.pairs()[p]->lora_B.to(at::kDouble);
+      off += trace_of(up, moments[p].residual(coefficients(chosen[p])));
+      whole += trace_of(up, moments[p].residual(coefficients({-adapter.pairs()[p]->down(), {}})));  // t − (−x Aᵀ)
+    }
+    return whole > 0.0 ? std::sqrt(std::max(off, 0.0) / whole) : 0.0;
   }
 };
 
+ShortcutMerger::ShortcutMerger(torch::nn::Module& model, Forward forward, const at::Tensor& inputs,
+                               const ShortcutMergerOptions& options)
+    : implementation_(std::make_unique<Implementation>(model, std::move(forward), inputs, options)) {}
 ShortcutMerger::ShortcutMerger(models::ImageModel& model, const at::Tensor& images, const ShortcutMergerOptions& options)
-    : implementation_(std::make_unique<Implementation>(model, images, options)) {}
+    : ShortcutMerger(
+          model, [&model](const at::Tensor& batch, nn::ForwardPass& pass) { return model.forward(batch, pass); }, images,
+          options) {}
 ShortcutMerger::~ShortcutMerger() = default;
 
-std::vector<ShortcutMerger::SiteError> ShortcutMerger::errors(ShortcutMerge merge) const {
-  const at::NoGradGuard no_grad;
-  const auto preview = implementation_->predictions(merge);
-  std::vector<SiteError> all;
-  for (const auto& [site, adapter] : implementation_->sites) {
-    SiteError error{adapter->site_name(), adapter->exact().has_value(), 0.0};
-    double off = 0.0, whole = 0.0;
-    for (size_t p = 0; p < adapter->pairs().size() && !error.exact; ++p) {
-      const auto& moments = implementation_->found(*adapter, p);
-      const auto up = adapter->pairs()[p]->lora_B.to(at::kDouble);
-      off += trace_of(up, moments.residual(coefficients(preview->predictions.at(adapter)[p])));
-      whole += trace_of(up, moments.residual(coefficients({-adapter->pairs()[p]->lora_A, {}})));  // t − (−x Aᵀ)
-    }
-    if (whole > 0.0) error.error = std::sqrt(std::max(off, 0.0) / whole);
-    all.push_back(error);
+std::vector<ShortcutMerge> ShortcutMerger::merges() const {
+  std::vector<ShortcutMerge> here;
+  for (const auto merge : shortcut_merges()) {
+    if (implementation_->found.at(merge).missing.empty()) here.push_back(merge);
   }
-  return all;
+  return here;
 }
 
-at::Tensor ShortcutMerger::preview(ShortcutMerge merge, const at::Tensor& images) const {
-  const auto predictions = implementation_->predictions(merge);
-  return implementation_->run(images, [&](nn::ForwardPass& pass) { pass.put(predictions); });
+std::vector<ShortcutMerger::SiteError> ShortcutMerger::errors(ShortcutMerge merge) const {
+  return implementation_->get(merge).errors;
 }
 
-at::Tensor ShortcutMerger::base(const at::Tensor& images) const {
+at::Tensor ShortcutMerger::preview(ShortcutMerge merge, const at::Tensor& inputs) const {
+  const auto& chosen = implementation_->get(merge).preview;
+  return implementation_->run(inputs, [&](nn::ForwardPass& pass) { pass.put(chosen); });
+}
+
+at::Tensor ShortcutMerger::base(const at::Tensor& inputs) const {
   const at::NoGradGuard no_grad;
   auto nothing = std::make_shared<Preview>();
   for (const auto& [site, adapter] : implementation_->sites) {
-    for (const auto& pair : adapter->pairs()) nothing->predictions[adapter].push_back({-pair->lora_A, {}});
+    for (const auto& pair : adapter->pairs()) nothing->predictions[adapter].push_back({-pair->down(), {}});
   }
-  return implementation_->run(images, [&](nn::ForwardPass& pass) { pass.put(nothing); });
+  return implementation_->run(inputs, [&](nn::ForwardPass& pass) { pass.put(nothing); });
 }
 
 MergeReport ShortcutMerger::merge(ShortcutMerge merge) const {
-  const auto preview = implementation_->predictions(merge);
+  const auto& predictions = implementation_->get(merge).preview->predictions;
   return merge_with(implementation_->model, [&](const nn::Site& site) {
     const auto* adapter = dynamic_cast<const ResLoraAdapter*>(site.adapter());
-    const auto chosen = adapter ? preview->predictions.find(adapter) : preview->predictions.end();
-    if (chosen == preview->predictions.end()) return site.adapter()->fold(site.weight, site.bias);
+    const auto chosen = adapter ? predictions.find(adapter) : predictions.end();
+    if (chosen == predictions.end()) return site.adapter()->fold(site.weight, site.bias);
     return adapter->fold(site.weight, site.bias, chosen->second);
   });
 }

@@ -51,9 +51,13 @@ void Site::replace_base(const at::Tensor& new_weight, const at::Tensor& new_bias
               new_weight.sizes());
   put("weight", weight, new_weight);
   if (new_bias.defined()) put("bias", bias, new_bias);
+  merged_ = true;
 }
 
 at::Tensor Site::run(const at::Tensor& x, ForwardPass& pass, PartRange range) const {
+  TORCH_CHECK(!(merged_ && is_training() && at::GradMode::is_enabled()),
+              "this layer's adapter has been merged: there is nothing left to train; attach a method to train on from the merged "
+              "weights, or call eval() on the model");
   at::Tensor base_weight = weight;
   at::Tensor base_bias = bias;
   if (range.size() != parts()) {

@@ -3,6 +3,7 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/library.h>
 
+#include "src/ops/linear_check.h"
 #include "src/ops/rescaled_linear_check.h"
 
 namespace respeft::ops {
@@ -55,21 +56,8 @@ void check_scale(const char* op, const char* name, const at::Tensor& scale, cons
 
 void check_rescaled_linear(const char* op, const at::Tensor& input, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
                            const at::Tensor& scale_in, const at::Tensor& scale_out) {
-  TORCH_CHECK(input.is_floating_point(), op, ": expected a floating-point input, got ", input.scalar_type());
-  TORCH_CHECK(input.dim() >= 1, op, ": expected input [..., in], got a scalar");
-  TORCH_CHECK(weight.dim() == 2, op, ": expected weight [out, in], got ", weight.sym_sizes());
+  check_linear(op, input, weight, bias);
   const auto out = weight.sym_size(0), in = weight.sym_size(1);
-  TORCH_CHECK(input.sym_size(-1) == in, op, ": expected input [..., ", in, "] for weight ", weight.sym_sizes(), ", got ",
-              input.sym_sizes());
-  TORCH_CHECK(weight.scalar_type() == input.scalar_type(), op, ": expected weight of input's dtype ", input.scalar_type(), ", got ",
-              weight.scalar_type());
-  TORCH_CHECK(weight.device() == input.device(), op, ": expected weight on ", input.device(), " as input is, got ", weight.device());
-  if (bias.has_value() && bias->defined()) {
-    TORCH_CHECK(bias->dim() == 1 && bias->sym_size(0) == out, op, ": expected bias [", out, "], got ", bias->sym_sizes());
-    TORCH_CHECK(bias->scalar_type() == input.scalar_type(), op, ": expected bias of input's dtype ", input.scalar_type(), ", got ",
-                bias->scalar_type());
-    TORCH_CHECK(bias->device() == input.device(), op, ": expected bias on ", input.device(), " as input is, got ", bias->device());
-  }
   TORCH_CHECK((scale_in.dim() == 1 || scale_in.dim() == 2) && scale_in.sym_size(-1) == in, op, ": expected scale_in [", in,
               "] or [groups, ", in, "], got ", scale_in.sym_sizes());
   const auto groups = scale_groups(scale_in);
@@ -82,13 +70,7 @@ void check_rescaled_linear(const char* op, const at::Tensor& input, const at::Te
 }
 
 void check_rescaled_linear_grad(const at::Tensor& grad_output, const at::Tensor& input, const at::Tensor& weight) {
-  constexpr auto op = "rescaled_linear_backward";
-  auto expected = input.sym_sizes().vec();
-  expected.back() = weight.sym_size(0);
-  TORCH_CHECK(grad_output.sym_sizes().equals(expected), op, ": expected grad_output ", c10::SymIntArrayRef(expected), ", got ",
-              grad_output.sym_sizes());
-  TORCH_CHECK(grad_output.scalar_type() == input.scalar_type(), op, ": expected grad_output of input's dtype ", input.scalar_type(),
-              ", got ", grad_output.scalar_type());
+  check_beside_input("rescaled_linear_backward", "grad_output", grad_output, input, weight.sym_size(0));
 }
 
 }  // namespace respeft::ops

@@ -3,6 +3,7 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/library.h>
 
+#include "src/ops/linear_check.h"
 #include "src/ops/shortcut_check.h"
 #include "src/ops/shortcut_formulas.h"
 
@@ -73,27 +74,6 @@ at::Tensor fold_low_rank(const at::Tensor& weight, const at::Tensor& down, const
 
 namespace {
 
-/// That `tensor` shares the input's dtype and device.
-void check_alike(const char* op, const char* name, const at::Tensor& tensor, const at::Tensor& input) {
-  TORCH_CHECK(tensor.scalar_type() == input.scalar_type(), op, ": expected ", name, " of input's dtype ", input.scalar_type(),
-              ", got ", tensor.scalar_type());
-  TORCH_CHECK(tensor.device() == input.device(), op, ": expected ", name, " on ", input.device(), " as input is, got ",
-              tensor.device());
-}
-
-}  // namespace
-
-void check_beside_input(const char* op, const char* name, const at::Tensor& tensor, const at::Tensor& input,
-                        const c10::SymInt& columns) {
-  auto expected = input.sym_sizes().vec();
-  expected.back() = columns;
-  TORCH_CHECK(tensor.sym_sizes().equals(expected), op, ": expected ", name, " ", c10::SymIntArrayRef(expected), ", got ",
-              tensor.sym_sizes());
-  check_alike(op, name, tensor, input);
-}
-
-namespace {
-
 void check_rows(const char* op, const at::Tensor& weight, const at::Tensor& up, at::IntArrayRef rows) {
   TORCH_CHECK(!rows.empty(), op, ": expected at least one entry in rows");
   const auto count = static_cast<int64_t>(rows.size());
@@ -109,21 +89,12 @@ void check_rows(const char* op, const at::Tensor& weight, const at::Tensor& up, 
 
 void check_factors(const char* op, const at::Tensor& input, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
                    const at::Tensor& down, const at::Tensor& up, at::IntArrayRef rows) {
-  TORCH_CHECK(input.is_floating_point(), op, ": expected a floating-point input, got ", input.scalar_type());
-  TORCH_CHECK(input.dim() >= 1, op, ": expected input [..., in], got a scalar");
-  TORCH_CHECK(weight.dim() == 2, op, ": expected weight [out, in], got ", weight.sym_sizes());
-  const auto out = weight.sym_size(0), in = weight.sym_size(1);
-  TORCH_CHECK(input.sym_size(-1) == in, op, ": expected input [..., ", in, "] for weight ", weight.sym_sizes(), ", got ",
-              input.sym_sizes());
+  check_linear(op, input, weight, bias);
+  const auto in = weight.sym_size(1);
   TORCH_CHECK(down.dim() == 2 && down.sym_size(1) == in, op, ": expected down [rank, ", in, "], got ", down.sym_sizes());
   check_rows(op, weight, up, rows);
-  check_alike(op, "weight", weight, input);
   check_alike(op, "down", down, input);
   check_alike(op, "up", up, input);
-  if (bias.has_value() && bias->defined()) {
-    TORCH_CHECK(bias->dim() == 1 && bias->sym_size(0) == out, op, ": expected bias [", out, "], got ", bias->sym_sizes());
-    check_alike(op, "bias", *bias, input);
-  }
 }
 
 }  // namespace

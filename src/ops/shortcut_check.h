@@ -14,8 +14,4 @@ void check_shortcut_linear(const char* op, const at::Tensor& input, const at::Te
 void check_folded_linear(const char* op, const at::Tensor& input, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
                          const at::Tensor& down, const at::Tensor& up, at::IntArrayRef rows);
 
-/// That `tensor` is `[..., columns]` with the input's leading dimensions, and of its dtype and device.
-void check_beside_input(const char* op, const char* name, const at::Tensor& tensor, const at::Tensor& input,
-                        const c10::SymInt& columns);
-
 }  // namespace respeft::ops

@@ -5,6 +5,7 @@
 #include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
 
+#include "src/ops/linear_check.h"
 #include "src/ops/shortcut_check.h"
 
 namespace respeft::ops::shortcut {

@@ -122,6 +122,7 @@ Task make_task(std::shared_ptr<models::ImageModel> model, const Attachment& atta
   task.module = model;
   task.trained = attachment.trained;
   task.recorded = attachment.recorded;
+  task.hook = attachment.hook;
   task.train = open_source(data.train, config, true);
   if (data.val) task.val = open_source(data.val, config, false);
   task.test = open_source(data.test, config, false);

@@ -86,10 +86,12 @@ Trainer::StepResult Trainer::step(Pass& pass, int64_t images, double lr) {
     sum.correct += part.correct;
     sum.images += part.images;
   }
+  if (task_.hook) task_.hook->penalty().backward();
   if (config_.clip_grad > 0) clip_gradients(tensors_of(task_.trained), config_.clip_grad);
   optimizer_.step(lr);
-  optimizer_.zero_grad();
   ++progress_.steps;
+  if (task_.hook) task_.hook->after_step(progress_.steps, total_steps());
+  optimizer_.zero_grad();
   return sum;
 }
 
@@ -136,6 +138,11 @@ Evaluation Trainer::evaluate(const Source& source, const std::string& name) {
   return {name, sum.images, sum.loss / images, static_cast<double>(sum.correct) / images, watch.seconds()};
 }
 
+int64_t Trainer::total_steps() const {
+  const int64_t images = config_.batch_size * config_.accumulate;
+  return config_.total_epochs() * ((task_.train->size() + images - 1) / images);
+}
+
 bool Trainer::evaluation_due(int64_t epoch) const {
   return epoch == config_.total_epochs() || (config_.eval_every > 0 && epoch % config_.eval_every == 0);
 }
@@ -160,6 +167,7 @@ EpochRecord Trainer::run_epoch() {
 
 void Trainer::choose(const EpochRecord& record) {
   if (config_.protocol == "last" || !record.evaluation) return;
+  if (task_.hook && !task_.hook->settled(progress_.steps, total_steps())) return;
   if (progress_.best && record.evaluation->accuracy <= progress_.best->evaluation->accuracy) return;
   progress_.best = record;
   for (const auto& [name, tensor] : state_) best_[name] = tensor.detach().clone();

@@ -1,4 +1,8 @@
+#include <filesystem>
 #include <limits>
+#include <map>
+
+#include <respeft/io/file.h>
 
 #include "tests/cli/small_model.h"
 
@@ -131,6 +135,15 @@ TEST_F(Train, ShortcutsThatDoNotFoldAreMergedWithTheirLossInSight) {
     all.insert(all.end(), more.begin(), more.end());
     return run(all);
   };
+  const auto files = [&] {
+    std::map<std::string, std::string> hashes = {{small.base(), io::file_sha256(small.base())}};
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(out())) {
+      if (entry.is_regular_file()) hashes[entry.path()] = io::file_sha256(entry.path());
+    }
+    return hashes;
+  };
+  const auto untouched = files();
+  EXPECT_GE(untouched.size(), 5u);
   expect_error(merge({}), 1, {"tolerance", "--accept-loss", "nothing was written"});
   expect_error(merge({"--method", "exact"}), 2, {"--method exact", "approximately"});
   expect_error(merge({"--method", "regresion"}), 2, {"regresion"});
@@ -149,6 +162,32 @@ TEST_F(Train, ShortcutsThatDoNotFoldAreMergedWithTheirLossInSight) {
   // What was written computes what the report says.
   const at::Tensor before = small.predict({"--run", out()}), after = small.predict({"--weights", merged});
   EXPECT_GT(relative_difference(before, after), 1e-6);
+  EXPECT_EQ(files(), untouched) << "merging changed the run or its base";
+  // A merged file is a base like any other: this adapter was not made for it.
+  expect_error(run({"merge", "--model", kModel, "--image-size", "32", "--weights", merged, "--adapter",
+                    out() + "/adapter.safetensors", "--out", small.folder / "twice.safetensors", "--accept-loss"}),
+               2, {"trained on other weights", "--any-base"});
+}
+
+TEST_F(Train, RanksAreAllocatedAndMerged) {
+  auto arguments = flags({"--rank", "4", "--target-rank", "2", "--prune-every", "1"});
+  *std::find(arguments.begin(), arguments.end(), "rlrr") = "reslora-bs";
+  const Outcome trained = run(arguments);
+  ASSERT_EQ(trained.status, 0) << trained.err;
+  const auto tensors = io::SafetensorsFile(out() + "/adapter.safetensors").tensors();
+  int64_t kept = 0, all = 0;
+  for (const auto& [key, tensor] : tensors) {
+    EXPECT_EQ(key.find("rank_allocation"), std::string::npos) << "the allocation's own state belongs in the checkpoint";
+    if (key.ends_with(".lora_E")) kept += tensor.ne(0).sum().item<int64_t>(), all += tensor.numel();
+  }
+  EXPECT_EQ(kept * 2, all);
+  EXPECT_GT(all, 0);
+  const Outcome merged = run({"merge", "--run", out(), "--out", small.folder / "merged.safetensors", "--json"});
+  ASSERT_EQ(merged.status, 0) << merged.err;
+  EXPECT_TRUE(merged.json()["exact"].get<bool>());
+  std::filesystem::remove_all(out());
+  *std::find(arguments.end() - 6, arguments.end(), "2") = "4";
+  expect_error(run(arguments), 2, {"target_rank below the rank of 4", "got 4"});
 }
 
 TEST_F(Train, ALossThatIsNotFiniteStopsAtItsStep) {

@@ -120,7 +120,8 @@ TEST(TrainingCost, PredictsTheBytesThatAForwardLeavesAllocated) {
   larger.drop_path = 0.2;
   larger.branch_dropout = 0.1;
   for (const auto& config : {small_config(), mean_pooling, larger}) {
-    for (const char* method : {"rlrr", "lora", "reslora-bs", "reslora-is", "reslora-ms", "ssf", "bitfit", "linear", "full"}) {
+    for (const char* method :
+         {"rlrr", "lora", "reslora-bs", "reslora-is", "reslora-ms", "loha", "lokr", "ssf", "bitfit", "linear", "full"}) {
       SCOPED_TRACE(std::string(method) + ", " + std::to_string(config.embed_dim));
       const auto prepare = [&](at::Device device) {
         auto model = std::make_shared<models::VisionTransformerImpl>(config, device);

@@ -1,10 +1,12 @@
-"""Against Hugging Face PEFT: with rank 1 its HiRA is RLRR's weight term, and LoRA is LoRA."""
+"""Against Hugging Face PEFT: with rank 1 its HiRA is RLRR's weight term; LoRA, LoHa, LoKr and AdaLoRA are what they are here."""
+
+import subprocess
 
 import peft
 import pytest
 import safetensors.torch
 import torch
-from conftest import assert_close
+from conftest import assert_close, built
 from torch import nn
 
 
@@ -91,9 +93,109 @@ def test_lora_equals_pefts(case, program, tmp_path, modules, targets):
     )
     assert_close(model.predict(program, "--adapter", adapter), expected, 3e-5)
 
-    merged_file = tmp_path / "merged.safetensors"
-    program("merge", *model.arguments(), "--adapter", adapter, "--out", merged_file)
-    merged = safetensors.torch.load_file(merged_file)
+    check_merged(model, program, adapter, wrapped, tmp_path / "merged.safetensors")
+
+
+def check_merged(model, program, adapter, wrapped, path):
+    """That the program merges to the weights that PEFT merges to."""
+    program("merge", *model.arguments(), "--adapter", adapter, "--out", path)
+    merged = safetensors.torch.load_file(path)
     for name, theirs in wrapped.merge_and_unload().state_dict().items():
         torch.testing.assert_close(merged.pop(name), theirs, rtol=1e-5, atol=1e-6)
     assert not merged, f"the merged file has more than timm's model: {sorted(merged)}"
+
+
+def factors(wrapped, kinds):
+    """PEFT's parameters of these kinds under respeft's names."""
+    tensors = {}
+    for name, parameter in wrapped.named_parameters():
+        site, _, kind = name.removeprefix("base_model.model.").removesuffix(".default").rpartition(".")
+        if kind.startswith(kinds):
+            tensors[f"{site}.adapter.{kind}"] = parameter
+    return tensors
+
+
+LYCORIS = [
+    ("loha", peft.LoHaConfig, {}, {}),
+    ("lokr", peft.LoKrConfig, {}, {}),
+    ("lokr", peft.LoKrConfig, {"decompose_both": True, "decompose_factor": 24}, {"decompose_both": True, "factor": 24}),
+    ("lokr", peft.LoKrConfig, {"decompose_factor": 5}, {"factor": 5}),
+]
+
+
+@pytest.mark.parametrize("method, config, theirs, ours", LYCORIS, ids=["loha", "lokr", "lokr-both", "lokr-factor"])
+def test_lycoris_methods_equal_pefts(case, program, tmp_path, method, config, theirs, ours):
+    model = case("vit_tiny_patch16_224", weights_size=64, num_classes=10)
+    plain = model.logits()
+    modules = ".*blocks.*\\.(qkv|proj|fc1|fc2)"
+    wrapped = peft.get_peft_model(model.model, config(r=4, alpha=6, target_modules=modules, **theirs)).eval()
+    tensors = factors(wrapped, ("hada_", "lokr_"))
+    assert len(tensors) >= 2 * 48
+    with torch.no_grad():
+        for tensor in tensors.values():
+            tensor.normal_(0.0, 0.3 if method == "loha" else 0.1)
+    expected = model.logits()
+    assert (expected - plain).abs().max() > 0.01 * plain.abs().max(), "the adapter changes nothing"
+    options = {"rank": 4, "alpha": 6.0, "targets": "qkv,o,fc1,fc2", **ours}
+    adapter = model.save_adapter(tmp_path / "adapter.safetensors", method, options, tensors)
+    assert_close(model.predict(program, "--adapter", adapter), expected, 3e-5)
+    check_merged(model, program, adapter, wrapped, tmp_path / "merged.safetensors")
+
+
+def test_rank_allocation_equals_pefts(case, program, tmp_path):
+    """AdaLoRA: the logits, the penalty, and which directions are kept after each of 50 steps with drawn values and gradients."""
+    steps, start, end, every = 50, 5, 35, 5
+    model = case("vit_tiny_patch16_224", num_classes=10)
+    plain = model.logits()
+    config = peft.AdaLoraConfig(
+        init_r=4, target_r=2, tinit=start, tfinal=steps - end, deltaT=every, total_step=steps, lora_alpha=6, orth_reg_weight=0.5,
+        target_modules=".*blocks.*\\.proj",
+    )  # fmt: skip
+    wrapped = peft.get_peft_model(model.model, config).eval()
+    tensors = factors(wrapped, ("lora_",))
+    assert len(tensors) == 3 * 12
+    with torch.no_grad():
+        for tensor in tensors.values():
+            tensor.normal_(0.0, 0.3)
+    expected = model.logits()
+    assert (expected - plain).abs().max() > 0.01 * plain.abs().max(), "the adapter changes nothing"
+    options = {"rank": 4, "alpha": 6.0, "targets": "o", "target_rank": 2, "prune_start": start / steps, "prune_end": end / steps,
+               "prune_every": every, "orthogonality": 0.5}  # fmt: skip
+    adapter = model.save_adapter(tmp_path / "adapter.safetensors", "lora", options, tensors)
+    assert_close(model.predict(program, "--adapter", adapter), expected, 3e-5)
+
+    # PEFT adds the penalty to an output's loss: here a loss of zero.
+    class Zero(torch.nn.Module):
+        def forward(self, pixels):
+            model.model(pixels)
+            return type("Output", (), {"loss": torch.zeros(())})()
+
+    inner, wrapped.base_model.model = wrapped.base_model.model, Zero()
+    wrapped.base_model.model.inner = inner
+    penalty = wrapped.base_model(model.pixels).loss
+    wrapped.base_model.model = inner
+
+    generator, allocator = torch.Generator().manual_seed(0), wrapped.base_model.rankallocator
+    drawn, kept, pattern = {}, {}, None
+    for step in range(1, steps + 1):
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                tensor.copy_(torch.randn(tensor.shape, generator=generator))
+                tensor.grad = torch.randn(tensor.shape, generator=generator)
+                drawn[f"{step}/value/{name}"], drawn[f"{step}/grad/{name}"] = tensor.detach().clone(), tensor.grad.clone()
+        if step <= end:
+            _, found = allocator.update_and_allocate(wrapped.base_model.model, step, force_mask=step == end)
+            pattern = found or pattern
+        else:
+            allocator.mask_using_rank_pattern(wrapped.base_model.model, pattern)
+        kept[step] = {name: t.detach().ne(0).clone() for name, t in tensors.items() if name.endswith("lora_E")}
+    given, result = tmp_path / "steps.safetensors", tmp_path / "result.safetensors"
+    safetensors.torch.save_file(drawn, given)
+    tool = built("RESPEFT_ALLOCATION", "bin/respeft_allocation")
+    subprocess.run([tool, model.name, model.weights, adapter, given, result], check=True)
+    ours = safetensors.torch.load_file(result)
+    torch.testing.assert_close(ours["penalty"][0], penalty.detach(), rtol=1e-5, atol=0)
+    for step, masks in kept.items():
+        for name, mask in masks.items():
+            assert torch.equal(ours[f"{step}/{name}"].ne(0), mask), f"step {step}, {name}"
+    assert sum(mask.sum() for mask in kept[steps].values()) == 2 * 12

@@ -1,7 +1,10 @@
 #include <ATen/ATen.h>
+#include <ATen/autocast_mode.h>
 #include <gtest/gtest.h>
 #include <respeft/merge.h>
 #include <respeft/methods/bitfit.h>
+#include <respeft/methods/loha.h>
+#include <respeft/methods/lokr.h>
 #include <respeft/methods/lora.h>
 #include <respeft/methods/plain.h>
 #include <respeft/methods/rlrr.h>
@@ -9,6 +12,7 @@
 #include <respeft/models/model.h>
 #include <respeft/nn/layer_norm.h>
 #include <respeft/nn/linear.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include "tests/gradients.h"
 
@@ -115,8 +119,18 @@ struct Variant {
 
 std::vector<Variant> variants() {
   const auto text = [](const char* value) { return OptionValue(std::string(value)); };
-  std::vector<Variant> all = {{"ssf", {}}, {"bitfit", {}}, {"lora", {{"rank", int64_t{2}}}}, {"lora", {{"targets", text("qkv,fc1")}}},
-                              {"lora", {{"targets", text("q,v")}, {"alpha", 3.0}}}};
+  std::vector<Variant> all = {{"ssf", {}},
+                              {"bitfit", {}},
+                              {"lora", {{"rank", int64_t{2}}}},
+                              {"lora", {{"targets", text("qkv,fc1")}}},
+                              {"lora", {{"targets", text("q,v")}, {"alpha", 3.0}}},
+                              {"lora", {{"rank", int64_t{3}}, {"target_rank", int64_t{1}}}}};
+  for (const char* method : {"loha", "lokr"}) {
+    all.push_back({method, {{"rank", int64_t{1}}, {"alpha", 2.0}}});
+    all.push_back({method, {{"rank", int64_t{2}}, {"targets", text("qkv,fc1")}}});
+    all.push_back({method, {{"targets", text("k")}}});
+  }
+  all.push_back({"lokr", {{"rank", int64_t{1}}, {"factor", int64_t{3}}, {"decompose_both", true}}});
   for (const bool residual : {true, false}) {
     for (const auto* scales : {"in", "out", "both"}) {
       for (const auto* init : {"kaiming", "identity"}) {
@@ -147,11 +161,13 @@ TEST_P(EveryMethod, FoldsExactlyAndLeavesTheBaseAlone) {
   Net net;
   const auto shared = net.qkv->weight;
   const auto before = shared.clone();
+  const auto x = at::randn({4, 6}, at::kDouble);
+  const auto plain = net.forward(x);
   const auto attachment = attach(net, *methods::create(GetParam().method, GetParam().options));
   shake(attachment.parameters());
-  const auto x = at::randn({4, 6}, at::kDouble);
   const at::NoGradGuard no_grad;
   const auto adapted = net.forward(x);
+  EXPECT_GT((adapted - plain).abs().max().item<double>(), 1e-3);
   const auto report = merge(net);
   EXPECT_TRUE(report.exact());
   EXPECT_FALSE(has_adapters(net));
@@ -207,6 +223,73 @@ TEST(Rlrr, AddsABiasWhereThereIsNone) {
   EXPECT_TRUE(net.fc1->bias.defined());
 }
 
+// PEFT 0.21: factorization() in peft/tuners/lokr/layer.py.
+TEST(Lokr, FactorsSizesAsPeftDoes) {
+  using Pair = std::pair<int64_t, int64_t>;
+  EXPECT_EQ(Lokr::factorize(256, -1), Pair(16, 16));
+  EXPECT_EQ(Lokr::factorize(128, -1), Pair(8, 16));
+  EXPECT_EQ(Lokr::factorize(127, -1), Pair(1, 127));
+  EXPECT_EQ(Lokr::factorize(128, 4), Pair(4, 32));
+  EXPECT_EQ(Lokr::factorize(12, 5), Pair(3, 4));
+  EXPECT_EQ(Lokr::factorize(768, -1), Pair(24, 32));
+}
+
+TEST(Lokr, ShapesFollowTheRank) {
+  Net net;
+  attach(net, Lokr({.rank = 1, .targets = "qkv,fc1"}));  // 12 = 3 · 4, 6 = 2 · 3, 5 = 1 · 5
+  const auto parameters = net.named_parameters();
+  EXPECT_EQ(parameters["qkv.adapter.lokr_w1"].sizes(), at::IntArrayRef({3, 2}));
+  EXPECT_EQ(parameters["qkv.adapter.lokr_w2_a"].sizes(), at::IntArrayRef({4, 1}));
+  EXPECT_EQ(parameters["qkv.adapter.lokr_w2_b"].sizes(), at::IntArrayRef({1, 3}));
+  EXPECT_EQ(parameters["fc1.adapter.lokr_w1"].sizes(), at::IntArrayRef({1, 3}));
+  Net whole;
+  attach(whole, Lokr({.rank = 2, .targets = "qkv"}));  // 2 is not below max(4, 3) / 2
+  EXPECT_EQ(whole.named_parameters()["qkv.adapter.lokr_w2"].sizes(), at::IntArrayRef({4, 3}));
+}
+
+TEST(FactoredMethods, StartAsTheBaseAndCanBeDifferentiatedTwice) {
+  for (const char* method : {"loha", "lokr"}) {
+    SCOPED_TRACE(method);
+    Net net;
+    const auto x = at::randn({3, 6}, at::kDouble);
+    const auto plain = net.forward(x);
+    const auto attachment = attach(net, *methods::create(method, {{"rank", int64_t{1}}}), AttachOptions{{}});
+    EXPECT_TRUE(at::equal(net.forward(x), plain));
+    shake(attachment.parameters());
+    // The gradient of a gradient's square length, beside central differences.
+    auto parameters = attachment.parameters();
+    const auto penalty = [&] {
+      const at::AutoGradMode with_grad(true);  // also where differences are taken
+      at::Tensor sum = at::zeros({}, at::kDouble);
+      for (const auto& grad : torch::autograd::grad({net.forward(x).pow(2).sum()}, parameters, {}, true, true))
+        sum = sum + grad.pow(2).sum();
+      return sum;
+    };
+    test::expect_gradients(penalty, {parameters[0], parameters[1]});
+  }
+}
+
+TEST(FactoredMethods, KeepWhatAutocastMultipliesInItsPrecision) {
+  for (const char* method : {"loha", "lokr"}) {
+    SCOPED_TRACE(method);
+    Net net;
+    net.to(at::kFloat);
+    const auto attachment = attach(net, *methods::create(method, {{"rank", int64_t{1}}}), AttachOptions{{}});
+    shake(attachment.parameters());
+    const auto x = at::randn({3, 6});
+    const auto exact = net.forward(x);
+    at::autocast::set_autocast_enabled(at::kCPU, true);
+    const auto rounded = net.forward(x);
+    at::autocast::set_autocast_enabled(at::kCPU, false);
+    at::autocast::clear_cache();
+    const double largest = exact.abs().max().item<double>();
+    EXPECT_LE((rounded - exact).abs().max().item<double>(), 0.05 * largest);
+    EXPECT_GT((rounded - exact).abs().max().item<double>(), 0.0);
+    rounded.sum().backward();
+    for (const auto& parameter : attachment.parameters()) EXPECT_EQ(parameter.grad().scalar_type(), at::kFloat);
+  }
+}
+
 TEST(Lora, DropsOnlyWhileTraining) {
   at::manual_seed(9);
   Net net;
@@ -226,6 +309,24 @@ TEST(Attach, FreezesAllButTheAdaptersAndTheHead) {
     EXPECT_EQ(item.key().find("head.adapter"), std::string::npos) << item.key();
   }
   EXPECT_THROW(attach(net, Lora()), std::invalid_argument);
+}
+
+TEST(Attach, GoesOnFromAMergedModelWhereTrainingIsAnError) {
+  Net net;
+  attach(net, Lora());
+  merge(net);
+  const auto x = at::randn({3, 6}, at::kDouble);
+  try {
+    net.forward(x);
+    ADD_FAILURE() << "a merged model was trained";
+  } catch (const c10::Error& error) {
+    EXPECT_NE(std::string(error.what()).find("has been merged"), std::string::npos) << error.what();
+  }
+  net.eval();
+  const auto merged = net.forward(x);
+  net.train();
+  attach(net, Lora());
+  EXPECT_TRUE(at::equal(net.forward(x), merged));
 }
 
 TEST(Attach, TakesSomeBlocks) {

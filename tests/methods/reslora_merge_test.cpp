@@ -4,6 +4,9 @@
 #include <respeft/methods/reslora.h>
 #include <respeft/methods/reslora_merge.h>
 #include <respeft/models/vit.h>
+#include <respeft/nn/linear.h>
+
+#include <algorithm>
 
 #include "src/methods/reslora_adapter.h"
 #include "tests/expect_error.h"
@@ -19,7 +22,7 @@ constexpr double kAlpha = 3.0;
 
 /// A small ViT in float64, adapted with every parameter away from its start.
 struct Adapted {
-  explicit Adapted(Shortcut shortcut, int64_t pre_num = -1) {
+  explicit Adapted(Shortcut shortcut, int64_t pre_num = -1, int64_t target_rank = 0) {
     models::VitConfig config;
     config.name = "test", config.image_size = 8, config.patch_size = 4, config.num_classes = 3;
     config.embed_dim = 8, config.depth = 4, config.num_heads = 2, config.mlp_dim = 16;
@@ -28,7 +31,9 @@ struct Adapted {
     model->to(at::kDouble);
     const at::NoGradGuard no_grad;
     for (auto parameter : model->parameters()) parameter.add_(at::randn_like(parameter), 0.3);
-    const auto attachment = attach(*model, ResLora(shortcut, {.rank = kRank, .alpha = kAlpha, .pre_num = pre_num}));
+    const auto attachment = attach(
+        *model,
+        ResLora(shortcut, {.rank = kRank, .alpha = kAlpha, .pre_num = pre_num, .allocation = {.target_rank = target_rank}}));
     for (auto parameter : attachment.parameters()) parameter.add_(at::randn_like(parameter), 0.2);
     images = at::randn({64, 3, 8, 8}, at::kDouble);
   }
@@ -99,9 +104,12 @@ TEST_P(Approximate, APlainMergeIsRefusedAndChangesNothing) {
 std::pair<at::Tensor, at::Tensor> recorded(const Adapted& adapted, const std::string& name, size_t projection) {
   std::vector<at::Tensor> inputs, taken;
   auto recorder = std::make_shared<reslora::Recorder>();
-  recorder->see = [&](const ResLoraAdapter& layer, size_t p, const at::Tensor& x, const at::Tensor& t) {
-    if (layer.site_name() != name || p != projection) return;
-    inputs.push_back(x.reshape({-1, x.size(-1)})), taken.push_back(t.reshape({-1, t.size(-1)}));
+  recorder->see = [&](const ResLoraAdapter& layer, const std::vector<size_t>& together, const at::Tensor& x,
+                      const at::Tensor& t) {
+    const auto at = std::find(together.begin(), together.end(), projection);
+    if (layer.site_name() != name || at == together.end()) return;
+    const auto own = t.narrow(-1, (at - together.begin()) * kRank, kRank);
+    inputs.push_back(x.reshape({-1, x.size(-1)})), taken.push_back(own.reshape({-1, kRank}));
   };
   const at::NoGradGuard no_grad;
   nn::ForwardPass pass;
@@ -174,7 +182,7 @@ TEST_P(Approximate, WindowsHoldTheLastHundredBatches) {
   Adapted again(GetParam());
   std::vector<double> lengths;
   auto recorder = std::make_shared<reslora::Recorder>();
-  recorder->see = [&](const ResLoraAdapter& layer, size_t, const at::Tensor& x, const at::Tensor&) {
+  recorder->see = [&](const ResLoraAdapter& layer, const std::vector<size_t>&, const at::Tensor& x, const at::Tensor&) {
     if (layer.site_name() == "blocks.1.mlp.fc1") lengths.push_back((x.norm() / std::sqrt(x.numel() / x.size(-1))).item<double>());
   };
   for (int i = 0; i < 130; ++i) {
@@ -245,6 +253,89 @@ TEST(ShortcutMerge, WithoutTrainingThereAreNoLengths) {
   expect_error<std::invalid_argument>([&] { merger.preview(ShortcutMerge::Input, adapted.images); },
                                       {"lengths that training records", "blocks."});
   EXPECT_NO_THROW(merger.preview(ShortcutMerge::Weight, adapted.images));
+  using Merges = std::vector<ShortcutMerge>;
+  EXPECT_EQ(merger.merges(),
+            Merges({ShortcutMerge::Drop, ShortcutMerge::Weight, ShortcutMerge::Scalar, ShortcutMerge::Regression}));
+  const ShortcutMerger middle(*Adapted(Shortcut::Middle).model, adapted.images);
+  EXPECT_EQ(middle.merges(), Merges({ShortcutMerge::Drop, ShortcutMerge::Scalar, ShortcutMerge::Regression}));
+}
+
+TEST_P(Approximate, LittleMemoryTakesMorePassesToTheSameEnd) {
+  Adapted adapted(GetParam());
+  adapted.record(3);
+  int64_t passes = 0;
+  const auto forward = [&](const at::Tensor& images, nn::ForwardPass& pass) {
+    ++passes;
+    return adapted.model->forward(images, pass);
+  };
+  const ShortcutMerger whole(*adapted.model, forward, adapted.images, {.batch_size = 64});
+  EXPECT_EQ(passes, 1);
+  // A fc2 reads 16 numbers and takes 17² · 8 = 2,312 bytes, the other layers 9² · 8 = 648 each: blocks 1 to 3 take one pass each.
+  const ShortcutMerger parts(*adapted.model, forward, adapted.images, {.batch_size = 64, .memory = 3 * 648 + 2312});
+  EXPECT_EQ(passes, 1 + 3);
+  const ShortcutMerger single(*adapted.model, forward, adapted.images, {.batch_size = 64, .memory = 1});
+  EXPECT_EQ(passes, 1 + 3 + 12);
+  for (const auto merge : shortcut_merges()) {
+    for (const auto* other : {&parts, &single}) {
+      const auto expected = whole.errors(merge), errors = other->errors(merge);
+      ASSERT_EQ(errors.size(), expected.size());
+      for (size_t i = 0; i < errors.size(); ++i) {
+        EXPECT_EQ(errors[i].name, expected[i].name);
+        EXPECT_EQ(errors[i].error, expected[i].error) << to_string(merge) << " " << errors[i].name;
+      }
+      EXPECT_TRUE(at::equal(other->preview(merge, adapted.images), whole.preview(merge, adapted.images)));
+    }
+  }
+}
+
+/// A user's own network, as in examples/own_model.cpp: no image model, no fused weights.
+struct OwnNet : torch::nn::Module {
+  OwnNet() {
+    for (int i = 0; i < 3; ++i) {
+      auto block = register_module("block" + std::to_string(i), std::make_shared<torch::nn::Module>());
+      layers.push_back(block->register_module("fc", nn::Linear(6, 6)));
+    }
+    to(at::kDouble);
+  }
+  at::Tensor forward(at::Tensor x, nn::ForwardPass& pass) {
+    for (auto& layer : layers) x = x + layer->forward(x, pass).tanh();
+    return x;
+  }
+  std::vector<nn::Linear> layers;
+};
+
+TEST_P(Approximate, AUsersOwnNetworkIsMergedToo) {
+  at::manual_seed(4);
+  OwnNet net;
+  const auto attachment = attach(net, ResLora(GetParam(), {.rank = kRank}), AttachOptions{{}});
+  const at::NoGradGuard no_grad;
+  for (auto parameter : attachment.parameters()) parameter.add_(at::randn_like(parameter), 0.2);
+  const auto x = at::randn({40, 6}, at::kDouble);
+  const auto forward = [&](const at::Tensor& inputs, nn::ForwardPass& pass) { return net.forward(inputs, pass); };
+  nn::ForwardPass adapted_pass, merged_pass;
+  const auto adapted = net.forward(x, adapted_pass);
+  const ShortcutMerger merger(net, forward, x);
+  const auto preview = merger.preview(ShortcutMerge::Regression, x), drop = merger.preview(ShortcutMerge::Drop, x);
+  EXPECT_LT((preview - adapted).norm().item<double>(), 0.5 * (drop - adapted).norm().item<double>());
+  merger.merge(ShortcutMerge::Regression);
+  EXPECT_LE(largest(net.forward(x, merged_pass) - preview), 1e-12 * largest(preview));
+}
+
+TEST_P(Approximate, AllocatedRanksAreMergedToo) {
+  Adapted adapted(GetParam(), -1, /*target_rank=*/1);
+  adapted.record(3);
+  const ShortcutMerger merger(*adapted.model, adapted.images);
+  for (const auto merge : shortcut_merges()) {
+    Adapted again(GetParam(), -1, 1);
+    again.record(3);
+    const ShortcutMerger other(*again.model, again.images);
+    other.merge(merge);
+    const auto preview = merger.preview(merge, adapted.images);
+    EXPECT_LE(largest(again.logits() - preview), 1e-10 * largest(preview)) << to_string(merge);
+  }
+  const auto base = merger.base(adapted.images);
+  detach(*adapted.model);
+  EXPECT_LE(largest(adapted.logits() - base), 1e-12 * largest(base));
 }
 
 TEST(ShortcutMerge, TheBlockShortcutNeedsNone) {

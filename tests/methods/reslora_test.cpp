@@ -71,7 +71,8 @@ class Reference {
     for (size_t i = 0; i < net.blocks.size(); ++i) {
       const std::string prefix =
           "blocks." + std::to_string(i) + "." + layer + ".adapter." + (projection.empty() ? "" : projection + ".");
-      a_.push_back(parameters[prefix + "lora_A"]);
+      const auto* e = parameters.find(prefix + "lora_E");
+      a_.push_back(e ? *e * parameters[prefix + "lora_A"] : parameters[prefix + "lora_A"]);
       b_.push_back(parameters[prefix + "lora_B"]);
     }
   }
@@ -149,6 +150,25 @@ TEST_P(ResLoraChain, OutputAndGradientsAreThoseOfTheListOfInputs) {
     for (size_t i = 0; i < leaves.size(); ++i)
       EXPECT_LE(largest(ours[i] - exact[i]), 1e-11 * std::max(1.0, largest(exact[i]))) << i;
   }
+}
+
+/// The same with allocated ranks: diag(E) A stands for A.
+TEST_P(ResLoraChain, OutputAndGradientsWithAllocatedRanksToo) {
+  const auto [shortcut, depth, pre_num] = GetParam();
+  if (pre_num != -1 && pre_num != 1) return;
+  Net net(depth);
+  auto chosen = options(pre_num);
+  chosen.allocation.target_rank = 1;
+  const auto parameters = adapt(net, ResLora(shortcut, chosen));
+  EXPECT_EQ(parameters.size(), static_cast<size_t>(depth) * 9);
+  const auto x = at::randn({3, 5, kFeatures}, at::kDouble);
+  const auto y = net.forward(x), truth = reference(net, x, shortcut, shortcut == Shortcut::Input ? 1 : pre_num);
+  EXPECT_LE(largest(y - truth), 1e-12 * largest(truth));
+  const auto direction = at::randn_like(truth);
+  const auto ours = torch::autograd::grad({y}, parameters, {direction}),
+             exact = torch::autograd::grad({truth}, parameters, {direction});
+  for (size_t i = 0; i < parameters.size(); ++i)
+    EXPECT_LE(largest(ours[i] - exact[i]), 1e-11 * std::max(1.0, largest(exact[i]))) << i;
 }
 
 INSTANTIATE_TEST_SUITE_P(Depths, ResLoraChain,
@@ -244,6 +264,7 @@ TEST(ResLora, TheBlockShortcutFoldsExactly) {
     const auto x = at::randn({2, 3, kFeatures}, at::kDouble);
     const auto before = net.forward(x);
     EXPECT_TRUE(merge(net).exact());
+    net.eval();
     EXPECT_LE(largest(net.forward(x) - before), 1e-12 * largest(before));
   }
 }

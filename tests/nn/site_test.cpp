@@ -142,5 +142,21 @@ TEST(Sites, ReplacingTheBaseLeavesSharedTensorsAlone) {
   EXPECT_THROW(layer->replace_base(at::ones({3, 2}), {}), c10::Error);
 }
 
+TEST(Sites, AMergedLayerRefusesToTrainUntilToldAnew) {
+  Linear layer(3, 2);
+  layer->replace_base(at::ones({2, 3}), at::zeros({2}));
+  const auto x = at::ones({1, 3});
+  EXPECT_THROW(layer->forward(x), c10::Error);
+  {
+    const at::NoGradGuard no_grad;
+    EXPECT_TRUE(at::equal(layer->forward(x), at::full({1, 2}, 3.0)));
+  }
+  layer->eval();
+  EXPECT_NO_THROW(layer->forward(x));
+  layer->train();
+  layer->allow_training();
+  EXPECT_NO_THROW(layer->forward(x));
+}
+
 }  // namespace
 }  // namespace respeft::nn

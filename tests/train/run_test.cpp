@@ -13,7 +13,9 @@
 #include <respeft/io/adapter_file.h>
 #include <respeft/io/file.h>
 #include <respeft/io/weights.h>
+#include <respeft/merge.h>
 #include <respeft/methods/method.h>
+#include <respeft/methods/reslora_merge.h>
 #include <respeft/train/run.h>
 
 #include "tests/folder.h"
@@ -169,6 +171,32 @@ TEST_F(RunTest, TwoRunsAreBitIdenticalAndAnotherSeedIsNot) {
   EXPECT_NE(metrics(a), metrics(other));
 }
 
+/// Windows of lengths and the state of rank allocation travel in the checkpoint too.
+TEST_F(RunTest, ResumedEqualsUninterruptedWithAllocatedRanks) {
+  TrainConfig straight = config("straight"), stopped = config("stopped");
+  for (auto* c : {&straight, &stopped}) {
+    c->method = "reslora-ms";
+    c->method_options = {{"target_rank", int64_t{3}}, {"prune_end", 1.0}, {"prune_every", int64_t{1}}};
+    *c = resolve(*c);
+  }
+  run(straight);
+  {
+    const InterruptGuard guard;
+    Disturber observer("epoch 3/3", 20, [] { std::raise(SIGINT); });
+    EXPECT_THROW(train::run(stopped, {.stop = &InterruptGuard::flag()}, observer), Interrupted);
+  }
+  run(stopped, true);
+  expect_same_adapter(straight, stopped);
+  EXPECT_EQ(metrics(straight), metrics(stopped));
+  int64_t kept = 0, all = 0;
+  for (const auto& [key, tensor] : io::SafetensorsFile(stopped.out + "/adapter.safetensors").tensors()) {
+    if (!key.ends_with("lora_E")) continue;
+    kept += tensor.ne(0).sum().item<int64_t>(), all += tensor.numel();
+  }
+  EXPECT_EQ(all, 12 * 6 * 8);
+  EXPECT_EQ(kept, 12 * 6 * 3);
+}
+
 TEST_F(RunTest, ResumedEqualsUninterrupted) {
   const TrainConfig straight = config("straight"), stopped = config("stopped");
   run(straight);
@@ -281,9 +309,9 @@ TEST_F(RunTest, LossGoesDownOnRealImagesAndTheBaseStays) {
   EXPECT_EQ(io::file_sha256(c.weights), before);
 }
 
-/// Computes the base's hash before the first step and after every epoch.
+/// The base's hash before the first step, and after training, evaluation and merging a copy.
 TEST_F(RunTest, TheBaseIsNotWrittenInMemory) {
-  for (const char* method : {"rlrr", "lora", "ssf", "linear"}) {
+  for (const char* method : {"rlrr", "lora", "reslora-bs", "reslora-is", "reslora-ms", "loha", "lokr", "ssf", "linear"}) {
     models::ModelOptions options;
     options.image_size = 32;
     options.num_classes = 10;
@@ -295,6 +323,7 @@ TEST_F(RunTest, TheBaseIsNotWrittenInMemory) {
     task.forward = [&](const at::Tensor& x) { return model->forward(x); };
     task.module = model;
     task.trained = attachment.trained;
+    task.recorded = attachment.recorded;
     task.train = task.test = tensor_source(at::randn({8, 3, 32, 32}), at::randint(10, {8}, at::kLong));
     TrainConfig c = config("unused");
     c.epochs = 2;
@@ -303,6 +332,21 @@ TEST_F(RunTest, TheBaseIsNotWrittenInMemory) {
     Trainer trainer(task, c, observer);
     while (!trainer.done()) trainer.run_epoch();
     EXPECT_EQ(io::base_sha256(*model), before) << method;
+    trainer.finish();
+    EXPECT_EQ(io::base_sha256(*model), before) << method;
+    if (!has_adapters(*model)) continue;
+    // Merging gives the model new weights; those that it shared with others are what they were.
+    std::vector<std::pair<at::Tensor, at::Tensor>> shared;
+    for (const auto& [info, site] : nn::find_sites(*model)) shared.emplace_back(site->weight, site->weight.clone());
+    if (needs_shortcut_merge(*model)) {
+      const ShortcutMerger merger(*model, at::randn({8, 3, 32, 32}));
+      EXPECT_EQ(io::base_sha256(*model), before) << method;
+      merger.merge(ShortcutMerge::Regression);
+    } else {
+      merge(*model);
+    }
+    EXPECT_NE(io::base_sha256(*model), before) << method;
+    for (const auto& [weight, copy] : shared) EXPECT_TRUE(at::equal(weight, copy)) << method;
   }
 }
 

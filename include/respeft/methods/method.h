@@ -14,6 +14,20 @@
 
 namespace respeft {
 
+/// What a method does while training besides the optimiser's steps.
+class TrainingHook {
+ public:
+  virtual ~TrainingHook() = default;
+  /// Added to the loss of every step: a scalar.
+  virtual at::Tensor penalty() const = 0;
+  /// To be called after every step of the optimiser, before the gradients are cleared. `step` counts from 1, to `steps`.
+  virtual void after_step(int64_t step, int64_t steps) = 0;
+  /// Whether what it changes has come to its end after `step` of `steps`, so that what is trained may be kept as the result.
+  virtual bool settled(int64_t step, int64_t steps) const = 0;
+  /// What decides its next step besides the parameters, by name: a checkpoint must hold it.
+  virtual std::vector<std::pair<std::string, at::Tensor>> state() const = 0;
+};
+
 /// A way of fine-tuning: looks at each site of a model and returns an adapter for it, or nothing.
 class Method {
  public:
@@ -27,6 +41,8 @@ class Method {
   virtual void prepare(const std::vector<nn::NamedSite>& /*sites*/) {}
   /// An adapter for the site, with parameters of the site's weight's dtype and device; null to leave the site plain.
   virtual std::shared_ptr<nn::Adapter> adapt(const nn::SiteInfo& info, const nn::Site& site) = 0;
+  /// What is to be done while the adapters train; asked for once they are made. Null for most methods.
+  virtual std::shared_ptr<TrainingHook> hook() { return nullptr; }
   /// Whether the base's own parameter of this name is trained. Only full fine-tuning says yes.
   virtual bool trains_base(const std::string& /*parameter*/) const { return false; }
 };
@@ -36,7 +52,9 @@ struct Attachment {
   std::string method;
   Options options;
   std::vector<std::pair<std::string, at::Tensor>> trained;   ///< by name, in the model's order
-  std::vector<std::pair<std::string, at::Tensor>> recorded;  ///< buffers in which adapters note what training showed, by name
+  /// What adapters and the hook note of what training showed, by name: a checkpoint must hold it.
+  std::vector<std::pair<std::string, at::Tensor>> recorded;
+  std::shared_ptr<TrainingHook> hook;  ///< null for most methods
 
   std::vector<at::Tensor> parameters() const;
   int64_t parameter_count() const;
@@ -48,6 +66,7 @@ struct AttachOptions {
 };
 
 /// Freezes every parameter of `model`, places `method`'s adapters at its sites and returns what is to be trained.
+/// A model that has been merged is a base like any other.
 /// Throws `std::invalid_argument` if an adapter is attached already, or if a target the method was given matches no site.
 Attachment attach(torch::nn::Module& model, Method& method, const AttachOptions& options = {});
 Attachment attach(torch::nn::Module& model, Method&& method, const AttachOptions& options = {});

@@ -3,9 +3,13 @@
 #include <map>
 
 #include <respeft/methods/method.h>
+#include <respeft/methods/rank_allocation.h>
 #include <respeft/methods/targets.h>
 
 namespace respeft {
+namespace methods {
+class RankAllocator;
+}
 namespace reslora {
 struct Chain;
 }
@@ -18,6 +22,7 @@ struct ResLoraOptions {
   std::string targets = "linears";
   std::string blocks = "";
   bool shared_init = false;
+  RankAllocationOptions allocation = {};
 
   template <class Visitor>
   static void fields(ResLoraOptions& options, Visitor&& visit) {
@@ -28,6 +33,7 @@ struct ResLoraOptions {
     visit("targets", options.targets, "linears to adapt: q, k, v, o, fc1, fc2 or linears; qkv adapts the fused weight as one");
     visit("blocks", options.blocks, "blocks to adapt, such as 0-5,11; empty: everywhere");
     visit("shared_init", options.shared_init, "start every A of a chain from the same draw");
+    RankAllocationOptions::fields(options.allocation, visit);
   }
 };
 
@@ -49,12 +55,14 @@ enum class Shortcut {
 ///     middle:  y_n = x_n Wᵀ + b + s · (Σ_{k≤m} x_{n-k} A_{n-k}ᵀ) B_nᵀ
 ///
 /// Gradients flow through every shortcut. What a chain carries belongs to one forward pass, so all layers of a pass must be
-/// called with the same `nn::ForwardPass`, in the model's order. Parameters are LoRA's, under LoRA's names.
-/// The block shortcut folds exactly; the others read inputs that a plain layer does not see, and fold approximately.
+/// called with the same `nn::ForwardPass`, in the model's order. Parameters are LoRA's, under LoRA's names. With a `target_rank`
+/// the ranks are allocated by importance (see `RankAllocationOptions`): diag(E_n) A_n stands for A_n, so what is pruned reads
+/// nothing any more, neither for its own layer nor for later ones. The block shortcut folds exactly; the others read inputs that
+/// a plain layer does not see, and fold approximately.
 class ResLora : public Method {
  public:
-  /// Throws `std::invalid_argument` on a rank below 1, a dropout outside [0, 1), a `pre_num` below -1, or one that the
-  /// input shortcut cannot have (anything but -1 and 1).
+  /// Throws `std::invalid_argument` on a rank below 1, a dropout outside [0, 1), a `pre_num` below -1, one that the input
+  /// shortcut cannot have (anything but -1 and 1), or ranks that cannot be allocated so.
   explicit ResLora(Shortcut shortcut = Shortcut::Block, ResLoraOptions options = {});
 
   /// `reslora-is`, `reslora-bs` or `reslora-ms`.
@@ -62,12 +70,14 @@ class ResLora : public Method {
   Options options() const override;
   void prepare(const std::vector<nn::NamedSite>& sites) override;
   std::shared_ptr<nn::Adapter> adapt(const nn::SiteInfo& info, const nn::Site& site) override;
+  std::shared_ptr<TrainingHook> hook() override;
 
  private:
   Shortcut shortcut_;
   ResLoraOptions options_;
   methods::Targets targets_;
   std::map<std::string, std::shared_ptr<reslora::Chain>> chains_;  ///< by the name of the site
+  std::shared_ptr<methods::RankAllocator> allocator_;
 };
 
 }  // namespace respeft

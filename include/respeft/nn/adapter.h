@@ -3,6 +3,8 @@
 #include <ATen/core/Tensor.h>
 #include <torch/nn/module.h>
 
+#include <optional>
+
 #include <respeft/nn/site.h>
 
 namespace respeft::nn {
@@ -14,6 +16,8 @@ struct Base {
   at::Tensor bias;    ///< frozen; may be undefined
   PartRange parts;    ///< which of the logical projections fused in the weight are asked for
 
+  /// The bias as operators take it.
+  std::optional<at::Tensor> optional_bias() const { return bias.defined() ? std::optional(bias) : std::nullopt; }
   /// The plain layer's output for `x`.
   at::Tensor compute(const at::Tensor& x) const { return site.compute(x, weight, bias); }
 };

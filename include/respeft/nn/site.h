@@ -64,9 +64,13 @@ class Site : public torch::nn::Module {
   void attach(std::shared_ptr<Adapter> adapter);
   /// Takes the adapter away; the layer computes the plain function again.
   std::shared_ptr<Adapter> detach();
-  /// Replaces weight and bias by new tensors; the old ones, which other models may share, are not written.
-  /// A bias is added to a layer that has none when `new_bias` is defined.
+  /// Replaces weight and bias by new tensors, into which an adapter was merged; the old ones, which other models may share, are
+  /// not written. A bias is added to a layer that has none when `new_bias` is defined. From now on a forward pass in training
+  /// mode that records gradients throws, as what was trained is no longer apart; a new `attach` ends that.
   void replace_base(const at::Tensor& new_weight, const at::Tensor& new_bias);
+
+  /// The layer may be trained again after a merge: `attach` has decided anew what is trained.
+  void allow_training() { merged_ = false; }
 
   at::Tensor weight;
   at::Tensor bias;  ///< undefined when the layer has none
@@ -80,6 +84,7 @@ class Site : public torch::nn::Module {
   void put(const std::string& name, at::Tensor& slot, const at::Tensor& value);
 
   std::shared_ptr<Adapter> adapter_;
+  bool merged_ = false;
 };
 
 /// A site found in a model.

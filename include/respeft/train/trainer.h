@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include <respeft/methods/method.h>
 #include <respeft/train/checkpoint.h>
 #include <respeft/train/config.h>
 #include <respeft/train/interrupt.h>
@@ -39,7 +40,9 @@ struct Task {
   std::function<at::Tensor(const at::Tensor&)> forward;     ///< inputs -> logits `[B, classes]`
   std::shared_ptr<torch::nn::Module> module;                ///< switched between training and evaluation
   std::vector<std::pair<std::string, at::Tensor>> trained;  ///< leaves that require gradients, by name
-  std::vector<std::pair<std::string, at::Tensor>> recorded; ///< buffers that forward passes write while training, by name
+  /// What forward passes and the hook write while training, by name.
+  std::vector<std::pair<std::string, at::Tensor>> recorded;
+  std::shared_ptr<TrainingHook> hook;  ///< what the method does besides the optimiser's steps; may be null
   std::shared_ptr<const Source> train, test;
   std::shared_ptr<const Source> val;  ///< only with the protocol `val`
 };
@@ -75,6 +78,7 @@ class Trainer {
   StepResult step(Pass& pass, int64_t images, double lr);
   StepResult accumulate(const Examples& batch, int64_t images);
   at::Tensor logits(const at::Tensor& inputs) const;
+  int64_t total_steps() const;
   bool evaluation_due(int64_t epoch) const;
   void choose(const EpochRecord& record);
   void check_finite(double loss, const std::string& what) const;

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <respeft/methods/method.h>
+#include <respeft/methods/targets.h>
+
+namespace respeft {
+
+struct LohaOptions {
+  int64_t rank = 8;
+  double alpha = 8.0;
+  std::string targets = "linears";
+  std::string blocks = "";
+
+  template <class Visitor>
+  static void fields(LohaOptions& options, Visitor&& visit) {
+    visit("rank", options.rank, "rank r of both products; their Hadamard product has a rank of up to r²");
+    visit("alpha", options.alpha, "the update is multiplied by alpha / rank");
+    visit("targets", options.targets, "linears to adapt: q, k, v, o, fc1, fc2 or linears; qkv adapts the fused weight as one");
+    visit("blocks", options.blocks, "blocks to adapt, such as 0-5,11; empty: everywhere");
+  }
+};
+
+/// Low-rank Hadamard product. Source: Hyeon-Woo et al., ICLR 2022, "FedPara"; as LoHa in LyCORIS (Yeh et al., ICLR 2024) and
+/// PEFT.
+///
+/// `y = x (W + (alpha / rank) · (W1a W1b) ⊙ (W2a W2b))ᵀ + b` with `hada_w1_a`, `hada_w2_a` `[out, r]` and `hada_w1_b`,
+/// `hada_w2_b` `[r, in]`; four factors per chosen projection where several are fused (`q.hada_w1_a`, …). All start
+/// Kaiming-uniform but `hada_w2_b`, which is zero. Folds exactly. Kept for the backward: the input and the factors.
+class Loha : public Method {
+ public:
+  /// Throws `std::invalid_argument` on a rank below 1.
+  explicit Loha(LohaOptions options = {});
+
+  std::string name() const override { return "loha"; }
+  Options options() const override;
+  void prepare(const std::vector<nn::NamedSite>& sites) override { targets_.check(sites); }
+  std::shared_ptr<nn::Adapter> adapt(const nn::SiteInfo& info, const nn::Site& site) override;
+
+ private:
+  LohaOptions options_;
+  methods::Targets targets_;
+};
+
+}  // namespace respeft

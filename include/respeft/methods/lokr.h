@@ -1,0 +1,56 @@
+#pragma once
+
+#include <respeft/methods/method.h>
+#include <respeft/methods/targets.h>
+
+#include <utility>
+
+namespace respeft {
+
+struct LokrOptions {
+  int64_t rank = 8;
+  double alpha = 8.0;
+  int64_t factor = -1;
+  bool decompose_both = false;
+  std::string targets = "linears";
+  std::string blocks = "";
+
+  template <class Visitor>
+  static void fields(LokrOptions& options, Visitor&& visit) {
+    visit("rank", options.rank, "rank r of the larger Kronecker factor; where that is no saving, the factor is trained whole");
+    visit("alpha", options.alpha, "the update is multiplied by alpha / rank");
+    visit("factor", options.factor,
+          "largest height and width of the smaller factor; -1: as near the square root as divisors allow");
+    visit("decompose_both", options.decompose_both, "the smaller factor too is a product of rank r, where that is a saving");
+    visit("targets", options.targets, "linears to adapt: q, k, v, o, fc1, fc2 or linears; qkv adapts the fused weight as one");
+    visit("blocks", options.blocks, "blocks to adapt, such as 0-5,11; empty: everywhere");
+  }
+};
+
+/// Low-rank Kronecker product. Source: Yeh et al., ICLR 2024, "Navigating Text-To-Image Customization: From LyCORIS Fine-Tuning
+/// to Model Evaluation"; shapes and start as in PEFT.
+///
+/// `y = x (W + (alpha / rank) · W1 ⊗ W2)ᵀ + b` with `lokr_w1 [out₁, in₁]` and `lokr_w2 [out₂, in₂]`, out₁ out₂ = out and
+/// in₁ in₂ = in. W2 is `lokr_w2_a [out₂, r]` · `lokr_w2_b [r, in₂]` where r < max(out₂, in₂) / 2, W1 likewise with
+/// `decompose_both`; a set per chosen projection where several are fused (`q.lokr_w1`, …). W1 (or `lokr_w1_a`) starts at zero,
+/// the others Kaiming-uniform. Folds exactly. Kept for the backward: the input and the factors.
+class Lokr : public Method {
+ public:
+  /// Throws `std::invalid_argument` on a rank below 1 or a factor that is neither -1 nor at least 1.
+  explicit Lokr(LokrOptions options = {});
+
+  std::string name() const override { return "lokr"; }
+  Options options() const override;
+  void prepare(const std::vector<nn::NamedSite>& sites) override { targets_.check(sites); }
+  std::shared_ptr<nn::Adapter> adapt(const nn::SiteInfo& info, const nn::Site& site) override;
+
+  /// `size` as a product (m, n): m = `factor` where that divides it, else the largest divisor that is at most √size and, unless
+  /// that is -1, `factor`.
+  static std::pair<int64_t, int64_t> factorize(int64_t size, int64_t factor);
+
+ private:
+  LokrOptions options_;
+  methods::Targets targets_;
+};
+
+}  // namespace respeft

@@ -1,0 +1,30 @@
+# Shared by scripts/demo and scripts/compare, which source it after common.sh: fine-tuning a DINOv2 ViT-S/14 on 1,000 images
+# of Fashion-MNIST at 56×56.
+
+model=vit_small_patch14_dinov2
+weights=demo/$model.safetensors
+images=/usr/share/datasets/fashion-mnist
+respeft=build/bin/respeft
+
+# The highest learning rate that suits a method here.
+learning_rate() { # METHOD
+  case $1 in
+    linear) echo 1e-2 ;;
+    rlrr | ssf) echo 3e-3 ;;
+    lora | reslora-bs | reslora-is | reslora-ms) echo 2e-3 ;;
+    bitfit) echo 1e-3 ;;
+    full) echo 5e-5 ;;
+    *) return 1 ;;
+  esac
+}
+
+# A finished run is made anew; one that was interrupted goes on where it stopped.
+train() { # METHOD DIRECTORY [FLAG…]
+  local method=$1 directory=$2
+  shift 2
+  [[ -f $directory/summary.json ]] && rm -rf "$directory"
+  "$respeft" train --method "$method" --lr "$(learning_rate "$method")" --out "$directory" --resume \
+    --model "$model" --weights "$weights" --image-size 56 --mean imagenet --std imagenet \
+    --data "fashion-mnist:$images" --train-samples 1000 \
+    --epochs 9 --warmup-epochs 1 --batch-size 32 --weight-decay 1e-4 "$@" >/dev/null
+}

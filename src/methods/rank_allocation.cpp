@@ -1,0 +1,129 @@
+#include "src/methods/rank_allocation.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+
+namespace respeft {
+
+void RankAllocationOptions::check(const std::string& method, int64_t rank) const {
+  const auto refuse = [&](bool wrong, const std::string& expected) {
+    if (wrong) throw std::invalid_argument(fmt::format("{}: expected {}", method, expected));
+  };
+  refuse(target_rank < 0 || target_rank >= rank,
+         fmt::format("a target_rank below the rank of {} (0: every rank stays), got {}", rank, target_rank));
+  refuse(!(0.0 <= prune_start && prune_start <= prune_end && prune_end <= 1.0),
+         fmt::format("0 <= prune_start <= prune_end <= 1, got {} and {}", prune_start, prune_end));
+  refuse(prune_every < 1, fmt::format("a prune_every of at least 1 step, got {}", prune_every));
+  refuse(!(orthogonality >= 0.0 && std::isfinite(orthogonality)),
+         fmt::format("an orthogonality of 0 or more, got {}", orthogonality));
+}
+
+namespace methods {
+namespace {
+
+constexpr double kSmoothing = 0.85;  // β1 and β2 of Eq. 9 and 10
+
+/// ‖M − I‖_F of a square M.
+at::Tensor distance_from_identity(const at::Tensor& square) {
+  return at::linalg_vector_norm(square - at::eye(square.size(0), square.options()));
+}
+
+}  // namespace
+
+void RankAllocator::Factor::update() {
+  if (!value.grad().defined()) return;  // a step in which the layer was not called
+  const auto now = (value.detach() * value.grad()).abs();
+  sensitivity.mul_(kSmoothing).add_(now, 1.0 - kSmoothing);
+  deviation.mul_(kSmoothing).add_((now - sensitivity).abs(), 1.0 - kSmoothing);
+}
+
+void RankAllocator::add(const std::string& site, const LowRankAdapter& adapter) {
+  for (size_t i = 0; i < adapter.pairs().size(); ++i) {
+    const auto& pair = *adapter.pairs()[i];
+    const auto factor = [&](const char* name, const at::Tensor& value) {
+      const auto zeros = at::zeros_like(value, value.options().requires_grad(false));
+      return Factor{fmt::format("rank_allocation.{}.{}.{}", site, i, name), value, zeros, zeros.clone()};
+    };
+    updates_.push_back({factor("lora_A", pair.lora_A), factor("lora_E", pair.lora_E), factor("lora_B", pair.lora_B),
+                        at::ones_like(pair.lora_E, pair.lora_E.options().requires_grad(false))});
+  }
+}
+
+at::Tensor RankAllocator::penalty() const {
+  at::Tensor sum;
+  for (const auto& [a, e, b, kept] : updates_) {
+    const auto both = distance_from_identity(a.value.mm(a.value.t())) + distance_from_identity(b.value.t().mm(b.value));
+    sum = sum.defined() ? sum + both : both;
+  }
+  return sum * (options_.orthogonality / (2.0 * static_cast<double>(updates_.size())));
+}
+
+RankAllocator::Phases RankAllocator::phases(int64_t steps) const {
+  const auto at_share = [&](double share) { return static_cast<int64_t>(std::floor(share * static_cast<double>(steps))); };
+  return {at_share(options_.prune_start), std::max<int64_t>(at_share(options_.prune_end), 1)};
+}
+
+int64_t RankAllocator::budget(int64_t step, int64_t steps) const {
+  int64_t whole = 0;
+  for (const auto& update : updates_) whole += update.kept.numel();
+  const int64_t target = options_.target_rank * static_cast<int64_t>(updates_.size());
+  const auto [start, end] = phases(steps);
+  if (step >= end) return target;
+  if (step <= start) return whole;
+  const double left = 1.0 - static_cast<double>(step - start) / static_cast<double>(end - start);
+  return target + static_cast<int64_t>(static_cast<double>(whole - target) * left * left * left);
+}
+
+void RankAllocator::after_step(int64_t step, int64_t steps) {
+  const at::NoGradGuard no_grad;
+  const auto [start, end] = phases(steps);
+  if (step < end) {
+    for (auto& update : updates_) {
+      for (auto* factor : {&update.a, &update.e, &update.b}) factor->update();
+    }
+  }
+  const bool due = step == end || (step > start && step < end && step % options_.prune_every == 0);
+  if (due) prune(budget(step, steps));
+  if (due || step > end) {
+    for (auto& update : updates_) update.e.value.detach().mul_(update.kept);
+  }
+}
+
+void RankAllocator::prune(int64_t budget) {
+  std::vector<at::Tensor> scores;
+  for (const auto& [a, e, b, kept] : updates_) {
+    scores.push_back(e.importance().view(-1) + a.importance().mean(1) + b.importance().mean(0));
+  }
+  const auto all = at::cat(scores).to(at::kDouble);
+  auto keep = at::zeros_like(all);
+  keep.index_fill_(0, std::get<1>(all.topk(budget)), 1.0);
+  int64_t first = 0;
+  for (auto& update : updates_) {
+    const int64_t rank = update.kept.numel();
+    update.kept.copy_(keep.narrow(0, first, rank).view({rank, 1}));
+    first += rank;
+  }
+}
+
+std::vector<std::pair<std::string, at::Tensor>> RankAllocator::state() const {
+  std::vector<std::pair<std::string, at::Tensor>> tensors;
+  for (const auto& update : updates_) {
+    for (const auto* factor : {&update.a, &update.e, &update.b}) {
+      tensors.emplace_back(factor->name + ".sensitivity", factor->sensitivity);
+      tensors.emplace_back(factor->name + ".deviation", factor->deviation);
+    }
+    tensors.emplace_back(update.e.name + ".kept", update.kept);
+  }
+  return tensors;
+}
+
+std::shared_ptr<RankAllocator> make_allocator(const RankAllocationOptions& options) {
+  return options.enabled() ? std::make_shared<RankAllocator>(options) : nullptr;
+}
+
+}  // namespace methods
+}  // namespace respeft
