@@ -33,19 +33,28 @@ def losses(arguments, method):
     return [[json.loads(line)["train_loss"] for line in lines] for lines in runs]
 
 
+def steps(arguments, method):
+    """The fastest step in seconds, and the bytes that it keeps for the backward."""
+    rounds = [json.loads(path.read_text()) for path in sorted(arguments.runs.glob(f"steps-{method}-*.json"))]
+    return min(second for one in rounds for second in one["step_seconds"]), rounds[0]["saved_bytes"]
+
+
 def methods(arguments):
     rows = []
     for method in arguments.methods:
         runs = summaries(arguments, method)
+        seconds, kept = steps(arguments, method)
         rows.append(
             [
                 f"`{method}`",
                 f"{runs[0]['trained_parameters']:,}",
                 spread([100 * run["test_accuracy"] for run in runs], "{:.1f}%"),
                 spread([run["train_loss"] for run in runs], "{:.3f}"),
+                f"{seconds:.2f} s",
+                f"{kept / 1e6:.0f} MB",
             ]
         )
-    markdown(["method", "trained, with the head", "test accuracy", "training loss"], rows)
+    markdown(["method", "trained, with the head", "test accuracy", "training loss", "step", "kept"], rows)
 
 
 def merges(arguments):

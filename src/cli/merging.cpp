@@ -51,11 +51,13 @@ at::Tensor calibration_images(const MergeFlags& flags, const LoadedModel& model)
 std::vector<Trial> try_merges(const ShortcutMerger& merger, const Probe& probe, const at::Tensor& unmerged) {
   const double update = at::linalg_vector_norm(unmerged - merger.base(probe.images)).item<double>();
   std::vector<Trial> trials;
+  Progress progress("trying merges", static_cast<int64_t>(merger.merges().size()), "merges");
   for (const auto merge : merger.merges()) {
     const at::Tensor logits = merger.preview(merge, probe.images);
     const double difference = at::linalg_vector_norm(logits - unmerged).item<double>();
     trials.push_back({merge, update > 0.0 ? difference / update : difference, compare_logits(unmerged, logits, probe.labels),
                       merger.errors(merge)});
+    progress.advance();
   }
   return trials;
 }

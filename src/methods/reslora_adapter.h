@@ -63,7 +63,8 @@ class ResLoraAdapter : public methods::LowRankAdapter {
   using LowRankAdapter::scaling;
 
   /// Means over the windows that training filled: the root mean square length of a token of what a projection reads, and of
-  /// its own middle `x Aᵀ`. 0 before the first step.
+  /// its own middle `x Aᵀ`. 0 before the first step, when there are none.
+  bool has_lengths(size_t projection) const { return recorded_[static_cast<int64_t>(projection)].item<double>() > 0.0; }
   double input_length(size_t projection) const { return mean_length(input_lengths_, projection); }
   double middle_length(size_t projection) const { return mean_length(middle_lengths_, projection); }
 

@@ -155,14 +155,13 @@ class ByLength {
   /// is: E = α A_n, α = f_{n-1} / f_n of inputs (Eq. 9); ms: α = Σ_k f_{n-k} / f_n of middles (Eq. 12).
   at::Tensor input(const ResLoraAdapter& adapter, size_t p) const {
     const size_t n = adapter.position();
-    double sum = 0.0;
+    double alpha = 0.0;
     if (adapter.shortcut() == Shortcut::Input) {
-      sum = recorded(layer(adapter, n - 1).input_length(p), adapter) / recorded(adapter.input_length(p), adapter);
+      alpha = ratio(&ResLoraAdapter::input_length, layer(adapter, n - 1), adapter, p);
     } else {
-      for (size_t k = adapter.reach(); k < n; ++k) sum += recorded(layer(adapter, k).middle_length(p), adapter);
-      sum /= recorded(adapter.middle_length(p), adapter);
+      for (size_t k = adapter.reach(); k < n; ++k) alpha += ratio(&ResLoraAdapter::middle_length, layer(adapter, k), adapter, p);
     }
-    return adapter.pairs()[p]->down() * sum;
+    return adapter.pairs()[p]->down() * alpha;
   }
 
   /// is: E = α A_n, α = ‖W*_{n-2}‖ / ‖W*_{n-1}‖ of merged weights, and 1 while there are not two (Eq. 10 and 11);
@@ -175,8 +174,7 @@ class ByLength {
     }
     auto sum = at::zeros_like(adapter.pairs()[p]->lora_A);
     for (size_t k = adapter.reach(); k < adapter.position(); ++k) {
-      sum += adapter.pair(k, p).down() *
-             (recorded(layer(adapter, k).input_length(p), adapter) / recorded(adapter.input_length(p), adapter));
+      sum += adapter.pair(k, p).down() * ratio(&ResLoraAdapter::input_length, layer(adapter, k), adapter, p);
     }
     return sum;
   }
@@ -197,16 +195,34 @@ class ByLength {
     return *layers_.at(&adapter.chain()).at(position);
   }
 
-  /// A length that training recorded.
-  static double recorded(double length, const ResLoraAdapter& adapter) {
-    if (length > 0.0) return length;
-    throw std::invalid_argument(fmt::format(
-        "merge: 'input' and 'weight' need the lengths that training records, and {} has none; choose regression or scalar",
-        adapter.site_name()));
+  /// The length that training recorded of an earlier layer, by this one's; 0 where this one has no length, as its A is zero.
+  static double ratio(double (ResLoraAdapter::*length)(size_t) const, const ResLoraAdapter& earlier,
+                      const ResLoraAdapter& adapter, size_t p) {
+    for (const auto* one : {&earlier, &adapter}) {
+      if (one->has_lengths(p)) continue;
+      throw std::invalid_argument(fmt::format(
+          "merge: 'input' and 'weight' need the lengths that training records, and {} has none; choose regression or scalar",
+          one->site_name()));
+    }
+    const double own = (adapter.*length)(p);
+    return own > 0.0 ? (earlier.*length)(p) / own : 0.0;
   }
 
   std::map<const reslora::Chain*, std::vector<const ResLoraAdapter*>> layers_;
   std::map<std::pair<const reslora::Chain*, size_t>, std::vector<double>> merged_;  ///< ‖W*‖_F by chain and projection
+};
+
+/// While it lives, a model is in evaluation mode.
+class Evaluating {
+ public:
+  explicit Evaluating(torch::nn::Module& model) : model_(model), training_(model.is_training()) { model.eval(); }
+  Evaluating(const Evaluating&) = delete;
+  Evaluating& operator=(const Evaluating&) = delete;
+  ~Evaluating() { model_.train(training_); }
+
+ private:
+  torch::nn::Module& model_;
+  bool training_;
 };
 
 /// What a merge puts in place of every shortcut, and how well.
@@ -246,15 +262,13 @@ struct ShortcutMerger::Implementation {
   template <class Prepare>
   at::Tensor run(const at::Tensor& inputs, const Prepare& prepare) const {
     const at::NoGradGuard no_grad;
-    const bool training = model.is_training();
-    model.eval();
+    const Evaluating evaluating(model);
     std::vector<at::Tensor> outputs;
     for (const auto& batch : inputs.split(options.batch_size)) {
       nn::ForwardPass pass;
       prepare(pass);
       outputs.push_back(forward(batch, pass));
     }
-    model.train(training);
     return at::cat(outputs, 0);
   }
 
@@ -265,7 +279,7 @@ struct ShortcutMerger::Implementation {
   }
 
  private:
-  /// By layer and the first of the projections that were asked for together.
+  /// By layer and the projections that were asked for together.
   using AllMoments = std::map<const ResLoraAdapter*, std::map<std::vector<size_t>, Moments>>;
 
   static int64_t moment_bytes(const ShortcutSite& at) {

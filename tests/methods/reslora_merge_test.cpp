@@ -338,6 +338,20 @@ TEST_P(Approximate, AllocatedRanksAreMergedToo) {
   EXPECT_LE(largest(adapted.logits() - base), 1e-12 * largest(base));
 }
 
+/// A projection that lost all its directions has a length of zero, which is not the same as none.
+TEST_P(Approximate, AProjectionPrunedAwayIsMergedToo) {
+  Adapted adapted(GetParam(), -1, 1);
+  {
+    const at::NoGradGuard no_grad;
+    adapted.adapter("blocks.1.mlp.fc2").pairs()[0]->lora_E.zero_();
+  }
+  adapted.record(3);
+  EXPECT_EQ(adapted.adapter("blocks.1.mlp.fc2").middle_length(0), 0.0);
+  const ShortcutMerger merger(*adapted.model, adapted.images);
+  EXPECT_EQ(merger.merges(), shortcut_merges());
+  for (const auto merge : shortcut_merges()) EXPECT_TRUE(at::isfinite(merger.preview(merge, adapted.images)).all().item<bool>());
+}
+
 TEST(ShortcutMerge, TheBlockShortcutNeedsNone) {
   Adapted adapted(Shortcut::Block);
   EXPECT_FALSE(needs_shortcut_merge(*adapted.model));

@@ -144,12 +144,13 @@ struct Noisy {
   std::vector<at::Tensor> weights;
   std::optional<Outcome> outcome;
 
-  explicit Noisy(const std::string& protocol) {
+  explicit Noisy(const std::string& protocol, std::shared_ptr<TrainingHook> hook = nullptr) {
     const auto other = make_problem(40);
     test = std::make_shared<Counted>(tensor_source(other.inputs.slice(0, 0, 20), other.labels.slice(0, 0, 20)));
     val = std::make_shared<Counted>(tensor_source(other.inputs.slice(0, 20), other.labels.slice(0, 20)));
     problem.task.test = test;
     problem.task.val = val;
+    problem.task.hook = std::move(hook);
     TrainConfig config = make_config();
     config.protocol = protocol;
     config.epochs = 12;
@@ -163,9 +164,9 @@ struct Noisy {
     outcome = trainer.finish();
   }
 
-  size_t first_best() const {
-    size_t best = 0;
-    for (size_t i = 1; i < records.size(); ++i) {
+  size_t first_best(size_t from = 0) const {
+    size_t best = from;
+    for (size_t i = from + 1; i < records.size(); ++i) {
       if (records[i].evaluation->accuracy > records[best].evaluation->accuracy) best = i;
     }
     return best;
@@ -186,6 +187,51 @@ TEST(Protocol, PaperTakesTheBestOnTestAndSaysSo) {
   EXPECT_EQ(run.outcome->chosen.epoch, static_cast<int64_t>(run.first_best()) + 1);
   EXPECT_TRUE(at::equal(run.problem.layer->weight, run.weights[run.first_best()]));
   EXPECT_NE(run.outcome->selection.find("TEST"), std::string::npos);
+}
+
+/// Adds `weight` · the length of the parameters to the loss, and notes the steps it is told of.
+struct Shrink : TrainingHook {
+  Shrink(const Problem& problem, double strength, int64_t from)
+      : weight(problem.layer->weight), amount(strength), settles(from) {}
+  at::Tensor penalty() const override { return weight.norm() * amount; }
+  void after_step(int64_t step, int64_t steps) override {
+    told.emplace_back(step, steps);
+    EXPECT_TRUE(weight.grad().defined()) << "the gradients are gone";
+  }
+  bool settled(int64_t step, int64_t) const override { return step >= settles; }
+  std::vector<std::pair<std::string, at::Tensor>> state() const override { return {}; }
+  at::Tensor weight;
+  double amount;
+  int64_t settles;
+  std::vector<std::pair<int64_t, int64_t>> told;
+};
+
+TEST(Trainer, TheHookIsToldOfEveryStepAndAddsToTheLoss) {
+  const auto train = [](double strength) {
+    auto problem = make_problem(24);
+    const auto hook = std::make_shared<Shrink>(problem, strength, 0);
+    problem.task.hook = hook;
+    Observer observer;
+    const TrainConfig config = make_config();
+    Trainer trainer(problem.task, config, observer);
+    while (!trainer.done()) trainer.run_epoch();
+    const int64_t steps = config.epochs * 24 / config.batch_size;
+    EXPECT_EQ(trainer.progress().steps, steps);
+    EXPECT_EQ(hook->told.size(), static_cast<size_t>(steps));
+    for (size_t i = 0; i < hook->told.size(); ++i) EXPECT_EQ(hook->told[i], (std::pair<int64_t, int64_t>(i + 1, steps)));
+    return problem.layer->weight.norm().item<double>();
+  };
+  EXPECT_LT(train(10.0), 0.9 * train(0.0));
+}
+
+TEST(Protocol, OnlyEpochsWhereTheHookHasSettledAreChosen) {
+  const size_t best = Noisy("paper").first_best();
+  ASSERT_LT(best, 11U) << "the best epoch must not be the last, or this test shows nothing";
+  constexpr int64_t steps_an_epoch = 24 / 6;
+  const auto epochs = static_cast<int64_t>(best) + 2;  // the one after the best
+  const Noisy run("paper", std::make_shared<Shrink>(make_problem(24), 0.0, epochs * steps_an_epoch));
+  EXPECT_EQ(run.first_best(), best) << "the hook was to change nothing else";
+  EXPECT_EQ(run.outcome->chosen.epoch, static_cast<int64_t>(run.first_best(best + 1)) + 1);
 }
 
 TEST(Protocol, ValNeverLooksAtTheTestSplitBeforeTheEnd) {
