@@ -29,7 +29,8 @@ struct MergeReport {
 bool has_adapters(torch::nn::Module& model);
 
 /// Folds every adapter of `model` into its site's own weight and bias, and removes it. The base's tensors are replaced,
-/// not written, so that other models sharing them stay as they are.
+/// not written, so that other models sharing them stay as they are. Training on is an error then: a forward pass in training mode
+/// that records gradients throws `c10::Error` until `attach` places a method anew; call `eval()` for anything else.
 /// Throws `std::invalid_argument`, changing nothing, when nothing is attached (a merged model cannot be merged again), or when
 /// an adapter does not fold exactly (ResLoRA's input and middle shortcuts; see methods/reslora_merge.h).
 MergeReport merge(torch::nn::Module& model);

@@ -71,10 +71,13 @@ class Bench : public Command {
   void time_training(models::ImageModel& model, const Attachment& attachment) {
     model.train();
     train::AdamW optimizer(attachment.trained, {});
+    int64_t step = 0;
     time("training", [&] {
       optimizer.zero_grad();
       loss(model).backward();
+      if (attachment.hook) attachment.hook->penalty().backward();
       optimizer.step(1e-3);
+      if (attachment.hook) attachment.hook->after_step(++step, steps_ + 1);
     });
     saved_bytes_ = util::bytes_saved_for_backward([&] { return loss(model); }, model.parameters());
   }

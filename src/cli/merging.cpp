@@ -150,7 +150,7 @@ Merged MergeFlags::merge(LoadedModel& model, const Probe& probe) const {
       throw std::invalid_argument(
           "--method exact: the adapter's shortcuts read inputs that a plain layer does not see, so they fold only approximately");
     }
-    const ShortcutMerger merger(*model.model, calibration_images(*this, model));
+    ShortcutMerger merger(*model.model, calibration_images(*this, model));
     merged.trials = try_merges(merger, probe, before);
     const auto& chosen = choose(merger, merged.trials, method);
     merged.method = to_string(chosen.merge);

@@ -94,7 +94,9 @@ bool any_with_prefix(const TensorMap& tensors, const std::string& prefix) {
 /// Takes the adapters away that the file has nothing for.
 void drop_absent(models::ImageModel& model, const TensorMap& tensors, Attachment& attachment) {
   for (const auto& [info, site] : nn::find_sites(model)) {
-    if (site->adapter() && !any_with_prefix(tensors, info.name + ".adapter.")) site->detach();
+    if (!site->adapter() || any_with_prefix(tensors, info.name + ".adapter.")) continue;
+    site->detach();
+    attachment.hook = nullptr;  // it would count what is gone
   }
   const auto absent = [&](const auto& item) {
     const std::string prefix = adapter_prefix(item.first);

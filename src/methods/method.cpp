@@ -32,7 +32,6 @@ void place_adapters(std::vector<nn::NamedSite> sites, Method& method, const std:
     if (site->adapter()) throw std::invalid_argument(fmt::format("attach: '{}' has an adapter already; merge or detach it first", info.name));
   }
   method.prepare(sites);
-  for (const auto& [info, site] : sites) site->allow_training();
   try {
     for (const auto& [info, site] : sites) {
       if (auto adapter = method.adapt(info, *site)) site->attach(std::move(adapter));
@@ -48,7 +47,9 @@ void place_adapters(std::vector<nn::NamedSite> sites, Method& method, const std:
 Attachment attach(torch::nn::Module& model, Method& method, const AttachOptions& options) {
   std::vector<std::pair<std::string, at::Tensor>> base;
   for (const auto& item : model.named_parameters()) base.emplace_back(item.key(), item.value());
-  place_adapters(nn::find_sites(model), method, options.also_train);
+  const auto sites = nn::find_sites(model);
+  place_adapters(sites, method, options.also_train);
+  for (const auto& [info, site] : sites) site->allow_training();
   for (auto& [name, parameter] : base) {
     parameter.set_requires_grad(method.trains_base(name) || starts_with_any(name, options.also_train));
   }

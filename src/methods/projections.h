@@ -17,7 +17,7 @@ struct RowUpdate : torch::nn::Module {
 
 /// A projection as one call needs it.
 struct Asked {
-  size_t index;  ///< in `pairs()`
+  size_t index;  ///< in `updates()`
   int64_t row;   ///< of the output asked for, where the update starts
   int64_t skip;  ///< the projection's rows before the first that is asked for
   int64_t rows;  ///< its rows that are asked for

@@ -15,8 +15,8 @@ void RankAllocationOptions::check(const std::string& method, int64_t rank) const
   };
   refuse(target_rank < 0 || target_rank >= rank,
          fmt::format("a target_rank below the rank of {} (0: every rank stays), got {}", rank, target_rank));
-  refuse(!(0.0 <= prune_start && prune_start <= prune_end && prune_end <= 1.0),
-         fmt::format("0 <= prune_start <= prune_end <= 1, got {} and {}", prune_start, prune_end));
+  refuse(!(0.0 <= prune_start && prune_start <= prune_end && 0.0 < prune_end && prune_end <= 1.0),
+         fmt::format("0 <= prune_start <= prune_end <= 1 and an end above 0, got {} and {}", prune_start, prune_end));
   refuse(prune_every < 1, fmt::format("a prune_every of at least 1 step, got {}", prune_every));
   refuse(!(orthogonality >= 0.0 && std::isfinite(orthogonality)),
          fmt::format("an orthogonality of 0 or more, got {}", orthogonality));
@@ -33,6 +33,8 @@ at::Tensor distance_from_identity(const at::Tensor& square) {
 }
 
 }  // namespace
+
+RankAllocator::RankAllocator(const RankAllocationOptions& options) : options_(options), final_(at::zeros({1})) {}
 
 void RankAllocator::Factor::update() {
   if (!value.grad().defined()) return;  // a step in which the layer was not called
@@ -64,7 +66,8 @@ at::Tensor RankAllocator::penalty() const {
 
 RankAllocator::Phases RankAllocator::phases(int64_t steps) const {
   const auto at_share = [&](double share) { return static_cast<int64_t>(std::floor(share * static_cast<double>(steps))); };
-  return {at_share(options_.prune_start), std::max<int64_t>(at_share(options_.prune_end), 1)};
+  // No importance is known before the second step.
+  return {at_share(options_.prune_start), std::min(std::max<int64_t>(at_share(options_.prune_end), 2), steps)};
 }
 
 int64_t RankAllocator::budget(int64_t step, int64_t steps) const {
@@ -81,14 +84,16 @@ int64_t RankAllocator::budget(int64_t step, int64_t steps) const {
 void RankAllocator::after_step(int64_t step, int64_t steps) {
   const at::NoGradGuard no_grad;
   const auto [start, end] = phases(steps);
-  if (step < end) {
+  const bool was_final = is_final();
+  if (step < end && !was_final) {
     for (auto& update : updates_) {
       for (auto* factor : {&update.a, &update.e, &update.b}) factor->update();
     }
   }
-  const bool due = step == end || (step > start && step < end && step % options_.prune_every == 0);
+  const bool due = !was_final && (step >= end || (step > start && step % options_.prune_every == 0));
   if (due) prune(budget(step, steps));
-  if (due || step > end) {
+  if (step >= end) final_.fill_(1.0);
+  if (due || was_final) {
     for (auto& update : updates_) update.e.value.detach().mul_(update.kept);
   }
 }
@@ -118,6 +123,7 @@ std::vector<std::pair<std::string, at::Tensor>> RankAllocator::state() const {
     }
     tensors.emplace_back(update.e.name + ".kept", update.kept);
   }
+  tensors.emplace_back("rank_allocation.final", final_);
   return tensors;
 }
 

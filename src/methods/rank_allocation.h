@@ -15,7 +15,7 @@ namespace respeft::methods {
 /// Prunes the directions of the updates it is given to a budget, while they train. See `RankAllocationOptions`.
 class RankAllocator : public TrainingHook {
  public:
-  explicit RankAllocator(const RankAllocationOptions& options) : options_(options) {}
+  explicit RankAllocator(const RankAllocationOptions& options);
 
   /// Takes in the updates of a site; `site` is its name.
   void add(const std::string& site, const LowRankAdapter& adapter);
@@ -23,7 +23,7 @@ class RankAllocator : public TrainingHook {
   at::Tensor penalty() const override;
   void after_step(int64_t step, int64_t steps) override;
   /// From the step on at which the ranks are final.
-  bool settled(int64_t step, int64_t steps) const override { return step >= phases(steps).end; }
+  bool settled(int64_t step, int64_t steps) const override { return is_final() || step >= phases(steps).end; }
   std::vector<std::pair<std::string, at::Tensor>> state() const override;
 
   /// How many directions the whole model may keep after `step` of `steps`.
@@ -47,10 +47,12 @@ class RankAllocator : public TrainingHook {
     int64_t start, end;
   };
   Phases phases(int64_t steps) const;
+  bool is_final() const { return final_.item<float>() > 0.0F; }
   void prune(int64_t budget);
 
   RankAllocationOptions options_;
   std::vector<Tracked> updates_;
+  at::Tensor final_;  ///< `[1]`, 1 once the last pruning is done; it stays done when a run is made longer
 };
 
 /// The allocator for these options; null where every rank stays.

@@ -4,6 +4,7 @@
 #include <respeft/ops/shortcut_cost.h>
 
 #include <ATen/ATen.h>
+#include <ATen/autocast_mode.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -291,6 +292,9 @@ class BlockAdapter : public ResLoraAdapter {
 
   ops::UpdateOrder choose(const at::Tensor& x, const nn::Base& base, const std::vector<Asked>& chosen, int64_t rank) const {
     if (reach() == position()) return ops::UpdateOrder::Thin;  // plain LoRA, computed as LoRA computes it
+    // Under autocast the weight is rounded first, and small updates added to it would be lost.
+    const auto device = x.device().type();
+    if (at::autocast::is_autocast_available(device) && at::autocast::is_autocast_enabled(device)) return ops::UpdateOrder::Thin;
     const int64_t in = x.size(-1);
     return ops::choose_order({.tokens = in > 0 ? x.numel() / in : 0,
                               .in = in,

@@ -19,15 +19,18 @@ using reslora::Prediction;
 using reslora::Preview;
 using reslora::ResLoraAdapter;
 
-/// Second moments of what a projection reads and takes, in float64.
+/// Second moments of what a projection reads and takes, summed in float64.
 struct Moments {
   at::Tensor xx;  ///< [x, 1]ᵀ[x, 1], `[in + 1, in + 1]`
   at::Tensor xt;  ///< [x, 1]ᵀ t, `[in + 1, r]`
   at::Tensor tt;  ///< tᵀ t, `[r, r]`
+  double rounding = 0.0;  ///< of the products, relative to the largest moment
 
   void add(const at::Tensor& input, const at::Tensor& taken) {
-    const auto x = input.reshape({-1, input.size(-1)}), t = taken.reshape({-1, taken.size(-1)});
+    const auto dtype = at::promote_types(input.scalar_type(), at::kFloat);
+    const auto x = input.reshape({-1, input.size(-1)}).to(dtype), t = taken.reshape({-1, taken.size(-1)}).to(dtype);
     const auto with_one = at::constant_pad_nd(x, {0, 1}, 1.0);
+    rounding = dtype == at::kDouble ? 1e-12 : 1e-6;
     const auto sum = [](at::Tensor& total, const at::Tensor& product) {
       if (!total.defined()) total = at::zeros(product.sizes(), product.options().dtype(at::kDouble));
       total.add_(product);
@@ -41,7 +44,7 @@ struct Moments {
 
   /// Those of `count` of the taken columns.
   Moments columns(int64_t first, int64_t count) const {
-    return {xx, xt.narrow(1, first, count), tt.narrow(0, first, count).narrow(1, first, count)};
+    return {xx, xt.narrow(1, first, count), tt.narrow(0, first, count).narrow(1, first, count), rounding};
   }
 
   /// The Gram matrix `[r, r]` of t − [x, 1] C.
@@ -51,11 +54,11 @@ struct Moments {
   }
 
   /// C of the ridge regression; the intercept is not shrunk. Without any ridge the moments of a normalised input, whose
-  /// features add up to the same for every token, would be singular.
+  /// features add up to the same for every token, would be singular. Throws `c10::Error` where they are not finite.
   at::Tensor regress(double ridge) const {
     auto shrunk = xx.clone();
     const auto inputs = shrunk.diagonal().narrow(0, 0, in());
-    inputs.add_(std::max(ridge, 1e-12) * inputs.mean().item<double>() + 1e-30);
+    inputs.add_(std::max(ridge, rounding) * inputs.mean().item<double>() + 1e-30);
     return at::cholesky_solve(xt, at::linalg_cholesky(shrunk));
   }
 
@@ -212,17 +215,24 @@ class ByLength {
   std::map<std::pair<const reslora::Chain*, size_t>, std::vector<double>> merged_;  ///< ‖W*‖_F by chain and projection
 };
 
-/// While it lives, a model is in evaluation mode.
+/// While it lives, every module of a model is in evaluation mode.
 class Evaluating {
  public:
-  explicit Evaluating(torch::nn::Module& model) : model_(model), training_(model.is_training()) { model.eval(); }
+  explicit Evaluating(torch::nn::Module& model) : model_(model), training_(model.is_training()) {
+    for (const auto& module : model.modules(/*include_self=*/false)) modes_.emplace_back(module, module->is_training());
+    model.eval();
+  }
   Evaluating(const Evaluating&) = delete;
   Evaluating& operator=(const Evaluating&) = delete;
-  ~Evaluating() { model_.train(training_); }
+  ~Evaluating() {
+    model_.train(training_);
+    for (const auto& [module, training] : modes_) module->train(training);  // outer ones first
+  }
 
  private:
   torch::nn::Module& model_;
   bool training_;
+  std::vector<std::pair<std::shared_ptr<torch::nn::Module>, bool>> modes_;
 };
 
 /// What a merge puts in place of every shortcut, and how well.
@@ -240,6 +250,7 @@ struct ShortcutMerger::Implementation {
   ShortcutMergerOptions options;
   std::vector<ShortcutSite> sites;
   std::map<ShortcutMerge, Found> found;
+  bool merged = false;
 
   Implementation(torch::nn::Module& given, Forward run, const at::Tensor& inputs, const ShortcutMergerOptions& wanted)
       : model(given), forward(std::move(run)), options(wanted), sites(shortcut_sites(given)) {
@@ -273,9 +284,14 @@ struct ShortcutMerger::Implementation {
   }
 
   const Found& get(ShortcutMerge merge) const {
+    check_unmerged();
     const auto& one = found.at(merge);
     if (!one.missing.empty()) throw std::invalid_argument(one.missing);
     return one;
+  }
+
+  void check_unmerged() const {
+    if (merged) throw std::invalid_argument("merge: the model has been merged already; its adapters are gone");
   }
 
  private:
@@ -316,14 +332,11 @@ struct ShortcutMerger::Implementation {
       by_length.merged_by_weight(at, *exact);
       return;
     }
+    const int64_t rank = adapter.rank();
     std::vector<Moments> own(adapter.pairs().size());
-    std::vector<Prediction> regression(own.size());
     for (const auto& [projections, together] : moments.at(&adapter)) {
-      const auto solution = together.regress(options.ridge);
       for (size_t i = 0; i < projections.size(); ++i) {
-        const int64_t rank = adapter.rank(), first = static_cast<int64_t>(i) * rank;
-        own[projections[i]] = together.columns(first, rank);
-        regression[projections[i]] = prediction(solution.narrow(1, first, rank), adapter.pairs()[0]->lora_A);
+        own[projections[i]] = together.columns(static_cast<int64_t>(i) * rank, rank);
       }
     }
     for (const auto& one : own) {
@@ -334,15 +347,32 @@ struct ShortcutMerger::Implementation {
       if (!one.missing.empty()) continue;
       try {
         auto& all = one.preview->predictions[&adapter];
-        for (size_t p = 0; p < own.size(); ++p) {
-          all.push_back(merge == ShortcutMerge::Regression ? regression[p] : predict(merge, adapter, p, own[p], by_length));
+        if (merge == ShortcutMerge::Regression) {
+          all = regress(adapter, moments.at(&adapter));
+        } else {
+          for (size_t p = 0; p < own.size(); ++p) all.push_back(predict(merge, adapter, p, own[p], by_length));
         }
         one.errors.push_back({adapter.site_name(), false, error(adapter, own, all)});
         if (merge == ShortcutMerge::Weight) by_length.merged_by_weight(at, all);
       } catch (const std::invalid_argument& reason) {
         one.missing = reason.what();
+      } catch (const c10::Error& reason) {
+        one.missing = fmt::format("merge: {} at {}: {}", to_string(merge), adapter.site_name(), reason.what_without_backtrace());
       }
     }
+  }
+
+  /// All projections that were asked for together share one factorisation.
+  std::vector<Prediction> regress(const ResLoraAdapter& adapter, const std::map<std::vector<size_t>, Moments>& moments) const {
+    std::vector<Prediction> all(adapter.pairs().size());
+    for (const auto& [projections, together] : moments) {
+      const auto solution = together.regress(options.ridge);
+      for (size_t i = 0; i < projections.size(); ++i) {
+        const auto own = solution.narrow(1, static_cast<int64_t>(i) * adapter.rank(), adapter.rank());
+        all[projections[i]] = prediction(own, adapter.pairs()[0]->lora_A);
+      }
+    }
+    return all;
   }
 
   static Prediction predict(ShortcutMerge merge, const ResLoraAdapter& adapter, size_t p, const Moments& moments,
@@ -402,6 +432,7 @@ at::Tensor ShortcutMerger::preview(ShortcutMerge merge, const at::Tensor& inputs
 }
 
 at::Tensor ShortcutMerger::base(const at::Tensor& inputs) const {
+  implementation_->check_unmerged();
   const at::NoGradGuard no_grad;
   auto nothing = std::make_shared<Preview>();
   for (const auto& [site, adapter] : implementation_->sites) {
@@ -410,14 +441,16 @@ at::Tensor ShortcutMerger::base(const at::Tensor& inputs) const {
   return implementation_->run(inputs, [&](nn::ForwardPass& pass) { pass.put(nothing); });
 }
 
-MergeReport ShortcutMerger::merge(ShortcutMerge merge) const {
+MergeReport ShortcutMerger::merge(ShortcutMerge merge) {
   const auto& predictions = implementation_->get(merge).preview->predictions;
-  return merge_with(implementation_->model, [&](const nn::Site& site) {
+  auto report = merge_with(implementation_->model, [&](const nn::Site& site) {
     const auto* adapter = dynamic_cast<const ResLoraAdapter*>(site.adapter());
     const auto chosen = adapter ? predictions.find(adapter) : predictions.end();
     if (chosen == predictions.end()) return site.adapter()->fold(site.weight, site.bias);
     return adapter->fold(site.weight, site.bias, chosen->second);
   });
+  implementation_->merged = true;
+  return report;
 }
 
 }  // namespace respeft

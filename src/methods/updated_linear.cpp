@@ -22,8 +22,9 @@ at::Tensor as_matrix(const at::Tensor& tensor) {
   return tensor.reshape({-1, tensor.size(-1)});
 }
 
-at::Tensor updated(const at::Tensor& weight, const at::Tensor& update) {
-  return weight + update.to(weight.scalar_type());
+/// W + Δ in the precision of the product; the sum is made before it is rounded, or small updates would be lost.
+at::Tensor updated(const at::Tensor& weight, const at::Tensor& update, const at::Tensor& x) {
+  return (weight + update).to(x.scalar_type());
 }
 
 class UpdatedLinear : public torch::autograd::Function<UpdatedLinear> {
@@ -37,7 +38,7 @@ class UpdatedLinear : public torch::autograd::Function<UpdatedLinear> {
     context->save_for_backward(saved);
     context->saved_data["update"] = c10::IValue::make_capsule(carried);
     context->saved_data["bias"] = bias.has_value();
-    return at::linear(x, updated(weight, carried->update(factors.vec())), bias);
+    return at::linear(x, updated(weight, carried->update(factors.vec()), x), bias);
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
@@ -45,27 +46,28 @@ class UpdatedLinear : public torch::autograd::Function<UpdatedLinear> {
     const auto &x = saved[0], &weight = saved[1];
     const auto capsule = context->saved_data["update"].toCapsule();
     const auto& update_of = static_cast<const Carried&>(*capsule).update;
+    const bool biased = context->saved_data["bias"].toBool();
     const bool again = at::GradMode::is_enabled();  // the gradients themselves are to be differentiated
     const auto grad = as_matrix(grads[0]);
-    Factors factors(saved.begin() + 2, saved.end());
-    if (!again) {
-      for (auto& factor : factors) factor = factor.detach().requires_grad_(true);
+    Factors factors(saved.begin() + 2, saved.end()), wanted;
+    std::vector<size_t> places;  // of the wanted ones in what is returned: x, weight, bias, factors, and the function
+    for (size_t i = 0; i < factors.size(); ++i) {
+      if (!context->needs_input_grad(2 + (biased ? 1 : 0) + i)) continue;
+      if (!again) factors[i] = factors[i].detach().requires_grad_(true);
+      wanted.push_back(factors[i]), places.push_back(3 + i);
     }
     at::Tensor update;
     {
-      const at::AutoGradMode with_grad(true);
+      const at::AutoGradMode with_grad(!wanted.empty());
       update = update_of(factors);
     }
     variable_list results(4 + factors.size());
-    if (context->needs_input_grad(0)) {
-      const auto whole = updated(weight, again ? update : update.detach());
-      results[0] = grad.mm(whole).view(x.sizes());
-    }
-    if (context->saved_data["bias"].toBool() && context->needs_input_grad(2)) results[2] = grad.sum(0);
+    if (context->needs_input_grad(0)) results[0] = grad.mm(updated(weight, again ? update : update.detach(), x)).view(x.sizes());
+    if (biased && context->needs_input_grad(2)) results[2] = grad.sum(0);
+    if (wanted.empty()) return results;
     const auto product = grad.t().mm(as_matrix(x)).to(update.scalar_type());
-    const auto of_factors = torch::autograd::grad({update}, factors, {product}, /*retain_graph=*/again, /*create_graph=*/again,
-                                                  /*allow_unused=*/true);
-    std::copy(of_factors.begin(), of_factors.end(), results.begin() + 3);
+    const auto found = torch::autograd::grad({update}, wanted, {product}, /*retain_graph=*/again, /*create_graph=*/again);
+    for (size_t i = 0; i < places.size(); ++i) results[places[i]] = found[i];
     return results;
   }
 };
@@ -81,7 +83,7 @@ at::Tensor updated_linear(const at::Tensor& x, const at::Tensor& weight, const s
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(at::autocast::get_autocast_dispatch_key_from_device_type(device));
   const auto dtype = at::autocast::get_autocast_dtype(device);
   const auto cast = [&](const at::Tensor& tensor) { return at::autocast::cached_cast(dtype, tensor, device); };
-  return UpdatedLinear::apply(cast(x), cast(weight), bias ? std::optional(cast(*bias)) : bias, at::TensorList(factors), carried);
+  return UpdatedLinear::apply(cast(x), weight, bias ? std::optional(cast(*bias)) : bias, at::TensorList(factors), carried);
 }
 
 at::Tensor FactoredAdapter::forward(const at::Tensor& x, const nn::Base& base, nn::ForwardPass&) {

@@ -16,7 +16,7 @@ using Factors = std::vector<at::Tensor>;
 using UpdateOf = std::function<at::Tensor(const Factors& factors)>;
 
 /// `x (W + Δ)ᵀ + b` with Δ made from `factors`, which alone (and x and b) get gradients. Kept for the backward: x, W and the
-/// factors; Δ is made again. Can be differentiated twice. Under autocast the product is in the lower precision, Δ is not.
+/// factors; Δ is made again. Can be differentiated twice. Under autocast W + Δ is rounded for the product, after the sum is made.
 at::Tensor updated_linear(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
                           const Factors& factors, const UpdateOf& update);
 

@@ -7,6 +7,8 @@
 #include <respeft/nn/linear.h>
 
 #include <algorithm>
+#include <functional>
+#include <limits>
 
 #include "src/methods/reslora_adapter.h"
 #include "tests/expect_error.h"
@@ -77,7 +79,7 @@ TEST_P(Approximate, ThePreviewIsTheMergedModel) {
     Adapted adapted(GetParam());
     adapted.record(3);
     const auto before = adapted.logits();
-    const ShortcutMerger merger(*adapted.model, adapted.images);
+    ShortcutMerger merger(*adapted.model, adapted.images);
     const auto preview = merger.preview(merge, adapted.images);
     EXPECT_TRUE(at::equal(adapted.logits(), before)) << "a preview changed the model";
     EXPECT_GT(largest(preview - before), 1e-3 * largest(before));
@@ -89,6 +91,11 @@ TEST_P(Approximate, ThePreviewIsTheMergedModel) {
     EXPECT_LE(largest(adapted.logits() - preview), 1e-10 * largest(preview));
     EXPECT_THROW(respeft::merge(*adapted.model), std::invalid_argument);
     EXPECT_THROW(ShortcutMerger(*adapted.model, adapted.images), std::invalid_argument);
+    for (const auto& use :
+         std::vector<std::function<void()>>{[&] { merger.merge(merge); }, [&] { merger.base(adapted.images); },
+                                            [&] { merger.preview(merge, adapted.images); }, [&] { merger.errors(merge); }}) {
+      expect_error<std::invalid_argument>(use, {"merged already"});
+    }
   }
 }
 
@@ -128,7 +135,7 @@ double error_of(const std::vector<ShortcutMerger::SiteError>& errors, const std:
 
 TEST_P(Approximate, RegressionIsTheLeastSquaresSolution) {
   Adapted adapted(GetParam());
-  const ShortcutMerger merger(*adapted.model, adapted.images, {.ridge = 0.0, .batch_size = 24});
+  ShortcutMerger merger(*adapted.model, adapted.images, {.ridge = 0.0, .batch_size = 24});
   const std::string name = "blocks.2.mlp.fc1";
   const auto [x, t] = recorded(adapted, name, 0);
   const auto with_one = at::constant_pad_nd(x, {0, 1}, 1.0);
@@ -146,7 +153,7 @@ TEST_P(Approximate, RegressionIsTheLeastSquaresSolution) {
 TEST_P(Approximate, MoreFreedomIsNeverWorse) {
   Adapted adapted(GetParam());
   adapted.record(3);
-  const ShortcutMerger merger(*adapted.model, adapted.images, {.ridge = 0.0});
+  ShortcutMerger merger(*adapted.model, adapted.images, {.ridge = 0.0});
   const auto drop = merger.errors(ShortcutMerge::Drop), regression = merger.errors(ShortcutMerge::Regression);
   for (const auto other : shortcut_merges()) {
     const auto errors = merger.errors(other);
@@ -159,7 +166,7 @@ TEST_P(Approximate, MoreFreedomIsNeverWorse) {
 
 TEST_P(Approximate, TheErrorOfASiteIsThatOfItsUpdate) {
   Adapted adapted(GetParam());
-  const ShortcutMerger merger(*adapted.model, adapted.images, {.batch_size = 10});
+  ShortcutMerger merger(*adapted.model, adapted.images, {.batch_size = 10});
   const std::string name = "blocks.3.attn.qkv";
   double off = 0.0, whole = 0.0;
   for (size_t p = 0; p < 3; ++p) {
@@ -249,7 +256,7 @@ TEST(ShortcutMerge, InputAndWeightAreThePapers) {
 
 TEST(ShortcutMerge, WithoutTrainingThereAreNoLengths) {
   Adapted adapted(Shortcut::Input);
-  const ShortcutMerger merger(*adapted.model, adapted.images);
+  ShortcutMerger merger(*adapted.model, adapted.images);
   expect_error<std::invalid_argument>([&] { merger.preview(ShortcutMerge::Input, adapted.images); },
                                       {"lengths that training records", "blocks."});
   EXPECT_NO_THROW(merger.preview(ShortcutMerge::Weight, adapted.images));
@@ -304,6 +311,28 @@ struct OwnNet : torch::nn::Module {
   std::vector<nn::Linear> layers;
 };
 
+TEST_P(Approximate, EveryModuleIsLeftInItsMode) {
+  Adapted adapted(GetParam());
+  adapted.model->train();
+  adapted.model->norm->eval();
+  ShortcutMerger(*adapted.model, adapted.images);
+  EXPECT_TRUE(adapted.model->is_training());
+  EXPECT_TRUE(adapted.model->blocks[1]->is_training());
+  EXPECT_FALSE(adapted.model->norm->is_training());
+}
+
+TEST_P(Approximate, ARegressionThatFailsLeavesTheOthers) {
+  Adapted adapted(GetParam());
+  auto images = adapted.images.clone();
+  images[0][0][0][0] = std::numeric_limits<double>::quiet_NaN();
+  ShortcutMerger merger(*adapted.model, images);
+  const auto merges = merger.merges();
+  EXPECT_EQ(std::count(merges.begin(), merges.end(), ShortcutMerge::Regression), 0);
+  EXPECT_EQ(std::count(merges.begin(), merges.end(), ShortcutMerge::Drop), 1);
+  expect_error<std::invalid_argument>([&] { merger.merge(ShortcutMerge::Regression); }, {"regression at blocks.1"});
+  EXPECT_TRUE(has_adapters(*adapted.model));
+}
+
 TEST_P(Approximate, AUsersOwnNetworkIsMergedToo) {
   at::manual_seed(4);
   OwnNet net;
@@ -314,7 +343,7 @@ TEST_P(Approximate, AUsersOwnNetworkIsMergedToo) {
   const auto forward = [&](const at::Tensor& inputs, nn::ForwardPass& pass) { return net.forward(inputs, pass); };
   nn::ForwardPass adapted_pass, merged_pass;
   const auto adapted = net.forward(x, adapted_pass);
-  const ShortcutMerger merger(net, forward, x);
+  ShortcutMerger merger(net, forward, x);
   const auto preview = merger.preview(ShortcutMerge::Regression, x), drop = merger.preview(ShortcutMerge::Drop, x);
   EXPECT_LT((preview - adapted).norm().item<double>(), 0.5 * (drop - adapted).norm().item<double>());
   merger.merge(ShortcutMerge::Regression);
@@ -324,11 +353,11 @@ TEST_P(Approximate, AUsersOwnNetworkIsMergedToo) {
 TEST_P(Approximate, AllocatedRanksAreMergedToo) {
   Adapted adapted(GetParam(), -1, /*target_rank=*/1);
   adapted.record(3);
-  const ShortcutMerger merger(*adapted.model, adapted.images);
+  ShortcutMerger merger(*adapted.model, adapted.images);
   for (const auto merge : shortcut_merges()) {
     Adapted again(GetParam(), -1, 1);
     again.record(3);
-    const ShortcutMerger other(*again.model, again.images);
+    ShortcutMerger other(*again.model, again.images);
     other.merge(merge);
     const auto preview = merger.preview(merge, adapted.images);
     EXPECT_LE(largest(again.logits() - preview), 1e-10 * largest(preview)) << to_string(merge);
@@ -347,7 +376,7 @@ TEST_P(Approximate, AProjectionPrunedAwayIsMergedToo) {
   }
   adapted.record(3);
   EXPECT_EQ(adapted.adapter("blocks.1.mlp.fc2").middle_length(0), 0.0);
-  const ShortcutMerger merger(*adapted.model, adapted.images);
+  ShortcutMerger merger(*adapted.model, adapted.images);
   EXPECT_EQ(merger.merges(), shortcut_merges());
   for (const auto merge : shortcut_merges()) EXPECT_TRUE(at::isfinite(merger.preview(merge, adapted.images)).all().item<bool>());
 }
@@ -360,7 +389,7 @@ TEST(ShortcutMerge, TheBlockShortcutNeedsNone) {
 
 TEST(ShortcutMerge, TheBaseIsTheModelWithoutUpdates) {
   Adapted adapted(Shortcut::Middle);
-  const ShortcutMerger merger(*adapted.model, adapted.images);
+  ShortcutMerger merger(*adapted.model, adapted.images);
   const auto base = merger.base(adapted.images);
   detach(*adapted.model);
   EXPECT_LE(largest(adapted.logits() - base), 1e-12 * largest(base));

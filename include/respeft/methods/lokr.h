@@ -20,7 +20,7 @@ struct LokrOptions {
     visit("rank", options.rank, "rank r of the larger Kronecker factor; where that is no saving, the factor is trained whole");
     visit("alpha", options.alpha, "the update is multiplied by alpha / rank");
     visit("factor", options.factor,
-          "largest height and width of the smaller factor; -1: as near the square root as divisors allow");
+          "height and width of the first Kronecker factor, where it divides the layer's; -1: near the square root");
     visit("decompose_both", options.decompose_both, "the smaller factor too is a product of rank r, where that is a saving");
     visit("targets", options.targets, "linears to adapt: q, k, v, o, fc1, fc2 or linears; qkv adapts the fused weight as one");
     visit("blocks", options.blocks, "blocks to adapt, such as 0-5,11; empty: everywhere");

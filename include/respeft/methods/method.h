@@ -14,7 +14,12 @@
 
 namespace respeft {
 
-/// What a method does while training besides the optimiser's steps.
+/// What a method does while training besides the optimiser's steps. A training loop of one's own calls it in every step:
+///
+///     (loss + adapters.hook->penalty()).backward();
+///     optimizer.step();
+///     adapters.hook->after_step(step, steps);
+///     optimizer.zero_grad();
 class TrainingHook {
  public:
   virtual ~TrainingHook() = default;
@@ -54,7 +59,7 @@ struct Attachment {
   std::vector<std::pair<std::string, at::Tensor>> trained;   ///< by name, in the model's order
   /// What adapters and the hook note of what training showed, by name: a checkpoint must hold it.
   std::vector<std::pair<std::string, at::Tensor>> recorded;
-  std::shared_ptr<TrainingHook> hook;  ///< null for most methods
+  std::shared_ptr<TrainingHook> hook;  ///< to be called while training; null for most methods
 
   std::vector<at::Tensor> parameters() const;
   int64_t parameter_count() const;

@@ -17,6 +17,8 @@ namespace respeft {
 ///   each update on average, cubically (Eq. 12); every `prune_every` steps, the E of those beyond the budget, the least
 ///   important of the whole model, become zero. They may come back until `prune_end`, where the last pruning is; then
 ///   what is kept stays.
+///
+/// `respeft train` does all this; a training loop of one's own calls the `TrainingHook` that `attach` returns.
 struct RankAllocationOptions {
   int64_t target_rank = 0;
   double prune_start = 0.1;

@@ -36,12 +36,12 @@ bool needs_shortcut_merge(torch::nn::Module& model);
 struct ShortcutMergerOptions {
   double ridge = 1e-2;  ///< λ of the regression, times the mean of the input's second moments
   int64_t batch_size = 32;
-  /// Bytes of moments kept at once, `(in + 1)²` doubles a layer: where a model needs more, the calibration inputs run through it
-  /// several times.
+  /// Bytes of moments kept at once, `(in + 1)²` doubles a layer (twice that while one is solved): where a model needs more, the
+  /// calibration inputs run through it several times.
   int64_t memory = int64_t{1} << 30;
 };
 
-/// Merges a model with input or middle shortcuts, and tells how well.
+/// Merges a model with input or middle shortcuts, and tells how well. The model, and what `forward` uses, must outlive it.
 class ShortcutMerger {
  public:
   /// Runs the model on inputs `[N, ...]` in the given pass.
@@ -55,8 +55,8 @@ class ShortcutMerger {
   ShortcutMerger(models::ImageModel& model, const at::Tensor& images, const ShortcutMergerOptions& options = {});
   ~ShortcutMerger();
 
-  /// The merges that can be had here: `Input`, and `Weight` with middle shortcuts, need the lengths that training records. The
-  /// others' functions throw `std::invalid_argument`.
+  /// The merges that can be had here: `Input`, and `Weight` with middle shortcuts, need the lengths that training records, and
+  /// `Regression` finite inputs. Asking for another throws `std::invalid_argument` that says why.
   std::vector<ShortcutMerge> merges() const;
 
   /// How far one layer's update is off when merged.
@@ -75,7 +75,9 @@ class ShortcutMerger {
   at::Tensor base(const at::Tensor& inputs) const;
 
   /// Folds every adapter of the model; where a layer folds exactly, it does.
-  MergeReport merge(ShortcutMerge merge) const;
+  /// The model's adapters are gone then, and so is the use of this object: every later call throws `std::invalid_argument`.
+  /// Otherwise as `respeft::merge`.
+  MergeReport merge(ShortcutMerge merge);
 
  private:
   struct Implementation;
