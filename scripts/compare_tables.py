@@ -7,6 +7,7 @@ import pathlib
 import statistics
 
 SHORTCUTS = ("reslora-is", "reslora-ms")
+MERGES = ("drop", "input", "weight", "scalar", "regression")
 
 
 def spread(values, form):
@@ -58,23 +59,22 @@ def methods(arguments):
 
 
 def merges(arguments):
-    rows = []
+    """A row for each merge; three columns for each method with shortcuts that do not fold exactly."""
+    header, rows = ["merge"], [[f"`{merge}`"] for merge in MERGES] + [["not merged"]]
     for method in SHORTCUTS:
         if method not in arguments.methods:
             continue
         reports = [json.loads((arguments.runs / f"{method}-{seed}" / "merges.json").read_text()) for seed in arguments.seeds]
+        header += [f"{method}: error", "same answers", "accuracy"]
         before = [100 * report["comparison"]["accuracy_before"] for report in reports]
-        rows.append([f"`{method}`, not merged", "–", "–", spread(before, "{:.1f}%")])
-        for merge in reports[0]["merges"]:
+        rows[-1] += ["–", "–", spread(before, "{:.1f}%")]
+        for row, merge in zip(rows, MERGES):
             trials = [report["merges"][merge] for report in reports]
-            rows.append(
-                [
-                    f"`{method}`, `{merge}`",
-                    spread([trial["error"] for trial in trials], "{:.3f}"),
-                    spread([100 * trial["comparison"]["agreement"] for trial in trials], "{:.1f}%"),
-                    spread([100 * trial["comparison"]["accuracy_after"] for trial in trials], "{:.1f}%"),
-                ]
-            )
+            row += [
+                spread([trial["error"] for trial in trials], "{:.3f}"),
+                spread([100 * trial["comparison"]["agreement"] for trial in trials], "{:.1f}%"),
+                spread([100 * trial["comparison"]["accuracy_after"] for trial in trials], "{:.1f}%"),
+            ]
         error = {name: [report["merges"][name]["error"] for report in reports] for name in ("input", "weight", "regression")}
         ratios = [r / min(i, w) for i, w, r in zip(error["input"], error["weight"], error["regression"])]
         lost = [a - 100 * r["merges"]["regression"]["comparison"]["accuracy_after"] for a, r in zip(before, reports)]
@@ -82,8 +82,8 @@ def merges(arguments):
             f"{method}: regression's error is {', '.join(f'{x:.2f}' for x in ratios)} of the better of input and weight; "
             f"it loses {', '.join(f'{x:.2f}' for x in lost)} points of accuracy (by seed)\n"
         )
-    if rows:
-        markdown(["method and merge", "error of the logits", "same prediction", "test accuracy"], rows)
+    if len(header) > 1:
+        markdown(header, rows)
 
 
 def convergence(arguments):
