@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include <respeft/methods/method.h>
 #include <respeft/models/model.h>
 
 namespace respeft {
@@ -42,15 +43,17 @@ struct TrainingCost {
   double step_flops = 0;        ///< of the matrix products and convolutions of forward and backward, adapters included
   int64_t parameter_bytes = 0;  ///< base, adapters and head
   int64_t optimizer_bytes = 0;  ///< of what is trained: gradients, and AdamW's two moments
+  int64_t recorded_bytes = 0;   ///< of what adapters and the hook note of the steps so far
   int64_t saved_bytes = 0;      ///< kept from the forward for the backward, parameters excluded
   int64_t input_bytes = 0;      ///< the images
-  int64_t total_bytes() const { return parameter_bytes + optimizer_bytes + saved_bytes + input_bytes; }
+  int64_t total_bytes() const { return parameter_bytes + optimizer_bytes + recorded_bytes + saved_bytes + input_bytes; }
 };
 
 /// Runs one forward and backward of `model`, which must be on `at::kMeta` (shapes alone: nothing is computed and no memory
 /// taken), and counts. Attention is counted as LibTorch's fused kernels do it, which keep no matrix of attention weights.
+/// `hook` is what attaching the method gave: its penalty is part of the step, and its state of what is recorded.
 /// Throws `std::invalid_argument` on a model with data.
-TrainingCost training_cost(models::ImageModel& model, int64_t batch);
+TrainingCost training_cost(models::ImageModel& model, int64_t batch, const TrainingHook* hook = nullptr);
 
 /// How one weight matrix changed, seen through singular value decompositions `W = U S Vᵀ`, `W' = U' S' V'ᵀ`.
 /// Source: RLRR, Sec. 3.2 and Table 1.

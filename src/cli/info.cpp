@@ -111,15 +111,16 @@ class Info : public Command {
     const auto method = method_.name.empty() ? nullptr : methods::create(method_.name, method_.options());
     const auto model =
         models::create(model_, {.num_classes = num_classes_, .image_size = image_size_, .pool = pool_, .device = at::kMeta});
+    Attachment attachment;
     if (method) {
-      attach(*model, *method);
+      attachment = attach(*model, *method);
     } else {
       for (auto& parameter : model->parameters()) parameter.set_requires_grad(false);
     }
     const ModelSummary summary = summarize(*model);
     const double forward = 2.0 * static_cast<double>(model->macs_per_image());
     std::optional<TrainingCost> cost;
-    if (method) cost = training_cost(*model, batch_size_);
+    if (method) cost = training_cost(*model, batch_size_, attachment.hook.get());
     json() ? print_json(document(*model, summary, forward, cost)) : print(text(*model, summary, forward, cost));
   }
 
@@ -151,6 +152,7 @@ class Info : public Command {
                           {"step_flops", cost->step_flops},
                           {"parameter_bytes", cost->parameter_bytes},
                           {"optimizer_bytes", cost->optimizer_bytes},
+                          {"recorded_bytes", cost->recorded_bytes},
                           {"saved_bytes", cost->saved_bytes},
                           {"input_bytes", cost->input_bytes},
                           {"total_bytes", cost->total_bytes()}};
@@ -189,13 +191,15 @@ class Info : public Command {
     entries.emplace_back("forward", flops(forward) + " an image (two a multiply-accumulate)");
     std::string result = layer_table(summary) + "\n" + key_values(entries);
     if (!cost) return result + "\nWith --method NAME: what is trained, and what training takes.\n";
-    return result + "\n" + fmt::format("Training at batch size {}:\n", cost->batch) +
-           key_values({{"  computation", flops(cost->step_flops) + " a step, forward and backward"},
-                       {"  memory", bytes(cost->total_bytes())},
-                       {"    parameters", bytes(cost->parameter_bytes)},
-                       {"    gradients, AdamW", bytes(cost->optimizer_bytes)},
-                       {"    kept for backward", bytes(cost->saved_bytes)},
-                       {"    images", bytes(cost->input_bytes)}});
+    std::vector<std::pair<std::string, std::string>> training = {
+        {"  computation", flops(cost->step_flops) + " a step, forward and backward"},
+        {"  memory", bytes(cost->total_bytes())},
+        {"    parameters", bytes(cost->parameter_bytes)},
+        {"    gradients, AdamW", bytes(cost->optimizer_bytes)}};
+    if (cost->recorded_bytes > 0) training.emplace_back("    recorded of steps", bytes(cost->recorded_bytes));
+    training.emplace_back("    kept for backward", bytes(cost->saved_bytes));
+    training.emplace_back("    images", bytes(cost->input_bytes));
+    return result + "\n" + fmt::format("Training at batch size {}:\n", cost->batch) + key_values(training);
   }
 
   std::string file_, model_, pool_;

@@ -178,7 +178,7 @@ int64_t bytes(const at::Tensor& tensor) {
 
 }  // namespace
 
-TrainingCost training_cost(models::ImageModel& model, int64_t batch) {
+TrainingCost training_cost(models::ImageModel& model, int64_t batch, const TrainingHook* hook) {
   if (batch < 1) throw std::invalid_argument(fmt::format("a batch has at least one image, not {}", batch));
   auto excluded = model.parameters();
   for (const auto& parameter : excluded) {
@@ -192,6 +192,10 @@ TrainingCost training_cost(models::ImageModel& model, int64_t batch) {
     cost.parameter_bytes += bytes(parameter);
     if (parameter.requires_grad()) cost.optimizer_bytes += 3 * bytes(parameter);
   }
+  for (const auto& buffer : model.buffers()) cost.recorded_bytes += bytes(buffer);
+  if (hook) {
+    for (const auto& [name, tensor] : hook->state()) cost.recorded_bytes += bytes(tensor);
+  }
   const auto images = at::empty({batch, 3, model.image_size(), model.image_size()}, excluded.at(0).options());
   cost.input_bytes = bytes(images);
   excluded.push_back(images);
@@ -199,7 +203,11 @@ TrainingCost training_cost(models::ImageModel& model, int64_t batch) {
   const ShapeKernels kernels;
   const at::AutoGradMode grad_mode(true);
   const FlopCounter flops;
-  cost.saved_bytes = util::bytes_saved_for_backward([&] { return model.forward(images); }, excluded);
+  const auto outcome = [&] {
+    const auto logits = model.forward(images);
+    return hook ? logits.sum() + hook->penalty() : logits;
+  };
+  cost.saved_bytes = util::bytes_saved_for_backward(outcome, excluded);
   cost.step_flops = flops.total();
   return cost;
 }

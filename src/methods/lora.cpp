@@ -38,7 +38,7 @@ Options Lora::options() const {
 
 void Lora::prepare(const std::vector<nn::NamedSite>& sites) {
   targets_.check(sites);
-  allocator_ = methods::make_allocator(options_.allocation);
+  allocator_ = methods::make_allocator("lora", options_.allocation, targets_, sites);
 }
 
 std::shared_ptr<TrainingHook> Lora::hook() {

@@ -5,7 +5,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <stdexcept>
+
+#include "src/util/text.h"
 
 namespace respeft {
 
@@ -127,8 +130,19 @@ std::vector<std::pair<std::string, at::Tensor>> RankAllocator::state() const {
   return tensors;
 }
 
-std::shared_ptr<RankAllocator> make_allocator(const RankAllocationOptions& options) {
-  return options.enabled() ? std::make_shared<RankAllocator>(options) : nullptr;
+std::shared_ptr<RankAllocator> make_allocator(const std::string& method, const RankAllocationOptions& options,
+                                              const Targets& targets, const std::vector<nn::NamedSite>& sites) {
+  if (!options.enabled()) return nullptr;
+  std::set<std::string> others;
+  for (const auto& [info, site] : sites) {
+    if (targets.select(info).empty()) continue;
+    if (info.kind == nn::SiteKind::Linear) return std::make_shared<RankAllocator>(options);
+    others.insert(info.role);
+  }
+  throw std::invalid_argument(
+      fmt::format("{}: with a target_rank of {}, expected targets (and blocks) that match a linear layer, whose ranks can be "
+                  "allocated; they match {}",
+                  method, options.target_rank, others.empty() ? "nothing" : util::join({others.begin(), others.end()}, ", ")));
 }
 
 }  // namespace methods

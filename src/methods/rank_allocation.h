@@ -2,6 +2,7 @@
 
 #include <respeft/methods/method.h>
 #include <respeft/methods/rank_allocation.h>
+#include <respeft/methods/targets.h>
 
 #include <memory>
 #include <string>
@@ -55,7 +56,9 @@ class RankAllocator : public TrainingHook {
   at::Tensor final_;  ///< `[1]`, 1 once the last pruning is done; it stays done when a run is made longer
 };
 
-/// The allocator for these options; null where every rank stays.
-std::shared_ptr<RankAllocator> make_allocator(const RankAllocationOptions& options);
+/// The allocator of a method with these options; null where every rank stays.
+/// Throws `std::invalid_argument` where there is something to allocate and none of `sites` that the targets match is a linear.
+std::shared_ptr<RankAllocator> make_allocator(const std::string& method, const RankAllocationOptions& options,
+                                              const Targets& targets, const std::vector<nn::NamedSite>& sites);
 
 }  // namespace respeft::methods

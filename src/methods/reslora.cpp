@@ -66,7 +66,7 @@ Options ResLora::options() const {
 void ResLora::prepare(const std::vector<nn::NamedSite>& sites) {
   targets_.check(sites);
   chains_.clear();
-  allocator_ = methods::make_allocator(options_.allocation);
+  allocator_ = methods::make_allocator(name(), options_.allocation, targets_, sites);
   struct Previous {
     nn::SiteInfo info;
     std::vector<int64_t> chosen;

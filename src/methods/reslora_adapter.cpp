@@ -292,7 +292,7 @@ class BlockAdapter : public ResLoraAdapter {
 
   ops::UpdateOrder choose(const at::Tensor& x, const nn::Base& base, const std::vector<Asked>& chosen, int64_t rank) const {
     if (reach() == position()) return ops::UpdateOrder::Thin;  // plain LoRA, computed as LoRA computes it
-    // Under autocast the weight is rounded first, and small updates added to it would be lost.
+    // Under autocast a folded weight is rounded, update and all, while thin products keep the update's own precision.
     const auto device = x.device().type();
     if (at::autocast::is_autocast_available(device) && at::autocast::is_autocast_enabled(device)) return ops::UpdateOrder::Thin;
     const int64_t in = x.size(-1);

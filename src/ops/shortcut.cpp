@@ -88,13 +88,14 @@ void check_rows(const char* op, const at::Tensor& weight, const at::Tensor& up, 
 }
 
 void check_factors(const char* op, const at::Tensor& input, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
-                   const at::Tensor& down, const at::Tensor& up, at::IntArrayRef rows) {
-  check_linear(op, input, weight, bias);
+                   const at::Tensor& down, const at::Tensor& up, at::IntArrayRef rows, bool may_be_float = false) {
+  check_linear(op, input, weight, bias, may_be_float);
   const auto in = weight.sym_size(1);
   TORCH_CHECK(down.dim() == 2 && down.sym_size(1) == in, op, ": expected down [rank, ", in, "], got ", down.sym_sizes());
   check_rows(op, weight, up, rows);
-  check_alike(op, "down", down, input);
-  check_alike(op, "up", up, input);
+  const auto check_dtype = may_be_float ? check_alike_or_float : check_alike;
+  check_dtype(op, "down", down, input);
+  check_dtype(op, "up", up, input);
 }
 
 }  // namespace
@@ -113,7 +114,7 @@ void check_shortcut_linear(const char* op, const at::Tensor& input, const at::Te
 
 void check_folded_linear(const char* op, const at::Tensor& input, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
                          const at::Tensor& down, const at::Tensor& up, at::IntArrayRef rows) {
-  check_factors(op, input, weight, bias, down, up, rows);
+  check_factors(op, input, weight, bias, down, up, rows, /*may_be_float=*/true);
   const auto used = up.sym_size(1) * static_cast<int64_t>(rows.size());
   TORCH_CHECK(down.sym_size(0) == used, op, ": expected down to have the ", used, " rows that up [", up.sym_size(0), ", ",
               up.sym_size(1), "] reads, got ", down.sym_sizes());

@@ -66,6 +66,18 @@ void add_middle_gradient(at::Tensor& into, const at::Tensor& grad, const at::Ten
 
 }  // namespace
 
+void add_update(const at::Tensor& output, const at::Tensor& middle, const at::Tensor& up, double scaling, at::IntArrayRef rows) {
+  for (const auto& group : groups(up, rows)) group.outputs(output).addmm_(group.columns(middle), group.ups(up).t(), 1.0, scaling);
+}
+
+at::Tensor middle_gradient(const at::Tensor& grad, const at::Tensor& grad_middle, const at::Tensor& up, const c10::SymInt& columns,
+                           double scaling, at::IntArrayRef rows) {
+  auto m = grad_middle.defined() ? grad_middle.clone(at::MemoryFormat::Contiguous)
+                                 : at::zeros_symint({grad.sym_size(0), columns}, grad.options());
+  add_middle_gradient(m, grad, up, scaling, rows);
+  return m;
+}
+
 at::Tensor fold(const at::Tensor& weight, const at::Tensor& down, const at::Tensor& up, double scaling, at::IntArrayRef rows) {
   auto folded = weight.clone(at::MemoryFormat::Contiguous);
   for (const auto& group : groups(up, rows)) {
@@ -73,6 +85,21 @@ at::Tensor fold(const at::Tensor& weight, const at::Tensor& down, const at::Tens
   }
   return folded;
 }
+
+namespace {
+
+at::ScalarType highest(const at::Tensor& weight, const at::Tensor& down, const at::Tensor& up) {
+  return at::promote_types(at::promote_types(weight.scalar_type(), down.scalar_type()), up.scalar_type());
+}
+
+/// The folded weight in `dtype`, rounded after the sum is made in the highest one of its terms.
+at::Tensor folded_weight(const at::Tensor& weight, const at::Tensor& down, const at::Tensor& up, double scaling,
+                         at::IntArrayRef rows, at::ScalarType dtype) {
+  const auto terms = highest(weight, down, up);
+  return fold(weight.to(terms), down.to(terms), up.to(terms), scaling, rows).to(dtype);
+}
+
+}  // namespace
 
 std::tuple<at::Tensor, at::Tensor> forward(const at::Tensor& input, const at::Tensor& weight,
                                            const std::optional<at::Tensor>& bias, const at::Tensor& down, const at::Tensor& up,
@@ -83,7 +110,7 @@ std::tuple<at::Tensor, at::Tensor> forward(const at::Tensor& input, const at::Te
   if (given(previous)) middle.narrow_symint(1, 0, used_columns(up, rows)).add_(as_matrix(*previous));
   // The update goes into the base's output, which nothing else reads: one pass over [N, out] instead of three.
   const auto output = at::linear(as_matrix(input), weight, bias);
-  for (const auto& group : groups(up, rows)) group.outputs(output).addmm_(group.columns(middle), group.ups(up).t(), 1.0, scaling);
+  add_update(output, middle, up, scaling, rows);
   return {unflattened(output, input), unflattened(middle, input)};
 }
 
@@ -104,9 +131,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tenso
   if (mask[3]) grad_up = up_gradient(grad, as_matrix(middle), up, scaling, rows);
   const bool through_input = mask[0] && !branched;
   if (through_input || mask[2] || mask[4] || mask[5]) {
-    auto m = given(grad_middle) ? as_matrix(*grad_middle).clone(at::MemoryFormat::Contiguous)
-                                : at::zeros_symint({grad.sym_size(0), down.sym_size(0)}, grad.options());
-    add_middle_gradient(m, grad, up, scaling, rows);
+    const auto m = middle_gradient(grad, given(grad_middle) ? as_matrix(*grad_middle) : at::Tensor(), up, down.sym_size(0), scaling, rows);
     if (through_input) grad_input.addmm_(m, down);
     if (mask[2]) grad_down = m.t().mm(as_matrix(branched ? *branch : input));
     if (mask[4]) grad_previous = unflattened(m.narrow_symint(1, 0, used_columns(up, rows)).contiguous(), input);
@@ -120,7 +145,8 @@ at::Tensor folded_forward(const at::Tensor& input, const at::Tensor& weight, con
                           const at::Tensor& down, const at::Tensor& up, double scaling, at::IntArrayRef rows,
                           bool /*dense_gradient*/) {
   check_folded_linear("folded_linear", input, weight, bias, down, up, rows);
-  return unflattened(at::linear(as_matrix(input), fold(weight, down, up, scaling, rows), bias), input);
+  const auto folded = folded_weight(weight, down, up, scaling, rows, input.scalar_type());
+  return unflattened(at::linear(as_matrix(input), folded, bias), input);
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> folded_backward(const at::Tensor& grad_output, const at::Tensor& input,
@@ -131,27 +157,31 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> folded_backward(const
   check_folded_linear("folded_linear_backward", input, weight, std::nullopt, down, up, rows);
   check_beside_input("folded_linear_backward", "grad_output", grad_output, input, weight.sym_size(0));
   const auto grad = as_matrix(grad_output), x = as_matrix(input);
+  const auto dtype = input.scalar_type();
   at::Tensor grad_input, grad_bias, grad_down, grad_up;
-  if (mask[0]) grad_input = unflattened(grad.mm(fold(weight, down, up, scaling, rows)), input);
+  if (mask[0]) grad_input = unflattened(grad.mm(folded_weight(weight, down, up, scaling, rows, dtype)), input);
   if (mask[1]) grad_bias = grad.sum(0);
   if (dense_gradient && (mask[2] || mask[3])) {
-    const auto product = grad.t().mm(x);  // [out, in]
+    const auto terms = highest(weight, down, up);
+    const auto product = grad.t().mm(x).to(terms);  // [out, in]
     std::vector<at::Tensor> downs, ups;
     for (const auto& group : groups(up, rows)) {
       const auto part = product.narrow_symint(0, group.row, group.height);
-      if (mask[2]) downs.push_back(group.ups(up).t().mm(part).mul(scaling));
-      if (mask[3]) ups.push_back(part.mm(group.downs(down).t()).mul(scaling));
+      if (mask[2]) downs.push_back(group.ups(up).to(terms).t().mm(part).mul(scaling));
+      if (mask[3]) ups.push_back(part.mm(group.downs(down).to(terms).t()).mul(scaling));
     }
     if (mask[2]) grad_down = at::cat(downs, 0);
     if (mask[3]) grad_up = at::cat(ups, 0);
   } else {
     if (mask[2]) {
       auto m = at::zeros_symint({grad.sym_size(0), down.sym_size(0)}, grad.options());
-      add_middle_gradient(m, grad, up, scaling, rows);
+      add_middle_gradient(m, grad, up.to(dtype), scaling, rows);
       grad_down = m.t().mm(x);
     }
-    if (mask[3]) grad_up = up_gradient(grad, x.mm(down.t()), up, scaling, rows);
+    if (mask[3]) grad_up = up_gradient(grad, x.mm(down.to(dtype).t()), up, scaling, rows);
   }
+  if (mask[2]) grad_down = grad_down.to(down.scalar_type());
+  if (mask[3]) grad_up = grad_up.to(up.scalar_type());
   return {grad_input, grad_bias, grad_down, grad_up};
 }
 

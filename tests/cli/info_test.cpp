@@ -48,6 +48,18 @@ TEST(Info, TheMemoryOfTrainingGrowsWithTheBatch) {
   EXPECT_EQ(large["parameter_bytes"], small["parameter_bytes"]);
 }
 
+TEST(Info, TheMemoryOfTrainingCountsTheRanksRunningMeans) {
+  const std::vector<std::string> flags = {"info", "--model", kModel, "--method", "lora", "--target-rank", "4"};
+  auto with_json = flags;
+  with_json.push_back("--json");
+  const auto training = run(with_json).json()["training"];
+  ASSERT_TRUE(training.is_object());
+  // Two for every number of A, E and B (rank 8), which of E are kept, and whether that is final.
+  const int64_t factors = 12 * 8 * (3 * (192 + 192) + 2 * 192 + 2 * (192 + 768)), directions = 12 * 6 * 8;
+  EXPECT_EQ(training["recorded_bytes"].get<int64_t>(), 4 * (2 * (factors + directions) + directions + 1));
+  EXPECT_NE(run(flags).out.find("recorded of steps"), std::string::npos);
+}
+
 TEST(Info, ListsEverything) {
   const Outcome text = run({"info"});
   EXPECT_EQ(text.status, 0);

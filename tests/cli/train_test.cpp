@@ -188,6 +188,10 @@ TEST_F(Train, RanksAreAllocatedAndMerged) {
   std::filesystem::remove_all(out());
   *std::find(arguments.end() - 6, arguments.end(), "2") = "4";
   expect_error(run(arguments), 2, {"target_rank below the rank of 4", "got 4"});
+  arguments = flags({"--target-rank", "4", "--targets", "norm1"});
+  *std::find(arguments.begin(), arguments.end(), "rlrr") = "lora";
+  expect_error(run(arguments), 2, {"target_rank of 4", "they match norm1"});
+  EXPECT_FALSE(std::filesystem::exists(out()));
 }
 
 TEST_F(Train, ALossThatIsNotFiniteStopsAtItsStep) {

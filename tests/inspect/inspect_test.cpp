@@ -153,6 +153,42 @@ TEST(TrainingCost, CountsBytesOfParametersAndOptimizer) {
   EXPECT_FALSE(model->parameters().at(0).requires_grad());
 }
 
+/// A LoRA whose ranks are allocated notes two running means for every factor, and which of its directions are kept.
+TEST(TrainingCost, CountsWhatIsRecorded) {
+  const auto config = small_config();
+  const auto cost_of = [&](const Options& options, const char* method = "lora") {
+    models::VisionTransformerImpl model(config, at::kMeta);
+    const auto attachment = attach(model, *methods::create(method, options));
+    return training_cost(model, 4, attachment.hook.get());
+  };
+  const Options plain = {{"rank", int64_t{4}}}, allocated = {{"rank", int64_t{4}}, {"target_rank", int64_t{2}}};
+  const TrainingCost before = cost_of(plain), after = cost_of(allocated);
+  EXPECT_EQ(before.recorded_bytes, 0);
+  const int64_t updates = 2 * 6, dim = 32, mlp = 64;  // two blocks of q, k, v, proj, fc1 and fc2
+  const int64_t factors = 2 * 4 * (4 * 2 * dim + 2 * (dim + mlp)), directions = updates * 4;
+  EXPECT_EQ(after.recorded_bytes, 4 * (2 * (factors + directions) + directions + 1));
+  EXPECT_EQ(after.total_bytes(),
+            after.parameter_bytes + after.optimizer_bytes + after.recorded_bytes + after.saved_bytes + after.input_bytes);
+  // A Aᵀ and Bᵀ B of the penalty: products of 4 × 4, forward and backward.
+  EXPECT_DOUBLE_EQ(after.step_flops, before.step_flops + 2.0 * 3 * 4 * static_cast<double>(factors));
+  // What the real hook holds, and what the penalty keeps for the backward.
+  for (const char* method : {"lora", "reslora-bs", "reslora-is", "reslora-ms"}) {
+    SCOPED_TRACE(method);
+    models::VisionTransformerImpl model(config);
+    const auto attachment = attach(model, *methods::create(method, allocated));
+    int64_t held = 0;
+    for (const auto& [name, tensor] : attachment.recorded) held += static_cast<int64_t>(tensor.nbytes());
+    const TrainingCost cost = cost_of(allocated, method);
+    EXPECT_EQ(cost.recorded_bytes, held);
+    model.train();
+    const auto images = random_images(config, 4);
+    const auto counter = std::make_shared<AllocatedBytes>();
+    const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, counter);
+    const auto loss = model.forward(images).sum() + attachment.hook->penalty();
+    EXPECT_NEAR(static_cast<double>(cost.saved_bytes) / static_cast<double>(counter->live), 1.0, 0.15);
+  }
+}
+
 /// torchvision publishes 17.56 billion multiply-accumulates for its ViT-B/16 (attention included), with 1,000 classes; the
 /// class-token-only last block does less, mean pooling all of it.
 TEST(TrainingCost, ForwardMatchesThePublishedCount) {

@@ -102,6 +102,32 @@ def test_autocast(ops, dtype):
         assert given[position].grad.dtype == torch.float32 and given[position].grad.abs().max() > 0
 
 
+@pytest.mark.parametrize("dense", [True, False])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_autocast_folds_in_float32(ops, dtype, dense):
+    given = arguments(torch.float32, handed_out=0, previous=False)
+    x, weight, bias, down, up, scaling, rows, _ = folded(given)
+    with torch.autocast("cpu", dtype=dtype):
+        output = ops.folded_linear(x, weight, bias, down, up, scaling, rows, dense)
+    sum_first = weight.clone()
+    for group, row in enumerate(rows):
+        sum_first[row : row + 4] += scaling * up[4 * group : 4 * group + 4] @ down[2 * group : 2 * group + 2]
+    expected = torch.nn.functional.linear(x.to(dtype), sum_first.to(dtype), bias.to(dtype))
+    assert output.dtype == dtype and (output - expected).abs().max() <= 2 * torch.finfo(dtype).eps * expected.abs().max()
+    output.float().square().sum().backward()
+    exact = torch.autograd.grad(reference(*given)[0].square().sum(), (x, bias, down, up))
+    for tensor, gradient in zip((x, bias, down, up), exact):
+        assert tensor.grad.dtype == torch.float32
+        assert (tensor.grad - gradient).abs().max() <= 16 * torch.finfo(dtype).eps * gradient.abs().max()
+
+
+def test_opcheck_folded_beside_a_lower_input(ops):
+    given = folded(arguments(torch.float32, handed_out=0))
+    x, weight, bias, *rest = given
+    lower = (x.detach().bfloat16().requires_grad_(), weight, bias.detach().bfloat16().requires_grad_(), *rest)
+    torch.library.opcheck(ops.folded_linear.default, lower)
+
+
 @pytest.mark.parametrize("position, wrong", [(0, (2, 5, 9)), (3, (4, 9)), (4, (9, 2)), (5, (2, 5, 3))], ids=["input", "down", "up", "previous"])
 def test_wrong_shapes_are_named(ops, position, wrong):
     given = list(arguments(torch.float32, requires_grad=False))

@@ -3,6 +3,7 @@
 #include <respeft/merge.h>
 #include <respeft/methods/lora.h>
 #include <respeft/methods/reslora.h>
+#include <respeft/nn/layer_norm.h>
 #include <respeft/nn/linear.h>
 #include <torch/optim/adamw.h>
 
@@ -218,6 +219,27 @@ TEST(RankAllocation, WrongOptionsAreErrors) {
   expect_error<std::invalid_argument>(with([](auto& o) { o.orthogonality = -1; }), {"orthogonality", "-1"});
   expect_error<std::invalid_argument>([] { ResLora(Shortcut::Middle, {.rank = 2, .allocation = {.target_rank = 3}}); },
                                       {"reslora-ms", "target_rank"});
+}
+
+TEST(RankAllocation, TargetsWithoutALinearAreAnError) {
+  torch::nn::Module net;
+  auto blocks = net.register_module("blocks", std::make_shared<torch::nn::Module>());
+  auto first = blocks->register_module("0", std::make_shared<torch::nn::Module>());
+  auto second = blocks->register_module("1", std::make_shared<torch::nn::Module>());
+  const auto norm = [] { return nn::LayerNorm(torch::nn::LayerNormOptions({kFeatures})); };
+  first->register_module("norm1", norm());
+  first->register_module("fc1", nn::Linear(kFeatures, kFeatures));
+  second->register_module("norm2", norm());
+  expect_error<std::invalid_argument>(
+      [&] { attach(net, Lora({.rank = kRank, .targets = "norm1", .allocation = allocation()})); },
+      {"lora: with a target_rank of 2, expected targets", "match a linear layer", "they match norm1"});
+  expect_error<std::invalid_argument>(
+      [&] { attach(net, ResLora(Shortcut::Input, {.rank = kRank, .targets = "norms", .allocation = allocation()})); },
+      {"reslora-is", "target_rank", "they match norm1, norm2"});
+  expect_error<std::invalid_argument>(
+      [&] { attach(net, Lora({.rank = kRank, .targets = "fc1", .blocks = "1", .allocation = allocation()})); },
+      {"lora", "target_rank", "they match nothing"});
+  EXPECT_TRUE(attach(net, Lora({.rank = kRank, .targets = "norm1,fc1", .allocation = allocation()})).hook);
 }
 
 }  // namespace

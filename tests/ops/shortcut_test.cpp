@@ -267,6 +267,78 @@ TEST(ShortcutLinearAutocast, CastsEverything) {
     EXPECT_EQ(grad.scalar_type(), at::kFloat);
 }
 
+/// Runs `call` under the CPU's autocast, to bfloat16.
+template <class Call>
+auto under_autocast(const Call& call) {
+  at::autocast::set_autocast_enabled(at::kCPU, true);
+  auto result = call();
+  at::autocast::set_autocast_enabled(at::kCPU, false);
+  at::autocast::clear_cache();
+  return result;
+}
+
+TEST(FoldedLinearAutocast, FoldsInFloat32) {
+  Case c = kSmall;
+  c.handed_out = 0, c.previous = c.branch = false;
+  for (const bool dense : {false, true}) {
+    const Tensors t = in(draw(c, at::kFloat), at::kFloat, true);
+    const auto y = under_autocast([&] { return folded(t, c.rows, dense)[0]; }), truth = reference(t, c.rows)[0];
+    EXPECT_EQ(y.scalar_type(), at::kBFloat16);
+    EXPECT_LE(largest_error(y, truth), 0.02 * largest(truth));
+    // The same to the bit as a call that gives what autocast casts.
+    Tensors lower = t;
+    lower.x = t.x.to(at::kBFloat16), lower.bias = t.bias.to(at::kBFloat16);
+    EXPECT_TRUE(at::equal(y, folded(lower, c.rows, dense)[0]));
+    const auto twice = [&](const at::Tensor& output) {
+      auto grads = torch::autograd::grad({output.to(at::kFloat).pow(2).sum()}, leaves_of(t), {}, true, /*create_graph=*/true);
+      at::Tensor loss;
+      for (const auto& grad : grads) loss = loss.defined() ? loss + grad.pow(2).sum() : grad.pow(2).sum();
+      for (const auto& grad : torch::autograd::grad({loss}, leaves_of(t))) grads.push_back(grad);
+      return grads;
+    };
+    const auto ours = twice(y), exact = twice(truth);
+    for (size_t i = 0; i < exact.size(); ++i) {
+      EXPECT_EQ(ours[i].scalar_type(), at::kFloat) << i;
+      EXPECT_LE(largest_error(ours[i], exact[i]), 0.05 * largest(exact[i])) << i;
+    }
+  }
+}
+
+/// An update of a quarter of the weight's rounding: lost if the weight were rounded before it is added.
+TEST(FoldedLinearAutocast, KeepsSmallUpdates) {
+  at::manual_seed(2);
+  const auto x = at::randn({2048, 64}).requires_grad_(true), weight = at::randn({64, 64}), grad = at::randn({2048, 64});
+  const auto down = at::randn({1, 64}).requires_grad_(true), up = at::randn({64, 1}).requires_grad_(true);
+  constexpr double scaling = 1e-3;  // bfloat16 has 2⁻⁸ near 1
+  const auto update = (up * down * scaling).detach();
+  const auto gain = [](const at::Tensor& got, const at::Tensor& expected) {
+    return (got * expected).sum().item<double>() / expected.pow(2).sum().item<double>();
+  };
+  for (const bool dense : {false, true}) {
+    const auto run = [&](double s) {
+      const auto y = under_autocast([&] { return folded_linear(x, weight, {}, down, up, s, {0}, dense); });
+      auto results = torch::autograd::grad({y}, {x, down, up}, {grad.to(at::kBFloat16)});
+      results.push_back(y.detach().to(at::kFloat));
+      return results;
+    };
+    const auto with = run(scaling), without = run(0.0);
+    EXPECT_NEAR(gain(with[3] - without[3], at::linear(x.detach(), update)), 1.0, 0.1);
+    EXPECT_NEAR(gain(with[0] - without[0], grad.mm(update)), 1.0, 0.1);
+    const auto exact = torch::autograd::grad({at::linear(x, weight + up * down * scaling)}, {down, up}, {grad});
+    for (size_t i = 0; i < 2; ++i) {
+      EXPECT_EQ(with[1 + i].scalar_type(), at::kFloat);
+      EXPECT_LE(largest_error(with[1 + i], exact[i]), 0.02 * largest(exact[i]));
+    }
+  }
+}
+
+TEST(FoldedLinearAutocast, KeepsTheCastInputAndTheFactorsAsTheyAre) {
+  const auto x = at::randn({32, 64}).requires_grad_(true), weight = at::randn({128, 64});
+  const auto down = at::randn({4, 64}).requires_grad_(true), up = at::randn({128, 4}).requires_grad_(true);
+  const auto call = [&] { return under_autocast([&] { return folded_linear(x, weight, {}, down, up, 1.0); }); };
+  EXPECT_EQ(util::bytes_saved_for_backward(call, {weight, down, up}), 2 * 32 * 64);
+}
+
 TEST(ShortcutLinearMeta, GivesShapesAndDtypes) {
   Tensors t = draw(kSmall, at::kBFloat16);
   for (auto* tensor : {&t.x, &t.weight, &t.bias, &t.down, &t.up, &t.previous, &t.branch}) *tensor = tensor->to(at::kMeta);
@@ -301,6 +373,10 @@ TEST(ShortcutLinearErrors, NameTheArgumentAndTheShapes) {
   expect_error(call(x, weight.clone().requires_grad_(true), down, up), "the weight is frozen");
   expect_error([&] { folded_linear(x, weight, {}, at::randn({3, 4}), up, 1.0); }, "expected down to have the 2 rows");
   expect_error([&] { folded_linear(x, weight, at::randn({5}), down, up, 1.0); }, "expected bias [6], got [5]");
+  expect_error([&] { folded_linear(x, weight, {}, down.to(at::kHalf), up, 1.0); },
+               "expected down of input's dtype Float, got Half");
+  expect_error([&] { folded_linear(x.to(at::kHalf), weight.to(at::kDouble), {}, down, up, 1.0); },
+               "expected weight of input's dtype Half or float32, got Double");
 }
 
 TEST(FoldLowRank, IsTheFold) {

@@ -19,6 +19,7 @@ namespace respeft {
 ///   what is kept stays.
 ///
 /// `respeft train` does all this; a training loop of one's own calls the `TrainingHook` that `attach` returns.
+/// Attaching throws `std::invalid_argument` where the method's targets match no linear layer.
 struct RankAllocationOptions {
   int64_t target_rank = 0;
   double prune_start = 0.1;

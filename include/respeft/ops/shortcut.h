@@ -65,7 +65,11 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tenso
 ///                        or through thin products
 /// @return `[..., out]`
 ///
-/// Kept for the backward: input, weight, down and up. Everything else is as for `shortcut_linear`.
+/// Beside a bfloat16 or float16 input, weight, down and up may each be float32: then W + scaling · up down is made in float32 and
+/// rounded for the product, so that updates smaller than the rounding of W alone are not lost; the factors' gradients have the
+/// factors' dtypes, from products with the input that are made in its own. Under autocast input and bias are cast, and weight,
+/// down and up where they are not float32. Kept for the backward: input, weight, down and up, as the fold takes them. Everything
+/// else is as for `shortcut_linear`.
 at::Tensor folded_linear(const at::Tensor& input, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
                          const at::Tensor& down, const at::Tensor& up, double scaling, at::IntArrayRef rows = {0},
                          bool dense_gradient = false);

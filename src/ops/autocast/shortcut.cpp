@@ -13,6 +13,9 @@ class Cast {
   std::optional<at::Tensor> operator()(const std::optional<at::Tensor>& tensor) const {
     return tensor ? std::optional((*this)(*tensor)) : tensor;
   }
+  at::Tensor unless_float(const at::Tensor& tensor) const {
+    return tensor.scalar_type() == at::kFloat ? tensor : (*this)(tensor);
+  }
 
  private:
   c10::impl::ExcludeDispatchKeyGuard no_autocast_{at::autocast::get_autocast_dispatch_key_from_device_type(device)};
@@ -35,7 +38,9 @@ at::Tensor folded_linear_autocast(const at::Tensor& input, const at::Tensor& wei
                                   const at::Tensor& down, const at::Tensor& up, double scaling, at::IntArrayRef rows,
                                   bool dense_gradient) {
   const Cast<device> cast;
-  return folded_linear(cast(input), cast(weight), cast(bias), cast(down), cast(up), scaling, rows, dense_gradient);
+  // What is folded keeps float32: added to a weight rounded first, small updates would be lost.
+  return folded_linear(cast(input), cast.unless_float(weight), cast(bias), cast.unless_float(down), cast.unless_float(up),
+                       scaling, rows, dense_gradient);
 }
 
 TORCH_LIBRARY_IMPL(respeft, AutocastCPU, m) {

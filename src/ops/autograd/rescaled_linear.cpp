@@ -1,11 +1,9 @@
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/einsum.h>
-#include <ATen/ops/mm.h>
 #include <respeft/ops/rescaled_linear.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
-#include "src/ops/rescaled_linear_check.h"
+#include "src/ops/rescaled_linear_formulas.h"
 
 namespace respeft::ops {
 namespace {
@@ -49,34 +47,12 @@ at::Tensor rescaled_linear_autograd(const at::Tensor& input, const at::Tensor& w
   return RescaledLinear::apply(input, weight, bias, scale_in, scale_out, residual);
 }
 
-/// The same gradients from operators that autograd can differentiate again.
-std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> differentiable_backward(
-    const at::Tensor& grad_output, const at::Tensor& input, const at::Tensor& weight, const at::Tensor& scale_in,
-    const at::Tensor& scale_out, bool residual, std::array<bool, 4> mask) {
-  check_rescaled_linear("rescaled_linear_backward", input, weight, std::nullopt, scale_in, scale_out);
-  check_rescaled_linear_grad(grad_output, input, weight);
-  const auto grad = grad_output.reshape_symint({-1, weight.sym_size(0)});
-  const auto x = input.reshape_symint({-1, weight.sym_size(1)});
-  at::Tensor grad_input, grad_scale_in, grad_scale_out, grad_bias;
-  if (mask[0]) grad_input = grad.mm(rescale_weight(weight, scale_in, scale_out, residual)).view_symint(input.sym_sizes());
-  if (mask[1] || mask[2]) {
-    const auto groups = scale_groups(scale_in).expect_int();
-    const auto product = (grad.t().mm(x) * weight).view({groups, -1, weight.size(1)});
-    const auto in = scale_in.to(product.scalar_type()).view({groups, -1});
-    const auto out = scale_out.to(product.scalar_type()).view({groups, -1});
-    if (mask[1]) grad_scale_in = at::einsum("goi,go->gi", {product, out}).view_as(scale_in).to(scale_in.scalar_type());
-    if (mask[2]) grad_scale_out = at::einsum("goi,gi->go", {product, in}).reshape(-1).to(scale_out.scalar_type());
-  }
-  if (mask[3]) grad_bias = grad.sum(0);
-  return {grad_input, grad_scale_in, grad_scale_out, grad_bias};
-}
-
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> rescaled_linear_backward_autograd(
     const at::Tensor& grad_output, const at::Tensor& input, const at::Tensor& weight, const at::Tensor& scale_in,
     const at::Tensor& scale_out, bool residual, std::array<bool, 4> mask) {
   const bool differentiate = at::GradMode::is_enabled() && (grad_output.requires_grad() || input.requires_grad() ||
                                                             scale_in.requires_grad() || scale_out.requires_grad());
-  if (differentiate) return differentiable_backward(grad_output, input, weight, scale_in, scale_out, residual, mask);
+  if (differentiate) return rescaled::backward(grad_output, input, weight, scale_in, scale_out, residual, mask);
   const at::AutoDispatchBelowADInplaceOrView below_autograd;
   return rescaled_linear_backward(grad_output, input, weight, scale_in, scale_out, residual, mask);
 }
