@@ -3,6 +3,9 @@
 # Looks, in this order, under LIBTORCH_ROOT, under every CMAKE_PREFIX_PATH entry, and in the `torch` package of the
 # Python that CMake finds (the checkout's .venv first). Only libtorch_cpu and libc10 are linked: a program starts
 # without loading the CUDA libraries of a CUDA wheel, and no CUDA toolkit is needed to build.
+#
+# The component CUDA adds LibTorch::CUDA: libtorch_cuda, libc10_cuda and the CUDA runtime with their headers. Runtime and headers
+# come from the `nvidia` packages beside the `torch` package, else from CUDAToolkit_ROOT, CUDA_HOME or the CUDA compiler's toolkit.
 
 set(_libtorch_hints ${LIBTORCH_ROOT} $ENV{LIBTORCH_ROOT} ${CMAKE_PREFIX_PATH})
 file(GLOB _libtorch_venv "${CMAKE_CURRENT_LIST_DIR}/../.venv/lib/python3*/site-packages/torch")
@@ -32,12 +35,43 @@ foreach(_libtorch_header IN ITEMS torch/headeronly/version.h torch/csrc/api/incl
   endif()
 endforeach()
 
+set(_libtorch_reason "Run scripts/setup, or give -DCMAKE_PREFIX_PATH=<libtorch>")
+if("CUDA" IN_LIST LibTorch_FIND_COMPONENTS)
+  file(GLOB _libtorch_wheels "${_libtorch_root}/../nvidia/cu*")
+  set(_libtorch_toolkits ${_libtorch_wheels} ${CUDAToolkit_ROOT} $ENV{CUDAToolkit_ROOT} $ENV{CUDA_HOME} ${CMAKE_CUDA_COMPILER_TOOLKIT_ROOT}
+                         /usr/local/cuda)
+  find_library(LibTorch_TORCH_CUDA_LIBRARY NAMES torch_cuda HINTS ${_libtorch_root}/lib NO_DEFAULT_PATH)
+  find_library(LibTorch_C10_CUDA_LIBRARY NAMES c10_cuda HINTS ${_libtorch_root}/lib NO_DEFAULT_PATH)
+  find_path(LibTorch_CUDART_INCLUDE_DIR NAMES cuda_runtime_api.h HINTS ${_libtorch_toolkits} PATH_SUFFIXES include NO_DEFAULT_PATH)
+  if(LibTorch_CUDART_INCLUDE_DIR)
+    get_filename_component(_libtorch_toolkit "${LibTorch_CUDART_INCLUDE_DIR}" DIRECTORY)
+    file(STRINGS "${LibTorch_CUDART_INCLUDE_DIR}/cuda_runtime_api.h" LibTorch_CUDA_VERSION REGEX "define CUDART_VERSION ")
+    string(REGEX REPLACE "[^0-9]" "" LibTorch_CUDA_VERSION "${LibTorch_CUDA_VERSION}")
+    math(EXPR LibTorch_CUDA_VERSION_MAJOR "${LibTorch_CUDA_VERSION} / 1000")
+  endif()
+  # Wheels have no unversioned name.
+  find_library(
+    LibTorch_CUDART_LIBRARY NAMES libcudart.so.${LibTorch_CUDA_VERSION_MAJOR} cudart
+    HINTS ${_libtorch_toolkit} PATH_SUFFIXES lib lib64 lib/x64 NO_DEFAULT_PATH)
+  if(LibTorch_TORCH_CUDA_LIBRARY AND LibTorch_C10_CUDA_LIBRARY AND LibTorch_CUDART_LIBRARY AND LibTorch_CUDART_INCLUDE_DIR)
+    set(LibTorch_CUDA_FOUND TRUE)
+  elseif(LibTorch_FIND_REQUIRED_CUDA AND LibTorch_CPU_LIBRARY AND NOT LibTorch_TORCH_CUDA_LIBRARY)
+    set(_libtorch_reason "The LibTorch in ${_libtorch_root} is a CPU build: it has no lib/libtorch_cuda.so")
+  elseif(LibTorch_FIND_REQUIRED_CUDA AND LibTorch_TORCH_CUDA_LIBRARY)
+    set(_libtorch_reason
+        "No CUDA runtime (include/cuda_runtime_api.h and libcudart) was found for the LibTorch in ${_libtorch_root}: give -DCUDAToolkit_ROOT=<toolkit>"
+    )
+  endif()
+  mark_as_advanced(LibTorch_TORCH_CUDA_LIBRARY LibTorch_C10_CUDA_LIBRARY LibTorch_CUDART_INCLUDE_DIR LibTorch_CUDART_LIBRARY)
+endif()
+
 include(FindPackageHandleStandardArgs)
 find_package_handle_standard_args(
   LibTorch
   REQUIRED_VARS LibTorch_CPU_LIBRARY LibTorch_C10_LIBRARY LibTorch_INCLUDE_DIR
   VERSION_VAR LibTorch_VERSION
-  REASON_FAILURE_MESSAGE "Run scripts/setup, or give -DCMAKE_PREFIX_PATH=<libtorch>")
+  HANDLE_COMPONENTS
+  REASON_FAILURE_MESSAGE "${_libtorch_reason}")
 mark_as_advanced(LibTorch_INCLUDE_DIR LibTorch_CPU_LIBRARY LibTorch_C10_LIBRARY)
 
 if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
@@ -49,4 +83,23 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
     PROPERTIES IMPORTED_LOCATION "${LibTorch_CPU_LIBRARY}"
                INTERFACE_INCLUDE_DIRECTORIES "${LibTorch_INCLUDE_DIR};${LibTorch_INCLUDE_DIR}/torch/csrc/api/include"
                INTERFACE_LINK_LIBRARIES LibTorch::c10)
+endif()
+if(LibTorch_FOUND AND LibTorch_CUDA_FOUND AND NOT TARGET LibTorch::CUDA)
+  add_library(LibTorch::cudart UNKNOWN IMPORTED)
+  set_target_properties(LibTorch::cudart PROPERTIES IMPORTED_LOCATION "${LibTorch_CUDART_LIBRARY}"
+                                                    INTERFACE_INCLUDE_DIRECTORIES "${LibTorch_CUDART_INCLUDE_DIR}")
+  if(IS_DIRECTORY "${LibTorch_CUDART_INCLUDE_DIR}/cccl")
+    set_property(TARGET LibTorch::cudart APPEND PROPERTY INTERFACE_INCLUDE_DIRECTORIES "${LibTorch_CUDART_INCLUDE_DIR}/cccl")
+  endif()
+  add_library(LibTorch::c10_cuda UNKNOWN IMPORTED)
+  set_target_properties(LibTorch::c10_cuda PROPERTIES IMPORTED_LOCATION "${LibTorch_C10_CUDA_LIBRARY}")
+  add_library(LibTorch::CUDA UNKNOWN IMPORTED)
+  set_target_properties(
+    LibTorch::CUDA PROPERTIES IMPORTED_LOCATION "${LibTorch_TORCH_CUDA_LIBRARY}"
+                              INTERFACE_LINK_LIBRARIES "LibTorch::LibTorch;LibTorch::c10_cuda;LibTorch::cudart")
+  # What libtorch_cuda links in turn: else the linker may take the system's older NCCL.
+  file(GLOB _libtorch_folders LIST_DIRECTORIES TRUE "${_libtorch_root}/../nvidia/*/lib")
+  foreach(_libtorch_folder IN LISTS _libtorch_folders)
+    set_property(TARGET LibTorch::CUDA APPEND PROPERTY INTERFACE_LINK_OPTIONS "LINKER:-rpath-link,${_libtorch_folder}")
+  endforeach()
 endif()

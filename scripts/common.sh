@@ -40,6 +40,18 @@ logged() {
   say "   done in $((SECONDS - start)) s"
 }
 
+# The first folder of a list of prefixes that holds a LibTorch.
+libtorch_in() {
+  local folder folders
+  IFS=';:' read -ra folders <<<"$1"
+  for folder in ${folders[@]+"${folders[@]}"}; do
+    if [[ -f $folder/include/ATen/ATen.h ]]; then
+      echo "$folder"
+      return
+    fi
+  done
+}
+
 # How many compilers run at once: one a core, but no more than there is memory for (a file with LibTorch's headers takes 2 GB).
 jobs_at_once() {
   local memory_kb

@@ -37,9 +37,10 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> rescaled_linear_backw
 at::Tensor rescale_weight(const at::Tensor& weight, const at::Tensor& scale_in, const at::Tensor& scale_out, bool residual) {
   const auto dtype = at::promote_types(weight.scalar_type(), at::kFloat);
   const auto groups = scale_in.dim() == 2 ? scale_in.size(0) : 1;
-  const auto in = scale_in.to(dtype).reshape({groups, 1, -1});
-  const auto out = scale_out.to(dtype).reshape({groups, -1, 1});
-  return (weight.to(dtype).view({groups, -1, weight.size(1)}) * (out * in + (residual ? 1.0 : 0.0)))
+  const auto rows = weight.size(0) / groups;
+  const auto in = scale_in.to(dtype).reshape({groups, 1, weight.size(1)});
+  const auto out = scale_out.to(dtype).reshape({groups, rows, 1});
+  return (weight.to(dtype).view({groups, rows, weight.size(1)}) * (out * in + (residual ? 1.0 : 0.0)))
       .view(weight.sizes())
       .to(weight.scalar_type());
 }

@@ -1,6 +1,7 @@
 #include "src/ops/rescaled_linear_formulas.h"
 
 #include <ATen/ATen.h>
+#include <ATen/OpMathType.h>
 
 #include "src/ops/rescaled_linear_check.h"
 
@@ -25,7 +26,9 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> backward(const at::Te
   if (mask[0]) grad_input = grad.mm(rescale_weight(weight, scale_in, scale_out, residual)).view_symint(input.sym_sizes());
   if (mask[1] || mask[2]) {
     const auto groups = scale_groups(scale_in).expect_int();
-    const auto product = (grad.t().mm(x) * weight).view({groups, weight.size(0) / groups, weight.size(1)});
+    // Only G is rounded to the input's dtype.
+    const auto dtype = at::toOpMathType(weight.scalar_type());
+    const auto product = (grad.t().mm(x).to(dtype) * weight.to(dtype)).view({groups, weight.size(0) / groups, weight.size(1)});
     const auto in = scale_in.to(product.scalar_type()).view({groups, weight.size(1)});
     const auto out = scale_out.to(product.scalar_type()).view({groups, weight.size(0) / groups});
     if (mask[1]) grad_scale_in = at::einsum("goi,go->gi", {product, out}).view_as(scale_in).to(scale_in.scalar_type());

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <vector_types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+
+/// What the host decides about a launch; plain C++, shared with the tests that run the kernels on a CPU.
+namespace respeft::cuda {
+
+// `exact`, in the launchers: float32 products of float32 operands; otherwise the operands are rounded to TF32. Other
+// dtypes ignore it.
+
+/// Of a product with a weight `[out, in]`: input times its transpose, or gradient times itself.
+enum class Direction { Forward, Backward };
+
+struct LaunchShape {
+  dim3 grid, block;
+  size_t shared_bytes;  ///< of dynamic shared memory
+};
+
+constexpr int64_t ceil_divide(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
+/// Whether rows of `stride` elements that start at `data` can be read 16 bytes at a time, beginning at any multiple of
+/// 16 bytes within a row; `starts` are further element offsets within a row at which a tile may begin.
+template <class Element>
+bool reads_by_16_bytes(const Element* data, int64_t stride, std::initializer_list<int64_t> starts = {}) {
+  constexpr int64_t unit = 16 / sizeof(Element);
+  bool aligned = reinterpret_cast<uintptr_t>(data) % 16 == 0 && stride % unit == 0;
+  for (const auto start : starts) aligned = aligned && start % unit == 0;
+  return aligned;
+}
+
+}  // namespace respeft::cuda
