@@ -10,7 +10,7 @@ if(NOT CMAKE_CUDA_COMPILER AND "$ENV{CUDACXX}" STREQUAL "")
     HINTS ${_cuda_venv}
     PATHS ${CUDAToolkit_ROOT}/bin $ENV{CUDA_HOME}/bin /usr/local/cuda/bin)
   if(NOT CMAKE_CUDA_COMPILER)
-    message(FATAL_ERROR "RESPEFT_CUDA is ON and there is no nvcc. Run scripts/setup, which installs one, give "
+    message(FATAL_ERROR "RESPEFT_CUDA is ON and there is no nvcc. Run scripts/setup, which installs one beside its own LibTorch, give "
                         "-DCMAKE_CUDA_COMPILER=<nvcc>, or leave the CUDA kernels out with -DRESPEFT_CUDA=OFF.")
   endif()
 endif()

@@ -14,12 +14,12 @@ namespace {
 // Hopper GPU Architecture" (Luo et al., 2024): 62 % of what wgmma reaches. For Blackwell's data-centre chip the same instruction
 // is taken to run at Hopper's rate, for want of a figure.
 constexpr std::array<Architecture, 6> kArchitectures = {{
-    {"A100", 8, 0, 108, 1.410, 2048, 2048, 128, 2.04e6, 5.0e6, 40 << 20, 164 << 10, 65536, 2048, 32},
-    {"RTX 3090", 8, 6, 82, 1.695, 512, 512, 256, 0.936e6, 2.5e6, 6 << 20, 100 << 10, 65536, 1536, 16},
-    {"RTX 4090", 8, 9, 128, 2.520, 512, 512, 256, 1.01e6, 5.0e6, 72 << 20, 100 << 10, 65536, 1536, 24},
-    {"H100", 9, 0, 132, 1.830, 2540, 4096, 256, 3.35e6, 5.5e6, 50 << 20, 228 << 10, 65536, 2048, 32},
-    {"B200", 10, 0, 148, 1.850, 2540, 8192, 256, 8.0e6, 10.0e6, 126 << 20, 228 << 10, 65536, 2048, 32},
-    {"RTX 5090", 12, 0, 170, 2.407, 512, 512, 256, 1.79e6, 5.0e6, 96 << 20, 100 << 10, 65536, 1536, 24},
+    {"A100", 8, 0, 108, 1.410, 2048, 2048, 128, 2.04e6, 5.0e6, 40 << 20},
+    {"RTX 3090", 8, 6, 82, 1.695, 512, 512, 256, 0.936e6, 2.5e6, 6 << 20},
+    {"RTX 4090", 8, 9, 128, 2.520, 512, 512, 256, 1.01e6, 5.0e6, 72 << 20},
+    {"H100", 9, 0, 132, 1.830, 2540, 4096, 256, 3.35e6, 5.5e6, 50 << 20},
+    {"B200", 10, 0, 148, 1.850, 2540, 8192, 256, 8.0e6, 10.0e6, 126 << 20},
+    {"RTX 5090", 12, 0, 170, 2.407, 512, 512, 256, 1.79e6, 5.0e6, 96 << 20},
 }};
 
 constexpr double kLaunch = 2.5;        ///< from one kernel's end to the next one's start, on a stream
@@ -145,13 +145,6 @@ Architecture architecture_of(int major, int minor, int processors) {
   return found;
 }
 
-int resident_blocks(const Architecture& gpu, int threads, int registers, int shared_bytes) {
-  constexpr int kRegisterUnit = 8, kSystemShared = 1024;  // registers are given by 8 a thread, shared memory with 1 KiB more
-  const int by_registers = gpu.registers / (ceil_divide(registers, kRegisterUnit) * kRegisterUnit * threads);
-  const int by_shared = gpu.shared_bytes / (shared_bytes + kSystemShared);
-  return std::min({gpu.blocks, gpu.threads / threads, by_registers, by_shared});
-}
-
 double KernelCost::time() const {
   return kLaunch + std::max({compute, memory, latency});
 }
@@ -202,10 +195,15 @@ Cost composed_scale_gradients(const Architecture& gpu, Arithmetic arithmetic, co
   const double count = static_cast<double>(size.rows * size.columns), g = element_bytes(arithmetic) * count,
                product = 4.0 * count;
   const double grad = element_bytes(arithmetic) * static_cast<double>(size.rows * size.depth);
-  return Cost()
-      .then(vendor_product(gpu, arithmetic, size))
-      .then(pass("G times W", gpu, g, g + product))
-      .then(pass("two products with a vector", gpu, 0.0, 2.0 * product))
+  auto cost = Cost().then(vendor_product(gpu, arithmetic, size));
+  if (arithmetic == Arithmetic::Half) {
+    cost.then(pass("G to float32", gpu, 0.0, g + product)).then(pass("W to float32", gpu, g, product));
+    cost.then(pass("G times W", gpu, 0.0, 3.0 * product));
+  } else {
+    cost.then(pass("G times W", gpu, product, 2.0 * product));
+  }
+  return cost.then(pass("times scale_out", gpu, 0.0, product))
+      .then(pass("times scale_in", gpu, 0.0, product))
       .then(pass("sum of the gradient", gpu, 0.0, grad));
 }
 

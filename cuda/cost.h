@@ -22,16 +22,12 @@ struct Architecture {
   double float32;      ///< FLOP a clock and SM without tensor cores
   double dram, l2;     ///< bytes a microsecond
   int64_t l2_bytes;
-  int shared_bytes, registers, threads, blocks;  ///< of one SM
 };
 
 std::span<const Architecture> architectures();
 
 /// The architecture of a compute capability, or the newest that is not newer; with the SMs that the device at hand has.
 Architecture architecture_of(int major, int minor, int processors);
-
-/// The blocks of a kernel that fit on an SM at once.
-int resident_blocks(const Architecture& gpu, int threads, int registers, int shared_bytes);
 
 /// One kernel's time: the largest of three limits, after the launch.
 struct KernelCost {

@@ -18,7 +18,7 @@ __device__ __forceinline__ uint32_t shared_address(const void* shared) {
 }
 
 /// Starts copying 16 bytes from global to shared memory, past the registers: the first `bytes` of them (0 to 16), zeros after.
-/// Both addresses are multiples of 16. `global` must be a valid address even where nothing is read.
+/// Both addresses are multiples of 16; where `bytes` is 0 nothing is read, wherever `global` points.
 __device__ __forceinline__ void copy_async(void* shared, const void* global, int bytes) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global), "r"(bytes) : "memory");
 }

@@ -12,32 +12,32 @@ namespace respeft::cuda {
 
 // ---- x W'ᵀ + bias, and g W': the weight is rescaled in registers between shared memory and the tensor cores -------------------
 
+/// A warp has all rows of a tile, so that only one rescales a weight.
 template <class Precision, Direction direction>
-struct RescaledProduct {
+using RescaledTiles = TiledProduct<
+    Precision,
+    Cut{.rows = 64, .columns = 64, .depth_bytes = 128, .stages = 3, .warp_rows = 64, .warp_columns = 16, .threads = 128},
+    Along::Depth, weight_lines(direction)>;
+
+template <class Precision, Direction direction>
+struct RescaledProduct : RescaledTiles<Precision, direction> {
+  using Tiles = RescaledTiles<Precision, direction>;
   using Element = typename Precision::Element;
-  static constexpr int kRows = 64, kColumns = 64, kDepth = 128 / sizeof(Element), kStages = 3;
-  static constexpr int kWarpRows = 64, kWarpColumns = 16, kThreads = 128;  // a weight is rescaled by one warp only
   static constexpr bool kForward = direction == Direction::Forward;
+  using Scale = Tile<float, 1, Tiles::kDepth, Along::Depth>;
 
-  using A = Tile<Element, kRows, kDepth, Along::Depth>;
-  using B = Tile<Element, kColumns, kDepth, kForward ? Along::Depth : Along::Rows>;
-  using Scale = Tile<float, 1, kDepth, Along::Depth>;
-  using Product = WarpProduct<Precision, kWarpRows, kWarpColumns>;
-
-  struct Stage {
-    alignas(128) Element a[A::kElements];
-    alignas(128) Element b[B::kElements];
+  struct Stage : Tiles::Stage {
     alignas(128) float scale[Scale::kElements];
   };
   union Shared {
-    Stage stages[kStages];
-    float sums[kRows * kStagedPitch<kColumns>];
+    Stage stages[Tiles::kStages];
+    alignas(16) float sums[Tiles::kRows * kStagedPitch<Tiles::kColumns>];
   };
 
   /// W' as it is used: by n (a column of the output) and by k (the contraction).
   struct Rescale {
     static constexpr bool kChanges = true;
-    float by_column[Product::kOperandColumns];
+    float by_column[Tiles::Product::kOperandColumns];
     const float* by_depth;
     float residual;
     __device__ __forceinline__ float operator()(float value, int q, int depth) const {
@@ -47,10 +47,12 @@ struct RescaledProduct {
 
   /// One group of the weight's rows at a time: it is the tile's columns (Forward) or a part of the depth (Backward).
   static int64_t column_tiles(const RescaledProductParams<Element>& p) {
-    return kForward ? p.w.out / p.w.group_rows * ceil_divide(p.w.group_rows, kColumns) : ceil_divide(p.w.in, kColumns);
+    return kForward ? p.w.out / p.w.group_rows * ceil_divide(p.w.group_rows, Tiles::kColumns)
+                    : ceil_divide(p.w.in, Tiles::kColumns);
   }
   static LaunchShape shape(const RescaledProductParams<Element>& p) {
-    return {dim3(static_cast<unsigned>(ceil_divide(p.tokens, kRows) * column_tiles(p))), dim3(kThreads), sizeof(Shared)};
+    return {dim3(static_cast<unsigned>(ceil_divide(p.tokens, Tiles::kRows) * column_tiles(p))), dim3(Tiles::kThreads),
+            sizeof(Shared)};
   }
 };
 
@@ -153,29 +155,30 @@ __global__ void __launch_bounds__(RescaleWeight::kThreads)
 // ------------------------------------------------------
 
 template <class Precision>
-struct ScaleGradients {
+using ScaleGradientsTiles = TiledProduct<Precision,
+                                         Cut{.rows = ScaleGradientTiles::kSide,
+                                             .columns = ScaleGradientTiles::kSide,
+                                             .depth_bytes = ScaleGradientTiles::kDepthBytes,
+                                             .stages = 3,
+                                             .warp_rows = 32,
+                                             .warp_columns = 64,
+                                             .threads = 256},
+                                         Along::Rows, Along::Rows>;
+
+template <class Precision>
+struct ScaleGradients : ScaleGradientsTiles<Precision> {
+  using Tiles = ScaleGradientsTiles<Precision>;
   using Element = typename Precision::Element;
-  static constexpr int kRows = ScaleGradientTiles::kSide, kColumns = kRows,
-                       kDepth = ScaleGradientTiles::kDepthBytes / sizeof(Element);
-  static constexpr int kWarpRows = 32, kWarpColumns = 64, kThreads = 256, kStages = 3;
+  using Weight = Tile<Element, Tiles::kRows, Tiles::kColumns, Along::Depth>;
 
-  using A = Tile<Element, kRows, kDepth, Along::Rows>;
-  using B = Tile<Element, kColumns, kDepth, Along::Rows>;
-  using Weight = Tile<Element, kRows, kColumns, Along::Depth>;
-  using Product = WarpProduct<Precision, kWarpRows, kWarpColumns>;
-
-  struct Stage {
-    alignas(128) Element a[A::kElements];
-    alignas(128) Element b[B::kElements];
-  };
   union Shared {
-    Stage stages[kStages];
+    typename Tiles::Stage stages[Tiles::kStages];
     struct {
       alignas(128) Element weight[Weight::kElements];
-      alignas(8) float scale_in[kColumns], scale_out[kRows];
-      alignas(8) float columns[kRows / kWarpRows][kColumns];  ///< sums of a warp's rows
-      float rows[kColumns / kWarpColumns][kRows];             ///< sums of a warp's columns
-      float bias[2][kRows];
+      alignas(8) float scale_in[Tiles::kColumns], scale_out[Tiles::kRows];
+      alignas(8) float columns[Tiles::kRows / Tiles::kWarpRows][Tiles::kColumns];  ///< sums of a warp's rows
+      float rows[Tiles::kColumns / Tiles::kWarpColumns][Tiles::kRows];             ///< sums of a warp's columns
+      float bias[2][Tiles::kRows];
     } epilogue;
   };
 
@@ -183,7 +186,7 @@ struct ScaleGradients {
     const auto tiles = ScaleGradientTiles::of(p.w, p.tokens, p.split_tokens);
     return {dim3(static_cast<unsigned>(tiles.columns * (p.w.out / p.w.group_rows) * tiles.rows), 1,
                  static_cast<unsigned>(tiles.splits)),
-            dim3(kThreads), sizeof(Shared)};
+            dim3(Tiles::kThreads), sizeof(Shared)};
   }
 };
 

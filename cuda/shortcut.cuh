@@ -28,29 +28,27 @@ __device__ __forceinline__ void groups_meeting(const Groups& groups, int64_t fir
 // ---- Thin products: [tokens, many] · [many, rank], plus what earlier layers pass on -------------------------------------------
 
 template <class Precision, Direction direction>
-struct ThinProduct {
+using ThinProductTiles = TiledProduct<
+    Precision,
+    Cut{.rows = 32, .columns = 32, .depth_bytes = 128, .stages = 4, .warp_rows = 32, .warp_columns = 32, .threads = 128},
+    Along::Depth, weight_lines(direction)>;
+
+template <class Precision, Direction direction>
+struct ThinProduct : ThinProductTiles<Precision, direction> {
+  using Tiles = ThinProductTiles<Precision, direction>;
   using Element = typename Precision::Element;
-  static constexpr int kRows = 32, kColumns = 32, kDepth = 128 / sizeof(Element), kStages = 4, kThreads = 128;
-  static constexpr int kWarps = kThreads / 32, kWarpDepth = kDepth / kWarps;  // the warps share out the depth
   static constexpr bool kForward = direction == Direction::Forward;
+  static constexpr int kWarps = Tiles::kThreads / 32, kWarpDepth = Tiles::kDepth / kWarps;  // the warps share out the depth
 
-  using A = Tile<Element, kRows, kDepth, Along::Depth>;
-  using B = Tile<Element, kColumns, kDepth, kForward ? Along::Depth : Along::Rows>;
-  using Product = WarpProduct<Precision, kRows, kColumns>;
-
-  struct Stage {
-    alignas(128) Element a[A::kElements];
-    alignas(128) Element b[B::kElements];
-  };
   union Shared {
-    Stage stages[kStages];
-    alignas(16) float sums[kWarps][kRows * kStagedPitch<kColumns>];
+    typename Tiles::Stage stages[Tiles::kStages];
+    alignas(16) float sums[kWarps][Tiles::kRows * kStagedPitch<Tiles::kColumns>];
   };
 
   static LaunchShape shape(const ThinProductParams<Element>& p) {
-    return {dim3(static_cast<unsigned>(ceil_divide(p.tokens, kRows)),
-                 static_cast<unsigned>(p.groups.count * ceil_divide(p.groups.rank, kColumns))),
-            dim3(kThreads), sizeof(Shared)};
+    return {dim3(static_cast<unsigned>(ceil_divide(p.tokens, Tiles::kRows)),
+                 static_cast<unsigned>(p.groups.count * ceil_divide(p.groups.rank, Tiles::kColumns))),
+            dim3(Tiles::kThreads), sizeof(Shared)};
   }
 };
 
@@ -102,28 +100,20 @@ __global__ void __launch_bounds__(ThinProduct<Precision, direction>::kThreads, 4
 // ---- The base's product with the update added in its accumulators -------------------------------------------------------------
 
 template <class Precision, Direction direction>
-struct UpdatedProduct {
+using UpdatedProductTiles = TiledProduct<
+    Precision,
+    Cut{.rows = 64, .columns = 64, .depth_bytes = 128, .stages = 3, .warp_rows = 32, .warp_columns = 32, .threads = 128},
+    Along::Depth, weight_lines(direction)>;
+
+template <class Precision, Direction direction>
+struct UpdatedProduct : UpdatedProductTiles<Precision, direction> {
+  using Tiles = UpdatedProductTiles<Precision, direction>;
   using Element = typename Precision::Element;
-  static constexpr int kRows = 64, kColumns = 64, kDepth = 128 / sizeof(Element), kStages = 3;
-  static constexpr int kWarpRows = 32, kWarpColumns = 32, kThreads = 128;
   static constexpr bool kForward = direction == Direction::Forward;
 
-  using A = Tile<Element, kRows, kDepth, Along::Depth>;
-  using B = Tile<Element, kColumns, kDepth, kForward ? Along::Depth : Along::Rows>;
-  using Product = WarpProduct<Precision, kWarpRows, kWarpColumns>;
-
-  struct Stage {
-    alignas(128) Element a[A::kElements];
-    alignas(128) Element b[B::kElements];
-  };
-  union Shared {
-    Stage stages[kStages];
-    alignas(16) float sums[kRows * kStagedPitch<kColumns>];
-  };
-
   static LaunchShape shape(const UpdatedProductParams<Element>& p) {
-    const auto tiles = ceil_divide(p.tokens, kRows) * ceil_divide(kForward ? p.out : p.in, kColumns);
-    return {dim3(static_cast<unsigned>(tiles)), dim3(kThreads), sizeof(Shared)};
+    const auto tiles = ceil_divide(p.tokens, Tiles::kRows) * ceil_divide(kForward ? p.out : p.in, Tiles::kColumns);
+    return {dim3(static_cast<unsigned>(tiles)), dim3(Tiles::kThreads), sizeof(typename Tiles::Shared)};
   }
 };
 
@@ -190,26 +180,19 @@ __global__ void __launch_bounds__(UpdatedProduct<Precision, direction>::kThreads
 // ------------------------------------------------------------------------------------------------------
 
 template <class Precision>
-struct Fold {
+using FoldTiles = TiledProduct<
+    Precision,
+    Cut{.rows = 64, .columns = 64, .depth_bytes = 32, .stages = 2, .warp_rows = 32, .warp_columns = 32, .threads = 128},
+    Along::Depth, Along::Rows>;
+
+template <class Precision>
+struct Fold : FoldTiles<Precision> {
+  using Tiles = FoldTiles<Precision>;
   using Element = typename Precision::Element;
-  static constexpr int kRows = 64, kColumns = 64, kDepth = 32 / sizeof(Element), kStages = 2;
-  static constexpr int kWarpRows = 32, kWarpColumns = 32, kThreads = 128;
-
-  using A = Tile<Element, kRows, kDepth, Along::Depth>;
-  using B = Tile<Element, kColumns, kDepth, Along::Rows>;
-  using Product = WarpProduct<Precision, kWarpRows, kWarpColumns>;
-
-  struct Stage {
-    alignas(128) Element a[A::kElements];
-    alignas(128) Element b[B::kElements];
-  };
-  union Shared {
-    Stage stages[kStages];
-    alignas(16) float sums[kRows * kStagedPitch<kColumns>];
-  };
 
   static LaunchShape shape(const FoldParams<Element>& p) {
-    return {dim3(static_cast<unsigned>(ceil_divide(p.in, kColumns) * ceil_divide(p.out, kRows))), dim3(kThreads), sizeof(Shared)};
+    return {dim3(static_cast<unsigned>(ceil_divide(p.in, Tiles::kColumns) * ceil_divide(p.out, Tiles::kRows))),
+            dim3(Tiles::kThreads), sizeof(typename Tiles::Shared)};
   }
 };
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "cuda/launch.h"
 #include "cuda/precision.cuh"
 #include "cuda/ptx.cuh"
 
@@ -107,8 +108,8 @@ class TileLoader {
   bool vector_;
 };
 
-/// The block's tile of the output: columns innermost within `kTogether` rows of tiles, so that the blocks that run at one time
-/// share what they read. The grid is one-dimensional, of all tiles.
+/// The block's tile of the output: down the rows first, within bands of `kTogether` rows of tiles, so that the blocks that run at
+/// one time share what they read. The grid is one-dimensional, of all tiles.
 struct TileOfBlock {
   static constexpr unsigned kTogether = 16;
   int64_t row, column;  ///< in tiles
@@ -293,6 +294,43 @@ struct WarpProduct {
   }
 };
 
+/// Floats from line to line of a tile in `stage_sums`, where neighbouring lanes' pairs lie in different banks.
+template <int Columns>
+inline constexpr int kStagedPitch = Columns + 8;
+
+/// How a block computes a tile of c: its sides, the depth and number of the pipeline's steps, the part of a warp, and the
+/// threads.
+struct Cut {
+  int rows, columns, depth_bytes, stages, warp_rows, warp_columns, threads;
+};
+
+/// What follows from a cut. Shared memory holds the stages of the pipeline first and c's tile at the end.
+template <class Precision, Cut kCut, Along AlongA, Along AlongB>
+struct TiledProduct {
+  using Element = typename Precision::Element;
+  static constexpr int kRows = kCut.rows, kColumns = kCut.columns, kDepth = kCut.depth_bytes / sizeof(Element),
+                       kStages = kCut.stages;
+  static constexpr int kWarpRows = kCut.warp_rows, kWarpColumns = kCut.warp_columns, kThreads = kCut.threads;
+
+  using A = Tile<Element, kRows, kDepth, AlongA>;
+  using B = Tile<Element, kColumns, kDepth, AlongB>;
+  using Product = WarpProduct<Precision, kWarpRows, kWarpColumns>;
+
+  struct Stage {
+    alignas(128) Element a[A::kElements];
+    alignas(128) Element b[B::kElements];
+  };
+  union Shared {
+    Stage stages[kStages];
+    alignas(16) float sums[kRows * kStagedPitch<kColumns>];
+  };
+};
+
+/// Along what the lines of a weight `[out, in]` lie when it is the second factor.
+constexpr Along weight_lines(Direction direction) {
+  return direction == Direction::Forward ? Along::Depth : Along::Rows;
+}
+
 /// 16 bytes of elements.
 template <class Precision>
 struct alignas(16) Chunk {
@@ -350,10 +388,6 @@ struct Target {
   int64_t stride, row0, end_row, column0, end_column;
   bool vector;  ///< every multiple of 16 bytes after column0 is 16-byte aligned
 };
-
-/// Floats from line to line of a tile in `stage_sums`, where neighbouring lanes' pairs lie in different banks.
-template <int Columns>
-inline constexpr int kStagedPitch = Columns + 8;
 
 /// Writes c's tile `[Rows, Columns]` from shared memory (as `stage_sums` leaves it) to `target`, after
 /// finish(values, row, column, count) has had the 16 bytes' worth of floats that begin at (row, column), `count` of them inside.

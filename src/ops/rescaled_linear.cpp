@@ -37,6 +37,12 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> rescaled_linear_backw
 at::Tensor rescale_weight(const at::Tensor& weight, const at::Tensor& scale_in, const at::Tensor& scale_out, bool residual) {
   const auto dtype = at::promote_types(weight.scalar_type(), at::kFloat);
   const auto groups = scale_in.dim() == 2 ? scale_in.size(0) : 1;
+  TORCH_CHECK(
+      weight.dim() == 2 && scale_in.dim() <= 2 && scale_in.dim() > 0 && scale_in.size(-1) == weight.size(1) && groups > 0 &&
+          weight.size(0) % groups == 0 && scale_out.dim() == 1 && scale_out.size(0) == weight.size(0),
+      "rescale_weight: expected weight [out, in], scale_in [in] or [groups, in] with groups that divide out, and scale_out "
+      "[out], got ",
+      weight.sizes(), ", ", scale_in.sizes(), " and ", scale_out.sizes());
   const auto rows = weight.size(0) / groups;
   const auto in = scale_in.to(dtype).reshape({groups, 1, weight.size(1)});
   const auto out = scale_out.to(dtype).reshape({groups, rows, 1});
@@ -50,20 +56,21 @@ namespace {
 void check_scale(const char* op, const char* name, const at::Tensor& scale, const at::Tensor& input) {
   TORCH_CHECK(scale.scalar_type() == input.scalar_type() || scale.scalar_type() == at::kFloat, op, ": expected ", name,
               " of input's dtype ", input.scalar_type(), " or float32, got ", scale.scalar_type());
-  TORCH_CHECK(scale.device() == input.device(), op, ": expected ", name, " on ", input.device(), " as input is, got ", scale.device());
+  TORCH_CHECK(scale.device() == input.device(), op, ": expected ", name, " on ", input.device(), " as input is, got ",
+              scale.device());
 }
 
 }  // namespace
 
-void check_rescaled_linear(const char* op, const at::Tensor& input, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
-                           const at::Tensor& scale_in, const at::Tensor& scale_out) {
+void check_rescaled_linear(const char* op, const at::Tensor& input, const at::Tensor& weight,
+                           const std::optional<at::Tensor>& bias, const at::Tensor& scale_in, const at::Tensor& scale_out) {
   check_linear(op, input, weight, bias);
   const auto out = weight.sym_size(0), in = weight.sym_size(1);
   TORCH_CHECK((scale_in.dim() == 1 || scale_in.dim() == 2) && scale_in.sym_size(-1) == in, op, ": expected scale_in [", in,
               "] or [groups, ", in, "], got ", scale_in.sym_sizes());
   const auto groups = scale_groups(scale_in);
-  TORCH_CHECK(groups > 0 && out % groups == 0, op, ": expected the ", out, " rows of weight to divide into scale_in's groups, got ",
-              scale_in.sym_sizes());
+  TORCH_CHECK(groups > 0 && out % groups == 0, op, ": expected the ", out,
+              " rows of weight to divide into scale_in's groups, got ", scale_in.sym_sizes());
   TORCH_CHECK(scale_out.dim() == 1 && scale_out.sym_size(0) == out, op, ": expected scale_out [", out, "], got ",
               scale_out.sym_sizes());
   check_scale(op, "scale_in", scale_in, input);

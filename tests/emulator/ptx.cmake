@@ -1,7 +1,7 @@
 # The PTX interpreter, a function that compiles kernels for it, and its tests. Included by CMakeLists.txt; needs respeft_emulator.
 
 if(CMAKE_CUDA_COMPILER)
-  set(RESPEFT_NVCC ${CMAKE_CUDA_COMPILER})
+  set(RESPEFT_NVCC ${CMAKE_CUDA_COMPILER} CACHE FILEPATH "CUDA's compiler, for the tests of PTX" FORCE)
 else()
   file(GLOB nvcc_of_wheels ${CMAKE_CURRENT_LIST_DIR}/../../.venv/lib/python3*/site-packages/nvidia/cu*/bin)
   find_program(RESPEFT_NVCC nvcc HINTS ${nvcc_of_wheels} $ENV{CUDA_HOME}/bin PATHS /usr/local/cuda/bin DOC "CUDA's compiler, for the tests of PTX")

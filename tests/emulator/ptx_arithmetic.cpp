@@ -40,9 +40,15 @@ constexpr auto kMultiplyHigh = [](auto a, auto b) {
 constexpr auto kMultiplyAdd = [](auto a, auto b, auto c) { return wide(a) * wide(b) + wide(c); };
 constexpr auto kMultiplyHighAdd = [](auto a, auto b, auto c) { return kMultiplyHigh(a, b) + wide(c); };
 constexpr auto kDivide = [](auto a, auto b) {
-  return b == 0 ? ~uint64_t{0} : wide(b) == ~uint64_t{0} ? 0 - wide(a) : wide(a / b);
+  if (b == 0) return ~uint64_t{0};
+  if (std::is_signed_v<decltype(b)> && wide(b) == ~uint64_t{0}) return 0 - wide(a);  // the host traps on the smallest number
+  return wide(a / b);
 };
-constexpr auto kRemainder = [](auto a, auto b) { return b == 0 ? wide(a) : wide(b) == ~uint64_t{0} ? 0 : wide(a % b); };
+constexpr auto kRemainder = [](auto a, auto b) {
+  if (b == 0) return wide(a);
+  if (std::is_signed_v<decltype(b)> && wide(b) == ~uint64_t{0}) return uint64_t{0};
+  return wide(a % b);
+};
 constexpr auto kMin = [](auto a, auto b) { return wide(std::min(a, b)); };
 constexpr auto kMax = [](auto a, auto b) { return wide(std::max(a, b)); };
 constexpr auto kAnd = [](auto a, auto b) { return wide(a) & wide(b); };
@@ -151,8 +157,8 @@ template <class T>
 void extract_bits(Thread& t, const Instruction& i) {
   const T value = t.get<T>(i, 1);
   const int bits = 8 * sizeof(T), position = t.get<uint8_t>(i, 2), length = t.get<uint8_t>(i, 3);
-  const bool sign = value >> std::min(position + length - 1, bits - 1) & 1;
-  const auto filling = std::is_signed_v<T> && length > 0 && sign ? ~uint64_t{0} : 0;
+  const bool sign = length > 0 && (value >> std::min(position + length - 1, bits - 1) & 1);
+  const auto filling = std::is_signed_v<T> && sign ? ~uint64_t{0} : 0;
   const auto field = position < bits ? static_cast<std::make_unsigned_t<T>>(value) >> position : 0;
   const auto mask = length < 64 ? (uint64_t{1} << length) - 1 : ~uint64_t{0};
   const int inside = std::min(length, std::max(bits - position, 0));

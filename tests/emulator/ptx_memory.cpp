@@ -194,8 +194,7 @@ void copy_async(Thread& t, const Instruction& i) {
   const auto size = static_cast<size_t>(shape.size);
   auto* const to = locate<Space::Shared>(t, i, 0, size, shape.to_offset);
   const auto* const from = locate<Space::Global>(t, i, 1, size, shape.from_offset);
-  const auto bytes = static_cast<int>(std::min(t.get<uint32_t>(i, 2), static_cast<uint32_t>(size)));
-  if (to) device::copy_async(to, from, shape.size, bytes, t.program->place(i));
+  if (to) device::copy_async(to, from, shape.size, static_cast<int>(t.get<uint32_t>(i, 2)), t.program->place(i));
 }
 
 void decode_copy(Decoder& d) {

@@ -41,6 +41,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> rescaled_linear_backw
     const at::Tensor& scale_out, bool residual, std::array<bool, 4> output_mask);
 
 /// The folded weight W' (Eq. 20), `[out, in]`, in `weight`'s dtype; computed in float32 for lower precisions.
+/// Shapes as for `rescaled_linear`; throws `c10::Error` naming what was expected and what came.
 at::Tensor rescale_weight(const at::Tensor& weight, const at::Tensor& scale_in, const at::Tensor& scale_out, bool residual = true);
 
 }  // namespace respeft::ops

@@ -14,7 +14,6 @@
 #include <limits>
 
 #include "src/ops/cuda/device.h"
-#include "src/ops/linear_check.h"
 #include "src/ops/shortcut_check.h"
 #include "src/ops/shortcut_formulas.h"
 
@@ -41,10 +40,12 @@ at::Tensor unflattened(const at::Tensor& flat, const at::Tensor& like) {
 
 /// Whether there are kernels for these arguments; the formulas are for the others: float64, many groups, sides that take more
 /// than 32 bits to index, and nothing at all.
-bool has_kernels(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& up, at::IntArrayRef rows) {
+bool has_kernels(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& down, const at::Tensor& up,
+                 at::IntArrayRef rows) {
   const auto longest = std::max({input.numel() / std::max<int64_t>(input.size(-1), 1), weight.size(0), weight.size(1)});
-  return longest <= std::numeric_limits<int32_t>::max() && input.scalar_type() != at::kDouble && rows.size() <= Groups::kMost &&
-         input.numel() > 0 && weight.numel() > 0 && up.numel() > 0;
+  constexpr int64_t kMostColumns = int64_t(32) * 65535;  // of the middle: tiles of 32 columns in the grid's second dimension
+  return longest <= std::numeric_limits<int32_t>::max() && down.size(0) <= kMostColumns && input.scalar_type() != at::kDouble &&
+         rows.size() <= Groups::kMost && input.numel() > 0 && weight.numel() > 0 && up.numel() > 0;
 }
 
 Groups make_groups(const at::Tensor& up, at::IntArrayRef rows) {
@@ -145,7 +146,7 @@ std::tuple<at::Tensor, at::Tensor> shortcut_linear_cuda(const at::Tensor& input,
                                                         const std::optional<at::Tensor>& branch) {
   check_shortcut_linear("shortcut_linear", input, weight, bias, down, up, previous, rows, branch);
   const c10::cuda::CUDAGuard guard(input.device());
-  if (!has_kernels(input, weight, up, rows))
+  if (!has_kernels(input, weight, down, up, rows))
     return shortcut::forward(input, weight, bias, down, up, previous, scaling, rows, branch);
   const auto x = as_matrix(input), z = given(branch) ? as_matrix(*branch) : x;
   const auto a = down.contiguous(), b = up.contiguous();
@@ -196,7 +197,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tenso
   const c10::cuda::CUDAGuard guard(input.device());
   const bool branched = given(branch);
   // The gradients of the bias and of `up` are the vendor's products as they are.
-  const bool kernels = has_kernels(input, weight, up, rows);
+  const bool kernels = has_kernels(input, weight, down, up, rows);
   const std::array<bool, 6> plain = {false, mask[1], false, mask[3], false, false};
   auto gradients = shortcut::backward(grad_output, grad_middle, input, weight, down, up, middle, scaling, rows, branch,
                                       kernels ? plain : mask);
@@ -239,7 +240,7 @@ at::Tensor folded_linear_cuda(const at::Tensor& input, const at::Tensor& weight,
                               bool dense_gradient) {
   check_folded_linear("folded_linear", input, weight, bias, down, up, rows);
   const c10::cuda::CUDAGuard guard(input.device());
-  if (!has_kernels(input, weight, up, rows) || !fold_is_fused(weight, up.size(1)))
+  if (!has_kernels(input, weight, down, up, rows) || !fold_is_fused(weight, up.size(1)))
     return shortcut::folded_forward(input, weight, bias, down, up, scaling, rows, dense_gradient);
   return at::linear(input, folded_weight(input, weight, down, up, scaling, rows), bias);
 }
@@ -249,7 +250,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> folded_linear_backwar
     const at::Tensor& up, double scaling, at::IntArrayRef rows, bool dense_gradient, std::array<bool, 4> mask) {
   check_folded_linear("folded_linear_backward", input, weight, std::nullopt, down, up, rows);
   const c10::cuda::CUDAGuard guard(input.device());
-  const bool folds = mask[0] && has_kernels(input, weight, up, rows) && fold_is_fused(weight, up.size(1));
+  const bool folds = mask[0] && has_kernels(input, weight, down, up, rows) && fold_is_fused(weight, up.size(1));
   auto rest = mask;
   rest[0] = mask[0] && !folds;
   auto gradients = shortcut::folded_backward(grad_output, input, weight, down, up, scaling, rows, dense_gradient, rest);

@@ -83,10 +83,11 @@ struct Size {
   size_t offset = 0;  ///< of every operand, in elements: 1 takes the path without 16-byte accesses
 };
 
-/// One, odd, whole tiles, more than a tile on every side, groups that end inside a tile; aligned and not.
+/// One, odd, whole tiles, more than a tile on every side, groups that end inside a tile, more than a band of tiles; aligned and
+/// not.
 inline const std::vector<Size> kSizes = {
-    {1, 1, 1, 1},    {3, 5, 6, 3},      {64, 64, 64, 1},    {65, 33, 70, 1},
-    {70, 72, 96, 3}, {33, 200, 132, 2}, {17, 40, 48, 3, 1}, {130, 24, 16, 1},
+    {1, 1, 1, 1},      {3, 5, 6, 3},       {64, 64, 64, 1},  {65, 33, 70, 1},   {70, 72, 96, 3},
+    {33, 200, 132, 2}, {17, 40, 48, 3, 1}, {130, 24, 16, 1}, {1100, 8, 130, 1},
 };
 
 template <class Backend, class Precision>
@@ -298,6 +299,7 @@ inline const std::vector<UpdateSize> kUpdateSizes = {
     {18, 16, 60, 100, 28, {0, 30}},
     {35, 420, 330, 40, 310, {10}},
     {3, 33, 640, 33, 320, {0, 320}},
+    {1100, 8, 70, 2, 70, {0}},
 };
 
 template <class Backend, class Precision>

@@ -35,15 +35,6 @@ TEST(Cost, AnArchitectureIsFoundForEveryComputeCapability) {
   EXPECT_STREQ(architecture_of(7, 5, 40).name, "A100");
 }
 
-TEST(Cost, ResidentBlocksFollowFromTheTightestLimit) {
-  // CUDA's occupancy calculator: 65,536 registers and 2,048 threads on an SM of compute capability 8.0, 164 KiB of shared memory.
-  const auto& gpu = named("A100");
-  EXPECT_EQ(resident_blocks(gpu, 256, 128, 0), 2);
-  EXPECT_EQ(resident_blocks(gpu, 256, 32, 0), 8);
-  EXPECT_EQ(resident_blocks(gpu, 128, 16, 54 * 1024), 2);
-  EXPECT_EQ(resident_blocks(gpu, 32, 16, 0), 32);
-}
-
 TEST(Cost, MoreWorkNeverCostsLess) {
   for (const auto& gpu : architectures()) {
     for (const auto arithmetic : {Arithmetic::Half, Arithmetic::Tf32, Arithmetic::Float32}) {

@@ -26,26 +26,17 @@ const emulator::PtxKernel& ptx_kernel(const std::string& name) {
   throw std::logic_error("unreachable");
 }
 
-struct Backend {
-  template <class T>
-  using Buffer = emulator::Buffer<T>;
-  emulator::Schedule schedule;
-
+struct Backend : EmulatedBackend {
   template <class Kernel>
   void run(const LaunchShape& shape, const typename Kernel::Params& params) {
     emulator::device::set_checked(true);
-    ptx_kernel(Kernel::name()).launch({shape.grid, shape.block, shape.shared_bytes}, schedule, params);
+    ptx_kernel(Kernel::name()).launch(emulated(shape), schedule, params);
   }
-  void verify() { expect_no_reports(); }
-  std::string describe() const { return test::describe(schedule); }
 };
 
 template <class Check>
 void for_each_backend(const Check& check) {
-  for (const auto& schedule : schedules()) {
-    Backend backend{schedule};
-    check(backend);
-  }
+  for_each_schedule<Backend>(check);
 }
 
 }  // namespace respeft::cuda::test

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "cuda/launch.h"
 #include "tests/emulator/emulator.h"
 
 namespace respeft::cuda::test {
@@ -35,6 +36,26 @@ inline std::string describe(const emulator::Schedule& s) {
 /// Fails for every fault that the checker found.
 inline void expect_no_reports() {
   for (const auto& report : emulator::take_reports()) ADD_FAILURE() << report;
+}
+
+/// What the backends on the emulated GPU share; a backend adds `run`.
+struct EmulatedBackend {
+  template <class T>
+  using Buffer = emulator::Buffer<T>;
+  emulator::Schedule schedule;
+
+  void verify() { expect_no_reports(); }
+  std::string describe() const { return test::describe(schedule); }
+  emulator::Launch emulated(const LaunchShape& shape) const { return {shape.grid, shape.block, shape.shared_bytes}; }
+};
+
+/// Calls check(backend) for every schedule.
+template <class Backend, class Check>
+void for_each_schedule(const Check& check) {
+  for (const auto& schedule : schedules()) {
+    Backend backend{{schedule}};
+    check(backend);
+  }
 }
 
 }  // namespace respeft::cuda::test

@@ -5,25 +5,16 @@
 
 namespace respeft::cuda::test {
 
-struct Backend {
-  template <class T>
-  using Buffer = emulator::Buffer<T>;
-  emulator::Schedule schedule;
-
+struct Backend : EmulatedBackend {
   template <class Kernel>
   void run(const LaunchShape& shape, const typename Kernel::Params& params) {
-    emulator::launch({shape.grid, shape.block, shape.shared_bytes}, schedule, [&] { Kernel::function(params); });
+    emulator::launch(emulated(shape), schedule, [&] { Kernel::function(params); });
   }
-  void verify() { expect_no_reports(); }
-  std::string describe() const { return test::describe(schedule); }
 };
 
 template <class Check>
 void for_each_backend(const Check& check) {
-  for (const auto& schedule : schedules()) {
-    Backend backend{schedule};
-    check(backend);
-  }
+  for_each_schedule<Backend>(check);
 }
 
 }  // namespace respeft::cuda::test
