@@ -89,6 +89,8 @@ def main():
     parser.add_argument("--limits", type=pathlib.Path, default=LIMITS)
     arguments = parser.parse_args()
 
+    if not arguments.library.exists():
+        sys.exit(f"scripts/kernel_resources: there is no {arguments.library}: this build has no CUDA kernels (see scripts/build --help)")
     rows, faults, missing = check(arguments.library, arguments.limits)
     print(table(rows))
     if missing:
