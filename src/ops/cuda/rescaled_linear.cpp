@@ -13,6 +13,7 @@
 #include <limits>
 
 #include "src/ops/cuda/device.h"
+#include "src/ops/matrix.h"
 #include "src/ops/rescaled_linear_check.h"
 #include "src/ops/rescaled_linear_formulas.h"
 
@@ -41,10 +42,6 @@ struct Rescaled {
   at::Tensor weight, scale_in, scale_out;
   float residual;
 };
-
-at::Tensor as_matrix(const at::Tensor& tensor, int64_t columns) {
-  return tensor.reshape({columns == 0 ? 0 : tensor.numel() / columns, columns}).contiguous();
-}
 
 /// W', `[out, in]`.
 at::Tensor rescale(const Rescaled& w) {
@@ -141,13 +138,10 @@ at::Tensor rescaled_linear_cuda(const at::Tensor& input, const at::Tensor& weigh
   const c10::cuda::CUDAGuard guard(input.device());
   if (input.numel() == 0 || weight.numel() == 0) return at::linear(input, weight, bias);  // of nothing: zeros, or the bias
   const Rescaled w(weight, scale_in, scale_out, residual);
-  const auto x = as_matrix(input, w.in());
-  auto sizes = input.sizes().vec();
-  sizes.back() = w.out();
-  const bool biased = bias.has_value() && bias->defined();
+  const auto x = as_matrix(input).contiguous();
   if (product_is_fused(x, w, w.out()))
-    return product(Direction::Forward, x, w, biased ? bias->contiguous() : at::Tensor()).view(sizes);
-  return at::linear(x, rescale(w), bias).view(sizes);
+    return unflattened(product(Direction::Forward, x, w, given(bias) ? bias->contiguous() : at::Tensor()), input);
+  return unflattened(at::linear(x, rescale(w), bias), input);
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> rescaled_linear_backward_cuda(
@@ -160,18 +154,18 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> rescaled_linear_backw
   check_rescaled_linear_grad(grad_output, input, weight);
   const c10::cuda::CUDAGuard guard(input.device());
   const Rescaled w(weight, scale_in, scale_out, residual);
-  const auto grad = as_matrix(grad_output, w.out());
+  const auto grad = as_matrix(grad_output).contiguous();
   at::Tensor grad_input, grad_scale_in, grad_scale_out, grad_bias;
   if (mask[0]) {
     grad_input = product_is_fused(grad, w, w.in()) ? product(Direction::Backward, grad, w, {}) : grad.mm(rescale(w));
     grad_input = grad_input.view(input.sizes());
   }
-  const auto x = as_matrix(input, w.in());
+  const auto x = as_matrix(input);
   if ((mask[1] || mask[2]) && scale_gradients_are_fused(grad, x, w)) {
     std::tie(grad_scale_in, grad_scale_out, grad_bias) =
-        scale_gradients(grad, x, w, scale_in.scalar_type(), scale_out.scalar_type(), {mask[1], mask[2], mask[3]});
+        scale_gradients(grad, x.contiguous(), w, scale_in.scalar_type(), scale_out.scalar_type(), {mask[1], mask[2], mask[3]});
     if (mask[1]) grad_scale_in = grad_scale_in.view(scale_in.sizes());
-  } else {
+  } else if (mask[1] || mask[2] || mask[3]) {
     const std::array<bool, 4> rest = {false, mask[1], mask[2], mask[3]};
     std::tie(std::ignore, grad_scale_in, grad_scale_out, grad_bias) =
         rescaled::backward(grad_output, input, weight, scale_in, scale_out, residual, rest);

@@ -14,6 +14,7 @@
 #include <limits>
 
 #include "src/ops/cuda/device.h"
+#include "src/ops/matrix.h"
 #include "src/ops/shortcut_check.h"
 #include "src/ops/shortcut_formulas.h"
 
@@ -24,18 +25,9 @@ using ::respeft::cuda::Direction;
 using ::respeft::cuda::Groups;
 using ::respeft::cuda::ProductSize;
 
-bool given(const std::optional<at::Tensor>& tensor) {
-  return tensor.has_value() && tensor->defined();
-}
-
-at::Tensor as_matrix(const at::Tensor& tensor) {
-  return tensor.reshape({-1, tensor.size(-1)}).contiguous();
-}
-
-at::Tensor unflattened(const at::Tensor& flat, const at::Tensor& like) {
-  auto sizes = like.sizes().vec();
-  sizes.back() = flat.size(1);
-  return flat.view(sizes);
+/// `[..., n]` -> `[N, n]`, as the kernels read it.
+at::Tensor contiguous_matrix(const at::Tensor& tensor) {
+  return as_matrix(tensor).contiguous();
 }
 
 /// Whether there are kernels for these arguments; the formulas are for the others: float64, many groups, sides that take more
@@ -148,11 +140,11 @@ std::tuple<at::Tensor, at::Tensor> shortcut_linear_cuda(const at::Tensor& input,
   const c10::cuda::CUDAGuard guard(input.device());
   if (!has_kernels(input, weight, down, up, rows))
     return shortcut::forward(input, weight, bias, down, up, previous, scaling, rows, branch);
-  const auto x = as_matrix(input), z = given(branch) ? as_matrix(*branch) : x;
+  const auto x = contiguous_matrix(input), z = given(branch) ? contiguous_matrix(*branch) : x;
   const auto a = down.contiguous(), b = up.contiguous();
   const auto groups = make_groups(b, rows);
   const int64_t used = groups.count * groups.rank, columns = a.size(0);
-  const auto passed = given(previous) ? as_matrix(*previous) : at::Tensor();
+  const auto passed = given(previous) ? contiguous_matrix(*previous) : at::Tensor();
 
   at::Tensor middle;
   if (thin_is_fused(z, columns, z.size(1), passed.defined())) {
@@ -204,11 +196,11 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tenso
   if (!kernels || !(mask[0] || mask[2] || mask[4] || mask[5])) return gradients;
   auto& [grad_input, grad_bias, grad_down, grad_up, grad_previous, grad_branch] = gradients;
 
-  const auto grad = as_matrix(grad_output), a = down.contiguous(), b = up.contiguous(), w = weight.contiguous();
+  const auto grad = contiguous_matrix(grad_output), a = down.contiguous(), b = up.contiguous(), w = weight.contiguous();
   const bool through_input = mask[0] && !branched;
   at::Tensor m;
   if (through_input || mask[2] || mask[4] || mask[5]) {
-    m = middle_gradient(grad, given(grad_middle) ? as_matrix(*grad_middle) : at::Tensor(), b, a.size(0), scaling, rows);
+    m = middle_gradient(grad, given(grad_middle) ? contiguous_matrix(*grad_middle) : at::Tensor(), b, a.size(0), scaling, rows);
   }
   if (through_input && update_is_fused(grad, w.size(1), m.size(1), 1)) {
     grad_input = updated_product(Direction::Backward, {grad, w, {}, m, a, 1.0, {}});
@@ -217,7 +209,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tenso
     if (through_input) grad_input.addmm_(m, a);
   }
   if (mask[0]) grad_input = unflattened(grad_input, input);
-  if (mask[2]) grad_down = m.t().mm(as_matrix(branched ? *branch : input));
+  if (mask[2]) grad_down = m.t().mm(contiguous_matrix(branched ? *branch : input));
   if (mask[4]) grad_previous = unflattened(m.narrow(1, 0, b.size(1) * static_cast<int64_t>(rows.size())).contiguous(), input);
   if (mask[5]) grad_branch = unflattened(m.mm(a), input);
   return gradients;
@@ -256,7 +248,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> folded_linear_backwar
   auto gradients = shortcut::folded_backward(grad_output, input, weight, down, up, scaling, rows, dense_gradient, rest);
   if (folds) {
     const auto folded = folded_weight(input, weight, down, up, scaling, rows);
-    std::get<0>(gradients) = unflattened(as_matrix(grad_output).mm(folded), input);
+    std::get<0>(gradients) = unflattened(contiguous_matrix(grad_output).mm(folded), input);
   }
   return gradients;
 }
