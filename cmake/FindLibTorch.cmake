@@ -5,7 +5,8 @@
 # without loading the CUDA libraries of a CUDA wheel, and no CUDA toolkit is needed to build.
 #
 # The component CUDA adds LibTorch::CUDA: libtorch_cuda, libc10_cuda and the CUDA runtime with their headers. Runtime and headers
-# come from the `nvidia` packages beside the `torch` package, else from CUDAToolkit_ROOT, CUDA_HOME or the CUDA compiler's toolkit.
+# come from the LibTorch itself or the `nvidia` packages beside the `torch` package, else from CUDAToolkit_ROOT, CUDA_HOME or the CUDA
+# compiler's toolkit: the first of the major version that LibTorch was linked with, which is LibTorch_CUDA_VERSION_MAJOR.
 
 set(_libtorch_hints ${LIBTORCH_ROOT} $ENV{LIBTORCH_ROOT} ${CMAKE_PREFIX_PATH})
 file(GLOB _libtorch_venv "${CMAKE_CURRENT_LIST_DIR}/../.venv/lib/python3*/site-packages/torch")
@@ -42,24 +43,45 @@ if("CUDA" IN_LIST LibTorch_FIND_COMPONENTS)
                          /usr/local/cuda)
   find_library(LibTorch_TORCH_CUDA_LIBRARY NAMES torch_cuda HINTS ${_libtorch_root}/lib NO_DEFAULT_PATH)
   find_library(LibTorch_C10_CUDA_LIBRARY NAMES c10_cuda HINTS ${_libtorch_root}/lib NO_DEFAULT_PATH)
-  find_path(LibTorch_CUDART_INCLUDE_DIR NAMES cuda_runtime_api.h HINTS ${_libtorch_toolkits} PATH_SUFFIXES include NO_DEFAULT_PATH)
-  if(LibTorch_CUDART_INCLUDE_DIR)
-    get_filename_component(_libtorch_toolkit "${LibTorch_CUDART_INCLUDE_DIR}" DIRECTORY)
-    file(STRINGS "${LibTorch_CUDART_INCLUDE_DIR}/cuda_runtime_api.h" LibTorch_CUDA_VERSION REGEX "define CUDART_VERSION ")
-    string(REGEX REPLACE "[^0-9]" "" LibTorch_CUDA_VERSION "${LibTorch_CUDA_VERSION}")
-    math(EXPR LibTorch_CUDA_VERSION_MAJOR "${LibTorch_CUDA_VERSION} / 1000")
+  # The version of the runtime that LibTorch asks the loader for; some builds bring their own as libcudart-<hash>.so.<version>.
+  set(LibTorch_CUDA_VERSION_MAJOR "")
+  set(_libtorch_cudart "")
+  if(LibTorch_C10_CUDA_LIBRARY)
+    file(STRINGS "${LibTorch_C10_CUDA_LIBRARY}" _libtorch_cudart LIMIT_COUNT 1 REGEX "^libcudart[-0-9a-z]*\\.so\\.[0-9.]+$")
+    string(REGEX REPLACE ".*\\.so\\.([0-9]+).*" "\\1" LibTorch_CUDA_VERSION_MAJOR "${_libtorch_cudart}")
   endif()
+  # The first headers of that version; of any if it could not be told.
+  set(_libtorch_includes "")
+  set(_libtorch_others "")
+  list(TRANSFORM _libtorch_toolkits APPEND "/include" OUTPUT_VARIABLE _libtorch_folders)
+  list(PREPEND _libtorch_folders "${LibTorch_CUDART_INCLUDE_DIR}")
+  list(REMOVE_DUPLICATES _libtorch_folders)
+  foreach(_libtorch_folder IN LISTS _libtorch_folders)
+    if(EXISTS "${_libtorch_folder}/cuda_runtime_api.h" AND NOT _libtorch_includes)
+      get_filename_component(_libtorch_folder "${_libtorch_folder}" REALPATH)
+      file(STRINGS "${_libtorch_folder}/cuda_runtime_api.h" _libtorch_major REGEX "define CUDART_VERSION ")
+      string(REGEX REPLACE "[^0-9]" "" _libtorch_major "${_libtorch_major}")
+      math(EXPR _libtorch_major "${_libtorch_major} / 1000")
+      if("${LibTorch_CUDA_VERSION_MAJOR}" MATCHES "^(${_libtorch_major})?$")
+        set(LibTorch_CUDA_VERSION_MAJOR ${_libtorch_major})
+        set(_libtorch_includes "${_libtorch_folder}")
+      else()
+        string(APPEND _libtorch_others " ${_libtorch_folder} is of CUDA ${_libtorch_major}.")
+      endif()
+    endif()
+  endforeach()
+  set(LibTorch_CUDART_INCLUDE_DIR "${_libtorch_includes}" CACHE PATH "Folder of the CUDA runtime's headers" FORCE)
   # Wheels have no unversioned name.
   find_library(
-    LibTorch_CUDART_LIBRARY NAMES libcudart.so.${LibTorch_CUDA_VERSION_MAJOR} cudart
-    HINTS ${_libtorch_toolkit} PATH_SUFFIXES lib lib64 lib/x64 NO_DEFAULT_PATH)
+    LibTorch_CUDART_LIBRARY NAMES ${_libtorch_cudart} libcudart.so.${LibTorch_CUDA_VERSION_MAJOR}
+    HINTS ${_libtorch_root} ${_libtorch_toolkits} PATH_SUFFIXES lib lib64 lib/x64 NO_DEFAULT_PATH)
   if(LibTorch_TORCH_CUDA_LIBRARY AND LibTorch_C10_CUDA_LIBRARY AND LibTorch_CUDART_LIBRARY AND LibTorch_CUDART_INCLUDE_DIR)
     set(LibTorch_CUDA_FOUND TRUE)
   elseif(LibTorch_FIND_REQUIRED_CUDA AND LibTorch_CPU_LIBRARY AND NOT LibTorch_TORCH_CUDA_LIBRARY)
     set(_libtorch_reason "The LibTorch in ${_libtorch_root} is a CPU build: it has no lib/libtorch_cuda.so")
   elseif(LibTorch_FIND_REQUIRED_CUDA AND LibTorch_TORCH_CUDA_LIBRARY)
     set(_libtorch_reason
-        "No CUDA runtime (include/cuda_runtime_api.h and libcudart) was found for the LibTorch in ${_libtorch_root}: give -DCUDAToolkit_ROOT=<toolkit>"
+        "No CUDA ${LibTorch_CUDA_VERSION_MAJOR} runtime (include/cuda_runtime_api.h and ${_libtorch_cudart}) was found, which the LibTorch in ${_libtorch_root} was linked with.${_libtorch_others} Give -DCUDAToolkit_ROOT=<toolkit>"
     )
   endif()
   mark_as_advanced(LibTorch_TORCH_CUDA_LIBRARY LibTorch_C10_CUDA_LIBRARY LibTorch_CUDART_INCLUDE_DIR LibTorch_CUDART_LIBRARY)

@@ -2,10 +2,11 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
+#include <limits>
 
 #include "cuda/launch.h"
 #include "cuda/rescaled_linear.h"
+#include "cuda/shortcut.h"
 
 namespace respeft::cuda {
 namespace {
@@ -26,7 +27,7 @@ constexpr double kLaunch = 2.5;        ///< from one kernel's end to the next on
 constexpr double kTensorShare = 0.85;  ///< of the tensor cores' or the issue slots' time that our main loops keep busy
 constexpr double kPlainShare = 0.65;   ///< of the peak without tensor cores
 constexpr double kVendorShare = 0.80;  ///< of the peak, in the vendor's
-constexpr double kStepLatency = 0.35;  ///< microseconds from a load's issue to its use, with two steps in flight
+constexpr double kStepLatency = 0.35;  ///< microseconds from a load's issue to its use
 constexpr double kMemoryShare = 0.85;  ///< of DRAM's bandwidth that streaming reaches
 
 double element_bytes(Arithmetic arithmetic) {
@@ -39,95 +40,137 @@ double flops_per_microsecond(const Architecture& gpu, Arithmetic arithmetic, dou
   return per_clock * gpu.gigahertz * 1e3;
 }
 
-/// Bytes that come from or go to DRAM, and bytes that the kernel before has just left in L2, if they fit there.
-double memory_time(const Architecture& gpu, double dram, double l2 = 0.0) {
-  const bool fits = l2 < 0.5 * static_cast<double>(gpu.l2_bytes);
-  return dram / (gpu.dram * kMemoryShare) + l2 / (fits ? gpu.l2 : gpu.dram * kMemoryShare);
+/// Bytes that come from or go to DRAM.
+double dram_time(const Architecture& gpu, double bytes) {
+  return bytes / (gpu.dram * kMemoryShare);
 }
 
-/// How a product is cut: into tiles of rows × columns, and the depth into `splits`.
-struct Cut {
-  int64_t rows, columns, splits = 1;
-};
-
-double all_blocks(const ProductSize& size, const Cut& cut) {
-  return static_cast<double>(ceil_divide(size.rows, cut.rows) * ceil_divide(size.columns, cut.columns) * cut.splits);
+/// Bytes that are in L2, if all that is `written` there stays.
+double l2_time(const Architecture& gpu, double bytes, double written) {
+  return written < 0.5 * static_cast<double>(gpu.l2_bytes) ? bytes / gpu.l2 : dram_time(gpu, bytes);
 }
 
-/// Blocks of the SM that has the most.
-double most_blocks(const Architecture& gpu, const ProductSize& size, const Cut& cut) {
-  return std::ceil(all_blocks(size, cut) / gpu.processors);
-}
-
-double block_flops(const ProductSize& size, const Cut& cut) {
-  return 2.0 * static_cast<double>(cut.rows * cut.columns * ceil_divide(size.depth, cut.splits));
+double product_of(int64_t a, int64_t b, int64_t c = 1) {
+  return static_cast<double>(a) * static_cast<double>(b) * static_cast<double>(c);
 }
 
 double flops(const ProductSize& size) {
-  return 2.0 * static_cast<double>(size.rows) * static_cast<double>(size.columns * size.depth);
+  return 2.0 * product_of(size.rows, size.columns, size.depth);
 }
 
 /// Elements of both factors and of the result.
 double elements(const ProductSize& size) {
-  return static_cast<double>(size.rows * size.depth + size.depth * size.columns + size.rows * size.columns);
+  return product_of(size.rows, size.depth) + product_of(size.depth, size.columns) + product_of(size.rows, size.columns);
 }
 
-/// A main loop of ours: what a step takes in of the depth, and what a warp issues in it (counted in sm_80's machine code, for
-/// 16-bit and for TF32 operands).
-struct Loop {
-  int64_t depth_bytes, warps;
-  double half_instructions, tf32_instructions;
-};
-constexpr Loop kRescaledLoop{128, 4, 450, 530}, kGradientLoop{64, 8, 260, 390}, kThinLoop{128, 4, 155, 190},
-    kUpdatedLoop{128, 4, 225, 400}, kFoldLoop{32, 4, 183, 220};
+// ---- Our products -------------------------------------------------------------------------------------------------------------
 
-/// A product by one of our kernels: two steps are on their way while one is computed, tiles come through L2, and a quarter of an
-/// SM issues one instruction a clock.
-KernelCost our_product(const char* what, const Architecture& gpu, Arithmetic arithmetic, const ProductSize& size, const Cut& cut,
-                       const Loop& loop, double bytes) {
-  const auto stage_depth = loop.depth_bytes / static_cast<int64_t>(element_bytes(arithmetic));
-  const auto steps = static_cast<double>(ceil_divide(ceil_divide(size.depth, cut.splits), stage_depth));
-  const double blocks = most_blocks(gpu, size, cut);
-  double compute = blocks * block_flops(size, cut) / flops_per_microsecond(gpu, arithmetic, gpu.mma_half);
+/// What a warp issues in a step of a main loop (counted in sm_80's machine code), for 16-bit and for TF32 operands.
+struct Instructions {
+  double half, tf32;
+};
+constexpr Instructions kRescaledProductStep{450, 530}, kScaleGradientsStep{260, 390}, kThinProductStep{155, 190},
+    kUpdatedProductStep{225, 400}, kFoldStep{183, 220};
+
+/// The depth of a step.
+int64_t step_of(const Cut& cut, Arithmetic arithmetic) {
+  return cut.depth_bytes / static_cast<int64_t>(element_bytes(arithmetic));
+}
+
+/// The steps of a depth.
+int64_t steps_of(const Cut& cut, Arithmetic arithmetic, int64_t depth) {
+  return ceil_divide(depth, step_of(cut, arithmetic));
+}
+
+/// What a launch has to do: its blocks, the steps of each, and every byte and FLOP that the result needs.
+struct Work {
+  int64_t blocks, steps;
+  double bytes, flops;
+};
+
+/// A product by one of our kernels: all but one of the stages are on their way while one is computed, tiles come through L2, and
+/// a quarter of an SM issues one instruction a clock.
+KernelCost our_product(const char* what, const Architecture& gpu, Arithmetic arithmetic, const Cut& cut,
+                       const Instructions& instructions, const Work& work) {
+  const auto steps = static_cast<double>(work.steps);
+  const auto most_blocks = static_cast<double>(ceil_divide(work.blocks, gpu.processors));  // of the SM that has the most
+  const double step_flops = 2.0 * product_of(cut.rows, cut.columns, step_of(cut, arithmetic));
+  double compute = most_blocks * steps * step_flops / flops_per_microsecond(gpu, arithmetic, gpu.mma_half);
   if (arithmetic == Arithmetic::Float32) {
     compute /= kPlainShare;
   } else {
-    const double instructions = arithmetic == Arithmetic::Half ? loop.half_instructions : loop.tf32_instructions;
-    const double issue = blocks * steps * instructions * static_cast<double>(loop.warps) / 4.0 / (gpu.gigahertz * 1e3);
-    compute = std::max(compute, issue) / kTensorShare;
+    const double warps_of_quarter = cut.threads / 32.0 / 4.0;
+    const double issued = (arithmetic == Arithmetic::Half ? instructions.half : instructions.tf32) * warps_of_quarter;
+    compute = std::max(compute, most_blocks * steps * issued / (gpu.gigahertz * 1e3)) / kTensorShare;
   }
   // Tiles come through L2: all of them at its rate, and those of one SM at what its port takes.
   constexpr double kPortBytes = 64.0;  // a clock
-  const double block_bytes = steps * static_cast<double>((cut.rows + cut.columns) * loop.depth_bytes);
-  const double tiles =
-      std::max(all_blocks(size, cut) * block_bytes / gpu.l2, blocks * block_bytes / (kPortBytes * gpu.gigahertz * 1e3));
-  return {what, compute, std::max(memory_time(gpu, bytes), tiles), kStepLatency * (2.0 + steps) / 2.0, bytes, flops(size)};
+  const double block_bytes = steps * product_of(cut.rows + cut.columns, cut.depth_bytes);
+  const double tiles = std::max(static_cast<double>(work.blocks) * block_bytes / gpu.l2,
+                                most_blocks * block_bytes / (kPortBytes * gpu.gigahertz * 1e3));
+  const double latency = kStepLatency * (1.0 + steps / (cut.stages - 1));
+  return {what, compute, std::max(dram_time(gpu, work.bytes), tiles), latency, work.bytes, work.flops};
 }
 
-/// The vendor's product, with the best of the tiles that such a library has; `l2_bytes` of its operands are in L2.
-KernelCost vendor_product(const Architecture& gpu, Arithmetic arithmetic, const ProductSize& size, double l2_bytes = 0.0) {
-  const double bytes = element_bytes(arithmetic) * elements(size);
-  KernelCost best{"product (vendor)", 1e300, memory_time(gpu, bytes - l2_bytes, l2_bytes), 0.0, bytes, flops(size)};
-  for (const int64_t rows : {64, 128, 256}) {
-    for (const int64_t columns : {32, 64, 128}) {
-      for (const int64_t splits : {1, 2, 4, 8}) {
-        if (splits > 1 && size.depth / splits < 128) continue;
-        const Cut cut{rows, columns, splits};
-        const double speed = flops_per_microsecond(gpu, arithmetic, gpu.vendor_half) * kVendorShare;
-        const double compute = most_blocks(gpu, size, cut) * block_flops(size, cut) / speed;
-        const double latency = kStepLatency * static_cast<double>(2 + ceil_divide(size.depth, 64 * splits)) / 2.0;
-        if (std::max(compute, latency) >= std::max(best.compute, best.latency)) continue;
-        best.compute = compute;
-        best.latency = latency;
+/// The most groups that have rows in one tile of `side`; it is a tile in which one of them begins.
+int64_t most_meeting(const Groups& groups, int64_t side) {
+  int64_t most = 0;
+  for (int g = 0; g < groups.count; ++g) {
+    const int64_t first = groups.rows[g] / side * side;
+    most = std::max<int64_t>(most, std::count_if(groups.rows, groups.rows + groups.count,
+                                                 [&](int64_t row) { return row < first + side && row + groups.height > first; }));
+  }
+  return most;
+}
+
+// ---- The vendor's products, and passes ----------------------------------------------------------------------------------------
+
+/// What the kernel before a product of the vendor's has `written`, to L2 if there is room: an operand of it, or what it `adds`
+/// to, in all or in part.
+struct Before {
+  double written = 0.0;
+  bool adds = false;
+};
+
+/// The vendor's product, with the best of the tiles that such a library has. Where it splits the depth, each part leaves its sums
+/// in float32, and a second kernel adds them up.
+Cost vendor_product(const Architecture& gpu, Arithmetic arithmetic, const ProductSize& size, const Before& before = {},
+                    const char* what = "product (vendor)") {
+  const double output = element_bytes(arithmetic) * product_of(size.rows, size.columns);
+  const double operands = element_bytes(arithmetic) * elements(size) - output;
+  const double in_l2 = before.adds ? 0.0 : before.written;
+  const double reading = dram_time(gpu, operands - in_l2) + l2_time(gpu, in_l2, before.written);
+  const double result = before.adds ? 2.0 * output : output;
+  const double writing = before.adds ? l2_time(gpu, result, before.written) : dram_time(gpu, result);
+  const double speed = flops_per_microsecond(gpu, arithmetic, gpu.vendor_half) * kVendorShare;
+  Cost best;
+  for (const int64_t splits : {1, 2, 4, 8}) {
+    if (splits > 1 && size.depth / splits < 128) continue;
+    const int64_t depth = ceil_divide(size.depth, splits);
+    double compute = std::numeric_limits<double>::max();
+    for (const int64_t rows : {64, 128, 256}) {
+      for (const int64_t columns : {32, 64, 128}) {
+        const int64_t blocks = ceil_divide(size.rows, rows) * ceil_divide(size.columns, columns) * splits;
+        compute = std::min(compute, product_of(ceil_divide(blocks, gpu.processors), 2 * rows * columns, depth) / speed);
       }
     }
+    const double latency = kStepLatency * (1.0 + static_cast<double>(ceil_divide(depth, 64)) / 2.0);  // two steps on their way
+    Cost cost;
+    if (splits == 1) {
+      cost.then(KernelCost{what, compute, reading + writing, latency, operands + result, flops(size)});
+    } else {
+      const double parts = 4.0 * product_of(size.rows, size.columns, splits), passing = l2_time(gpu, parts, parts);
+      cost.then(KernelCost{what, compute, reading + passing, latency, operands + parts, flops(size)});
+      cost.then(KernelCost{"sum of the splits", 0.0, passing + writing, kStepLatency, parts + result, 0.0});
+    }
+    if (best.count == 0 || cost.time() < best.time()) best = cost;
   }
   return best;
 }
 
 /// A kernel that goes over memory once.
 KernelCost pass(const char* what, const Architecture& gpu, double dram, double l2 = 0.0) {
-  return {what, 0.0, memory_time(gpu, dram, l2), kStepLatency, dram + l2, 0.0};
+  return {what, 0.0, dram_time(gpu, dram) + l2_time(gpu, l2, l2), kStepLatency, dram + l2, 0.0};
 }
 
 }  // namespace
@@ -166,36 +209,50 @@ Cost& Cost::then(const KernelCost& kernel) {
   return *this;
 }
 
-Cost fused_rescaled_product(const Architecture& gpu, Arithmetic arithmetic, const ProductSize& size) {
-  const double bytes = element_bytes(arithmetic) * elements(size);
-  return Cost().then(our_product("rescaled product", gpu, arithmetic, size, {64, 64}, kRescaledLoop, bytes));
+Cost& Cost::then(const Cost& next) {
+  for (int i = 0; i < next.count; ++i) then(next.kernels[static_cast<size_t>(i)]);
+  return *this;
+}
+
+Cost fused_rescaled_product(const Architecture& gpu, Arithmetic arithmetic, const ProductSize& size, int64_t groups,
+                            Direction direction) {
+  constexpr auto& cut = kRescaledProductCut;
+  const bool forward = direction == Direction::Forward;
+  const int64_t column_groups = forward ? groups : 1, depth_groups = forward ? 1 : groups;
+  const Work work{ceil_divide(size.rows, cut.rows) * tiles_in_groups(size.columns, column_groups, cut.columns),
+                  tiles_in_groups(size.depth, depth_groups, step_of(cut, arithmetic)), element_bytes(arithmetic) * elements(size),
+                  flops(size)};
+  return Cost().then(our_product("rescaled product", gpu, arithmetic, cut, kRescaledProductStep, work));
 }
 
 Cost two_step_rescaled_product(const Architecture& gpu, Arithmetic arithmetic, const ProductSize& size) {
-  const double weight = element_bytes(arithmetic) * static_cast<double>(size.columns * size.depth);
-  return Cost().then(pass("rescale the weight", gpu, weight, weight)).then(vendor_product(gpu, arithmetic, size, weight));
+  const double weight = element_bytes(arithmetic) * product_of(size.columns, size.depth);
+  return Cost()
+      .then(pass("rescale the weight", gpu, weight, weight))
+      .then(vendor_product(gpu, arithmetic, size, {.written = weight}));
 }
 
-Cost fused_scale_gradients(const Architecture& gpu, Arithmetic arithmetic, const ProductSize& size) {
+Cost fused_scale_gradients(const Architecture& gpu, Arithmetic arithmetic, const ProductSize& size, int64_t groups) {
+  constexpr auto& cut = kScaleGradientsCut;
   const auto tiles_for = [&]<class Element>(Element) {
-    const RescaledWeight<Element> weight{nullptr, nullptr, nullptr, size.columns, size.rows, size.rows, 1.0f};
+    const RescaledWeight<Element> weight{nullptr, nullptr, nullptr, size.columns, size.rows, size.rows / groups, 1.0f};
     return ScaleGradientTiles::choose(weight, size.depth, gpu.processors);
   };
   const auto tiles = arithmetic == Arithmetic::Half ? tiles_for(int16_t{}) : tiles_for(float{});
-  const double parts = 4.0 * static_cast<double>(tiles.splits * (tiles.rows * size.columns + (tiles.columns + 1) * size.rows));
-  const double bytes = element_bytes(arithmetic) * elements(size) + parts;
-  const Cut cut{ScaleGradientTiles::kSide, ScaleGradientTiles::kSide, tiles.splits};
-  auto sum = pass("sum the parts", gpu, 0.0, parts);
-  constexpr double kPartsAtOnce = 32.0;  // 8 threads with 4 loads each
-  sum.latency *= 1.0 + static_cast<double>(tiles.splits * std::max(tiles.rows, tiles.columns)) / kPartsAtOnce;
-  return Cost().then(our_product("scale gradients", gpu, arithmetic, size, cut, kGradientLoop, bytes)).then(sum);
+  const double parts = 4.0 * static_cast<double>(tiles.splits) *
+                       (product_of(groups, tiles.rows, size.columns) + product_of(tiles.columns + 1, size.rows));
+  const Work work{groups * tiles.rows * tiles.columns * tiles.splits, steps_of(cut, arithmetic, tiles.split_tokens),
+                  element_bytes(arithmetic) * elements(size) + parts, flops(size)};
+  auto sum = pass("sum the parts", gpu, 4.0 * (product_of(groups, size.columns) + product_of(2, size.rows)), parts);
+  constexpr int64_t kAtOnce = SumPartsCut::kLanes * SumPartsCut::kLoads;
+  sum.latency *= static_cast<double>(1 + ceil_divide(tiles.splits * std::max(tiles.rows, tiles.columns), kAtOnce));
+  return Cost().then(our_product("scale gradients", gpu, arithmetic, cut, kScaleGradientsStep, work)).then(sum);
 }
 
 Cost composed_scale_gradients(const Architecture& gpu, Arithmetic arithmetic, const ProductSize& size) {
-  const double count = static_cast<double>(size.rows * size.columns), g = element_bytes(arithmetic) * count,
-               product = 4.0 * count;
-  const double grad = element_bytes(arithmetic) * static_cast<double>(size.rows * size.depth);
-  auto cost = Cost().then(vendor_product(gpu, arithmetic, size));
+  const double count = product_of(size.rows, size.columns), g = element_bytes(arithmetic) * count, product = 4.0 * count;
+  const double grad = element_bytes(arithmetic) * product_of(size.rows, size.depth);
+  auto cost = vendor_product(gpu, arithmetic, size);
   if (arithmetic == Arithmetic::Half) {
     cost.then(pass("G to float32", gpu, 0.0, g + product)).then(pass("W to float32", gpu, g, product));
     cost.then(pass("G times W", gpu, 0.0, 3.0 * product));
@@ -207,49 +264,74 @@ Cost composed_scale_gradients(const Architecture& gpu, Arithmetic arithmetic, co
       .then(pass("sum of the gradient", gpu, 0.0, grad));
 }
 
-Cost fused_thin_product(const Architecture& gpu, Arithmetic arithmetic, const ProductSize& size) {
-  const double bytes = element_bytes(arithmetic) * (elements(size) + static_cast<double>(size.rows * size.columns));
-  return Cost().then(our_product("thin product", gpu, arithmetic, size, {32, 32}, kThinLoop, bytes));
+Cost fused_thin_product(const Architecture& gpu, Arithmetic arithmetic, const ProductSize& size, int64_t groups) {
+  constexpr auto& cut = kThinProductCut;
+  const auto count = static_cast<double>(groups);
+  const double bytes = element_bytes(arithmetic) * (elements(size) + product_of(size.rows, size.columns));
+  const Work work{groups * ceil_divide(size.rows, cut.rows) * ceil_divide(size.columns, cut.columns),
+                  steps_of(cut, arithmetic, size.depth), count * bytes, count * flops(size)};
+  return Cost().then(our_product("thin product", gpu, arithmetic, cut, kThinProductStep, work));
 }
 
 Cost composed_thin_product(const Architecture& gpu, Arithmetic arithmetic, const ProductSize& size, bool adds) {
-  const double middle = element_bytes(arithmetic) * static_cast<double>(size.rows * size.columns);
-  auto cost = Cost().then(vendor_product(gpu, arithmetic, size));
+  const double middle = element_bytes(arithmetic) * product_of(size.rows, size.columns);
+  auto cost = vendor_product(gpu, arithmetic, size);
   return adds ? cost.then(pass("add what is passed on", gpu, middle, 2.0 * middle)) : cost;
 }
 
-Cost fused_updated_product(const Architecture& gpu, Arithmetic arithmetic, const ProductSize& size, int64_t rank) {
-  const auto step = kUpdatedLoop.depth_bytes / static_cast<int64_t>(element_bytes(arithmetic));  // a rank takes whole steps
-  const ProductSize whole{size.rows, size.columns, size.depth + ceil_divide(rank, step) * step};
-  const double bytes = element_bytes(arithmetic) * elements(whole);
-  return Cost().then(our_product("updated product", gpu, arithmetic, whole, {64, 64}, kUpdatedLoop, bytes));
-}
-
-Cost composed_updated_product(const Architecture& gpu, Arithmetic arithmetic, const ProductSize& size, int64_t rank,
+Cost composed_middle_gradient(const Architecture& gpu, Arithmetic arithmetic, const ProductSize& size, bool adds,
                               int64_t groups) {
-  const double output = element_bytes(arithmetic) * static_cast<double>(size.rows * size.columns);  // of all groups
-  auto update =
-      vendor_product(gpu, arithmetic, {size.rows, ceil_divide(size.columns, groups), rank}, output / static_cast<double>(groups));
-  update.what = "add the update";
-  update.memory += memory_time(gpu, 0.0, output / static_cast<double>(groups));  // the output is read, too
-  update.bytes += output / static_cast<double>(groups);
-  auto cost = Cost().then(vendor_product(gpu, arithmetic, size));
-  for (int64_t group = 0; group < groups; ++group) cost.then(update);
+  const double middle = element_bytes(arithmetic) * product_of(groups, size.rows, size.columns);
+  auto cost = Cost().then(pass(adds ? "copy what is passed on" : "zeros", gpu, adds ? 2.0 * middle : middle));
+  const auto product = vendor_product(gpu, arithmetic, size, {.written = middle, .adds = true});
+  for (int64_t group = 0; group < groups; ++group) cost.then(product);
   return cost;
 }
 
-Cost fused_fold(const Architecture& gpu, Arithmetic arithmetic, const ProductSize& size) {
-  const double bytes = element_bytes(arithmetic) * (elements(size) + static_cast<double>(size.rows * size.columns));
-  return Cost().then(our_product("fold", gpu, arithmetic, size, {64, 64}, kFoldLoop, bytes));
+Cost fused_updated_product(const Architecture& gpu, Arithmetic arithmetic, const ProductSize& size, const Groups& groups) {
+  constexpr auto& cut = kUpdatedProductCut;
+  const ProductSize update{size.rows, groups.height, groups.rank};
+  const double factors = elements(update) - product_of(update.rows, update.columns);
+  const Work work{
+      ceil_divide(size.rows, cut.rows) * ceil_divide(size.columns, cut.columns),
+      most_meeting(groups, cut.columns) * steps_of(cut, arithmetic, groups.rank) + steps_of(cut, arithmetic, size.depth),
+      element_bytes(arithmetic) * (elements(size) + groups.count * factors), flops(size) + groups.count * flops(update)};
+  return Cost().then(our_product("updated product", gpu, arithmetic, cut, kUpdatedProductStep, work));
 }
 
-Cost composed_fold(const Architecture& gpu, Arithmetic arithmetic, const ProductSize& size) {
-  const double weight = element_bytes(arithmetic) * static_cast<double>(size.rows * size.columns);
-  auto update = vendor_product(gpu, arithmetic, size, weight);
-  update.what = "add the update";
-  update.memory += memory_time(gpu, 0.0, weight);
-  update.bytes += weight;
-  return Cost().then(pass("copy the weight", gpu, weight, weight)).then(update);
+Cost composed_updated_product(const Architecture& gpu, Arithmetic arithmetic, const ProductSize& size, const Groups& groups) {
+  const double output = element_bytes(arithmetic) * product_of(size.rows, size.columns);
+  const auto update = vendor_product(gpu, arithmetic, {size.rows, groups.height, groups.rank}, {.written = output, .adds = true},
+                                     "add the update");
+  auto cost = vendor_product(gpu, arithmetic, size);
+  for (int group = 0; group < groups.count; ++group) cost.then(update);
+  return cost;
+}
+
+Cost fused_fold(const Architecture& gpu, Arithmetic arithmetic, int64_t rows, int64_t columns, const Groups& groups) {
+  constexpr auto& cut = kFoldCut;
+  const ProductSize update{groups.height, columns, groups.rank};
+  const double factors = elements(update) - product_of(update.rows, update.columns);
+  const Work work{ceil_divide(rows, cut.rows) * ceil_divide(columns, cut.columns),
+                  most_meeting(groups, cut.rows) * steps_of(cut, arithmetic, groups.rank),
+                  element_bytes(arithmetic) * (2.0 * product_of(rows, columns) + groups.count * factors),
+                  groups.count * flops(update)};
+  return Cost().then(our_product("fold", gpu, arithmetic, cut, kFoldStep, work));
+}
+
+Cost composed_fold(const Architecture& gpu, Arithmetic arithmetic, int64_t rows, int64_t columns, const Groups& groups) {
+  const double weight = element_bytes(arithmetic) * product_of(rows, columns);
+  const auto update =
+      vendor_product(gpu, arithmetic, {groups.height, columns, groups.rank}, {.written = weight, .adds = true}, "add the update");
+  auto cost = Cost().then(pass("copy the weight", gpu, 2.0 * weight));
+  for (int group = 0; group < groups.count; ++group) cost.then(update);
+  return cost;
+}
+
+Groups equal_groups(int64_t count, int64_t rows, int64_t rank) {
+  Groups groups{static_cast<int>(count), rows / count, rank, {}};
+  for (int g = 0; g < groups.count; ++g) groups.rows[g] = g * groups.height;
+  return groups;
 }
 
 }  // namespace respeft::cuda

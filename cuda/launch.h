@@ -24,6 +24,17 @@ constexpr int64_t ceil_divide(int64_t a, int64_t b) {
   return (a + b - 1) / b;
 }
 
+/// Tiles of `side` along a `length` that is divided into equal groups, where no tile has parts of two.
+constexpr int64_t tiles_in_groups(int64_t length, int64_t groups, int64_t side) {
+  return groups * ceil_divide(length / groups, side);
+}
+
+/// How a block computes a tile of a product: its sides, the depth and number of the pipeline's steps, the part of a warp, and the
+/// threads. The kernels' are beside their parameters.
+struct Cut {
+  int rows, columns, depth_bytes, stages, warp_rows, warp_columns, threads;
+};
+
 /// Whether rows of `stride` elements that start at `data` can be read 16 bytes at a time, beginning at any multiple of
 /// 16 bytes within a row; `starts` are further element offsets within a row at which a tile may begin.
 template <class Element>

@@ -83,4 +83,31 @@ struct Float32 {
   __device__ __forceinline__ static float from_float(float value) { return value; }
 };
 
+/// The precision of a dtype: PrecisionOf<Element, exact>::type.
+template <class Element, bool exact>
+struct PrecisionOf;
+template <bool exact>
+struct PrecisionOf<__nv_bfloat16, exact> {
+  using type = BFloat16;
+};
+template <bool exact>
+struct PrecisionOf<__half, exact> {
+  using type = Float16;
+};
+template <>
+struct PrecisionOf<float, false> {
+  using type = TensorFloat32;
+};
+template <>
+struct PrecisionOf<float, true> {
+  using type = Float32;
+};
+
+/// Calls launch.operator()<Precision>() with the precision of Element.
+template <class Element, class Launch>
+auto with_precision(bool exact, const Launch& launch) {
+  if (exact) return launch.template operator()<typename PrecisionOf<Element, true>::type>();
+  return launch.template operator()<typename PrecisionOf<Element, false>::type>();
+}
+
 }  // namespace respeft::cuda

@@ -12,12 +12,8 @@ namespace respeft::cuda {
 
 // ---- x W'ᵀ + bias, and g W': the weight is rescaled in registers between shared memory and the tensor cores -------------------
 
-/// A warp has all rows of a tile, so that only one rescales a weight.
 template <class Precision, Direction direction>
-using RescaledTiles = TiledProduct<
-    Precision,
-    Cut{.rows = 64, .columns = 64, .depth_bytes = 128, .stages = 3, .warp_rows = 64, .warp_columns = 16, .threads = 128},
-    Along::Depth, weight_lines(direction)>;
+using RescaledTiles = TiledProduct<Precision, kRescaledProductCut, Along::Depth, weight_lines(direction)>;
 
 template <class Precision, Direction direction>
 struct RescaledProduct : RescaledTiles<Precision, direction> {
@@ -47,8 +43,7 @@ struct RescaledProduct : RescaledTiles<Precision, direction> {
 
   /// One group of the weight's rows at a time: it is the tile's columns (Forward) or a part of the depth (Backward).
   static int64_t column_tiles(const RescaledProductParams<Element>& p) {
-    return kForward ? p.w.out / p.w.group_rows * ceil_divide(p.w.group_rows, Tiles::kColumns)
-                    : ceil_divide(p.w.in, Tiles::kColumns);
+    return kForward ? tiles_in_groups(p.w.out, p.w.out / p.w.group_rows, Tiles::kColumns) : ceil_divide(p.w.in, Tiles::kColumns);
   }
   static LaunchShape shape(const RescaledProductParams<Element>& p) {
     return {dim3(static_cast<unsigned>(ceil_divide(p.tokens, Tiles::kRows) * column_tiles(p))), dim3(Tiles::kThreads),
@@ -151,19 +146,10 @@ __global__ void __launch_bounds__(RescaleWeight::kThreads)
   }
 }
 
-// ---- The scales' gradients: G = gᵀ x, multiplied and reduced tile by tile
-// ------------------------------------------------------
+// ---- The scales' gradients: G = gᵀ x, multiplied and reduced tile by tile -----------------------------------------------------
 
 template <class Precision>
-using ScaleGradientsTiles = TiledProduct<Precision,
-                                         Cut{.rows = ScaleGradientTiles::kSide,
-                                             .columns = ScaleGradientTiles::kSide,
-                                             .depth_bytes = ScaleGradientTiles::kDepthBytes,
-                                             .stages = 3,
-                                             .warp_rows = 32,
-                                             .warp_columns = 64,
-                                             .threads = 256},
-                                         Along::Rows, Along::Rows>;
+using ScaleGradientsTiles = TiledProduct<Precision, kScaleGradientsCut, Along::Rows, Along::Rows>;
 
 template <class Precision>
 struct ScaleGradients : ScaleGradientsTiles<Precision> {
@@ -297,9 +283,8 @@ __global__ void __launch_bounds__(ScaleGradients<Precision>::kThreads, Precision
   }
 }
 
-struct SumParts {
-  static constexpr int kColumns = 32, kLanes = 8,
-                       kThreads = kColumns * kLanes;  ///< a result's parts are shared out to kLanes threads
+struct SumParts : SumPartsCut {
+  static constexpr int kThreads = kColumns * kLanes;
 
   template <class Element>
   static LaunchShape shape(const SumPartsParams<Element>& p) {
@@ -321,7 +306,7 @@ __global__ void __launch_bounds__(SumParts::kThreads)
   float sum = 0.0f;
   if (wanted) {
     const float* parts = job.parts + at / job.width * job.count * job.width + at % job.width;
-#pragma unroll 4
+#pragma unroll SumParts::kLoads
     for (int64_t part = first; part < job.count; part += SumParts::kLanes) sum += parts[part * job.width];
   }
   sums[first][column] = sum;

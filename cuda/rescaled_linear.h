@@ -26,6 +26,10 @@ struct RescaledWeight {
 
 // ---- Products -----------------------------------------------------------------------------------------------------------------
 
+/// A warp has all rows of a tile, so that only one rescales a weight.
+inline constexpr Cut kRescaledProductCut{
+    .rows = 64, .columns = 64, .depth_bytes = 128, .stages = 3, .warp_rows = 64, .warp_columns = 16, .threads = 128};
+
 template <class Element>
 struct RescaledProductParams {
   RescaledWeight<Element> w;
@@ -68,21 +72,26 @@ cudaError_t launch_rescale_weight(const RescaleParams<Element>& params, cudaStre
 
 // ---- Gradients of the scales --------------------------------------------------------------------------------------------------
 
+inline constexpr Cut kScaleGradientsCut{
+    .rows = 128, .columns = 128, .depth_bytes = 64, .stages = 3, .warp_rows = 32, .warp_columns = 64, .threads = 256};
+
 /// How G = gᵀ x `[out, in]` and the sum over tokens are divided.
 struct ScaleGradientTiles {
-  static constexpr int kSide = 128, kDepthBytes = 64;
   int64_t rows, columns;         ///< tiles of one group's rows, and of the columns
   int64_t splits, split_tokens;  ///< parts of the tokens, and the tokens of one
 
   template <class Element>
   static ScaleGradientTiles of(const RescaledWeight<Element>& w, int64_t tokens, int64_t split_tokens) {
-    return {ceil_divide(w.group_rows, kSide), ceil_divide(w.in, kSide), ceil_divide(tokens, split_tokens), split_tokens};
+    return {ceil_divide(w.group_rows, kScaleGradientsCut.rows), ceil_divide(w.in, kScaleGradientsCut.columns),
+            ceil_divide(tokens, split_tokens), split_tokens};
   }
   /// The splits that keep the busiest of `processors` SMs busy for the shortest time, counting a few steps for each reduction.
   template <class Element>
   static ScaleGradientTiles choose(const RescaledWeight<Element>& w, int64_t tokens, int64_t processors) {
-    constexpr int64_t depth = kDepthBytes / sizeof(Element), most_splits = 16, fewest_steps = 8, reduction_steps = 4;
-    const auto tiles = ceil_divide(w.group_rows, kSide) * (w.out / w.group_rows) * ceil_divide(w.in, kSide);
+    constexpr int64_t depth = kScaleGradientsCut.depth_bytes / sizeof(Element);
+    constexpr int64_t most_splits = 16, fewest_steps = 8, reduction_steps = 4;
+    const auto tiles =
+        tiles_in_groups(w.out, w.out / w.group_rows, kScaleGradientsCut.rows) * ceil_divide(w.in, kScaleGradientsCut.columns);
     const auto steps = ceil_divide(tokens, depth);
     int64_t best = 1, best_time = INT64_MAX;
     for (int64_t splits = 1; splits <= std::clamp<int64_t>(steps / fewest_steps, 1, most_splits); ++splits) {
@@ -115,6 +124,11 @@ struct ScaleGradientsParams {
 /// G is computed, multiplied with the weight and reduced tile by tile; none of it is written.
 template <class Element>
 cudaError_t launch_scale_gradients(const ScaleGradientsParams<Element>& params, bool exact, cudaStream_t stream);
+
+/// A block has kColumns results; the parts of one are shared out to kLanes threads, each with kLoads loads under way.
+struct SumPartsCut {
+  static constexpr int kColumns = 32, kLanes = 8, kLoads = 4;
+};
 
 /// result[b, i] = Σ_p parts[b, p, i], in an order that depends on the number of parts alone.
 template <class Element>

@@ -28,17 +28,14 @@ __device__ __forceinline__ void groups_meeting(const Groups& groups, int64_t fir
 // ---- Thin products: [tokens, many] · [many, rank], plus what earlier layers pass on -------------------------------------------
 
 template <class Precision, Direction direction>
-using ThinProductTiles = TiledProduct<
-    Precision,
-    Cut{.rows = 32, .columns = 32, .depth_bytes = 128, .stages = 4, .warp_rows = 32, .warp_columns = 32, .threads = 128},
-    Along::Depth, weight_lines(direction)>;
+using ThinProductTiles = TiledProduct<Precision, kThinProductCut, Along::Depth, weight_lines(direction)>;
 
 template <class Precision, Direction direction>
 struct ThinProduct : ThinProductTiles<Precision, direction> {
   using Tiles = ThinProductTiles<Precision, direction>;
   using Element = typename Precision::Element;
   static constexpr bool kForward = direction == Direction::Forward;
-  static constexpr int kWarps = Tiles::kThreads / 32, kWarpDepth = Tiles::kDepth / kWarps;  // the warps share out the depth
+  static constexpr int kWarps = Tiles::kThreads / 32, kWarpDepth = Tiles::kDepth / kWarps;
 
   union Shared {
     typename Tiles::Stage stages[Tiles::kStages];
@@ -100,10 +97,7 @@ __global__ void __launch_bounds__(ThinProduct<Precision, direction>::kThreads, 4
 // ---- The base's product with the update added in its accumulators -------------------------------------------------------------
 
 template <class Precision, Direction direction>
-using UpdatedProductTiles = TiledProduct<
-    Precision,
-    Cut{.rows = 64, .columns = 64, .depth_bytes = 128, .stages = 3, .warp_rows = 32, .warp_columns = 32, .threads = 128},
-    Along::Depth, weight_lines(direction)>;
+using UpdatedProductTiles = TiledProduct<Precision, kUpdatedProductCut, Along::Depth, weight_lines(direction)>;
 
 template <class Precision, Direction direction>
 struct UpdatedProduct : UpdatedProductTiles<Precision, direction> {
@@ -176,14 +170,10 @@ __global__ void __launch_bounds__(UpdatedProduct<Precision, direction>::kThreads
       [&](auto& values, int64_t, int64_t column, int count) { add_bias<Precision>(values, p.bias, column, count); });
 }
 
-// ---- W + scaling · up down
-// ------------------------------------------------------------------------------------------------------
+// ---- W + scaling · up down ----------------------------------------------------------------------------------------------------
 
 template <class Precision>
-using FoldTiles = TiledProduct<
-    Precision,
-    Cut{.rows = 64, .columns = 64, .depth_bytes = 32, .stages = 2, .warp_rows = 32, .warp_columns = 32, .threads = 128},
-    Along::Depth, Along::Rows>;
+using FoldTiles = TiledProduct<Precision, kFoldCut, Along::Depth, Along::Rows>;
 
 template <class Precision>
 struct Fold : FoldTiles<Precision> {

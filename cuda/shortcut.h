@@ -22,6 +22,10 @@ struct Groups {
   int64_t rows[kMost];
 };
 
+/// The warps share out the depth of a tile.
+inline constexpr Cut kThinProductCut{
+    .rows = 32, .columns = 32, .depth_bytes = 128, .stages = 4, .warp_rows = 32, .warp_columns = 32, .threads = 128};
+
 template <class Element>
 struct ThinProductParams {
   const Element* input;   ///< Forward: z `[tokens, in]`; Backward: grad_output `[tokens, out]`
@@ -47,6 +51,9 @@ struct ThinProductParams {
 /// Forward: z downᵀ + previous.  Backward: scaling · (grad_g up_g, side by side) + grad_middle.
 template <class Element>
 cudaError_t launch_thin_product(Direction direction, const ThinProductParams<Element>& params, bool exact, cudaStream_t stream);
+
+inline constexpr Cut kUpdatedProductCut{
+    .rows = 64, .columns = 64, .depth_bytes = 128, .stages = 3, .warp_rows = 32, .warp_columns = 32, .threads = 128};
 
 template <class Element>
 struct UpdatedProductParams {
@@ -76,6 +83,9 @@ struct UpdatedProductParams {
 template <class Element>
 cudaError_t launch_updated_product(Direction direction, const UpdatedProductParams<Element>& params, bool exact,
                                    cudaStream_t stream);
+
+inline constexpr Cut kFoldCut{
+    .rows = 64, .columns = 64, .depth_bytes = 32, .stages = 2, .warp_rows = 32, .warp_columns = 32, .threads = 128};
 
 template <class Element>
 struct FoldParams {

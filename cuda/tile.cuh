@@ -298,12 +298,6 @@ struct WarpProduct {
 template <int Columns>
 inline constexpr int kStagedPitch = Columns + 8;
 
-/// How a block computes a tile of c: its sides, the depth and number of the pipeline's steps, the part of a warp, and the
-/// threads.
-struct Cut {
-  int rows, columns, depth_bytes, stages, warp_rows, warp_columns, threads;
-};
-
 /// What follows from a cut. Shared memory holds the stages of the pipeline first and c's tile at the end.
 template <class Precision, Cut kCut, Along AlongA, Along AlongB>
 struct TiledProduct {

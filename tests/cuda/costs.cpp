@@ -10,9 +10,13 @@ namespace {
 
 using namespace respeft::cuda;
 
+struct Ways {
+  Cost ours, theirs;
+};
+
 struct Row {
   std::string kernel, shape;
-  Cost ours[2], theirs[2];  // H100, A100
+  Ways gpus[2];  // H100, A100
 };
 
 const Architecture& named(const std::string& name) {
@@ -21,44 +25,38 @@ const Architecture& named(const std::string& name) {
   std::abort();
 }
 
-template <class Ours, class Theirs>
-Row row(const char* kernel, const ProductSize& size, const Ours& ours, const Theirs& theirs) {
-  Row made{kernel, std::to_string(size.rows) + " × " + std::to_string(size.columns) + " × " + std::to_string(size.depth), {}, {}};
-  int at = 0;
-  for (const char* name : {"H100", "A100"}) {
-    made.ours[at] = ours(named(name), size);
-    made.theirs[at++] = theirs(named(name), size);
-  }
-  return made;
-}
-
 std::vector<Row> rows(Arithmetic arithmetic) {
   constexpr int64_t rank = 8;
   std::vector<Row> all;
-  const auto add = [&](const char* kernel, const ProductSize& size, auto ours, auto theirs) {
-    all.push_back(row(
-        kernel, size, [&](const Architecture& gpu, const ProductSize& s) { return ours(gpu, arithmetic, s); },
-        [&](const Architecture& gpu, const ProductSize& s) { return theirs(gpu, arithmetic, s); }));
+  const auto add = [&](const char* kernel, const ProductSize& s, const auto& ways) {
+    const auto shape = std::to_string(s.rows) + " × " + std::to_string(s.columns) + " × " + std::to_string(s.depth);
+    all.push_back({kernel, shape, {ways(named("H100"), s), ways(named("A100"), s)}});
   };
-  const auto updated = [](const Architecture& gpu, Arithmetic a, const ProductSize& s) {
-    return fused_updated_product(gpu, a, s, rank);
+  const auto rescaled = [&](const Architecture& gpu, const ProductSize& s) {
+    return Ways{fused_rescaled_product(gpu, arithmetic, s), two_step_rescaled_product(gpu, arithmetic, s)};
   };
-  const auto added = [](const Architecture& gpu, Arithmetic a, const ProductSize& s) {
-    return composed_updated_product(gpu, a, s, rank, 1);
+  const auto gradients = [&](const Architecture& gpu, const ProductSize& s) {
+    return Ways{fused_scale_gradients(gpu, arithmetic, s), composed_scale_gradients(gpu, arithmetic, s)};
   };
-  const auto thin_composed = [](const Architecture& gpu, Arithmetic a, const ProductSize& s) {
-    return composed_thin_product(gpu, a, s, true);
+  const auto thin = [&](const Architecture& gpu, const ProductSize& s) {
+    return Ways{fused_thin_product(gpu, arithmetic, s), composed_thin_product(gpu, arithmetic, s, true)};
+  };
+  const auto updated = [&](const Architecture& gpu, const ProductSize& s) {
+    return Ways{fused_updated_product(gpu, arithmetic, s, rank), composed_updated_product(gpu, arithmetic, s, rank, 1)};
+  };
+  const auto fold = [&](const Architecture& gpu, const ProductSize& s) {
+    return Ways{fused_fold(gpu, arithmetic, s), composed_fold(gpu, arithmetic, s)};
   };
   for (const int64_t tokens : {197, 1576, 12608}) {
-    add("rescaled product", {tokens, 768, 768}, fused_rescaled_product, two_step_rescaled_product);
-    add("rescaled product", {tokens, 3072, 768}, fused_rescaled_product, two_step_rescaled_product);
-    add("scale gradients", {768, 768, tokens}, fused_scale_gradients, composed_scale_gradients);
-    add("scale gradients", {3072, 768, tokens}, fused_scale_gradients, composed_scale_gradients);
-    add("thin product", {tokens, 2 * rank, 768}, fused_thin_product, thin_composed);
-    add("updated product", {tokens, 768, 768}, updated, added);
+    add("rescaled product", {tokens, 768, 768}, rescaled);
+    add("rescaled product", {tokens, 3072, 768}, rescaled);
+    add("scale gradients", {768, 768, tokens}, gradients);
+    add("scale gradients", {3072, 768, tokens}, gradients);
+    add("thin product", {tokens, 2 * rank, 768}, thin);
+    add("updated product", {tokens, 768, 768}, updated);
   }
-  add("fold", {768, 768, rank}, fused_fold, composed_fold);
-  add("fold", {3072, 768, 12 * rank}, fused_fold, composed_fold);
+  add("fold", {768, 768, rank}, fold);
+  add("fold", {3072, 768, 12 * rank}, fold);
   return all;
 }
 
@@ -74,11 +72,12 @@ void print(Arithmetic arithmetic) {
   std::puts("|---|---|---:|---:|---:|---:|---|---:|---:|---|");
   for (const auto& r : rows(arithmetic)) {
     double bytes = 0, flops = 0;
-    for (int i = 0; i < r.ours[0].count; ++i)
-      bytes += r.ours[0].kernels[static_cast<size_t>(i)].bytes, flops += r.ours[0].kernels[static_cast<size_t>(i)].flops;
+    const Cost& ours = r.gpus[0].ours;
+    for (int i = 0; i < ours.count; ++i)
+      bytes += ours.kernels[static_cast<size_t>(i)].bytes, flops += ours.kernels[static_cast<size_t>(i)].flops;
     std::printf("| %s | %s | %.1f | %.2f |", r.kernel.c_str(), r.shape.c_str(), bytes / 1e6, flops / 1e9);
-    for (int gpu = 0; gpu < 2; ++gpu)
-      std::printf(" %.1f | %.1f | %s |", r.ours[gpu].time(), r.theirs[gpu].time(), longest(r.ours[gpu]).limit());
+    for (const auto& ways : r.gpus)
+      std::printf(" %.1f | %.1f | %s |", ways.ours.time(), ways.theirs.time(), longest(ways.ours).limit());
     std::puts("");
   }
 }

@@ -1,5 +1,8 @@
 """The library with the CUDA kernels, as Python loads it on a machine that may have no GPU."""
 
+import os
+import pathlib
+import re
 import subprocess
 import sys
 
@@ -61,3 +64,24 @@ def test_a_fresh_process_loads_the_cuda_library_alone(library):
     program = f"import torch; torch.ops.load_library({str(library)!r}); print(torch.ops.respeft.rescaled_linear)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, cwd="/")
     assert done.returncode == 0 and "rescaled_linear" in done.stdout, done.stderr
+
+
+def called(obj):
+    """What an object file calls and does not define."""
+    listed = subprocess.run(["nm", "--undefined-only", "-C", obj], capture_output=True, text=True, check=True).stdout
+    return {line.split(maxsplit=1)[1] for line in listed.splitlines()}
+
+
+def test_a_graph_can_hold_the_operators(library):
+    """Neither the operators nor the kernels' launchers wait for the device or allocate beside ATen: they cannot, with what they call."""
+    built = pathlib.Path(os.environ.get("RESPEFT_BUILD", library.parents[1])) / "src" / "CMakeFiles"
+    operators = list(built.glob("respeft_cuda.dir/ops/cuda/*.cpp.o"))
+    launchers = list(built.glob("respeft_cuda_kernels.dir/**/*.cu.o"))
+    assert {"rescaled_linear.cpp.o", "shortcut.cpp.o"} <= {o.name for o in operators} and len(launchers) == 2
+    for obj in operators:
+        waits = {name for name in called(obj) if re.search(r"\bitem\b|_local_scalar_dense|nonzero|::cpu\b", name)}
+        runtime = {name for name in called(obj) if re.match(r"cuda[A-Z]\w*$|(c10|at)::cuda::", name)}
+        assert not waits and (not runtime or obj.name == "device.cpp.o"), (obj.name, waits, runtime)
+    for obj in launchers:
+        runtime = {name for name in called(obj) if re.match(r"cuda[A-Z]\w*$", name)}
+        assert runtime == {"cudaFuncSetAttribute", "cudaLaunchKernel"}, (obj.name, runtime)

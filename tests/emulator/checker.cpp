@@ -47,9 +47,10 @@ class Stamp {
 };
 
 /// What is known of a byte: the last write, and two of the reads since that are not ordered among themselves (or, marked as
-/// atomic, an atomic operation that is not ordered with the last).
+/// atomic, an atomic operation that is not ordered with the last). `in_flight`: an asynchronous copy writes it; `copies_from`:
+/// how many read it.
 struct Cell {
-  uint64_t initialised : 1 = 0, in_flight : 1 = 0;
+  uint64_t initialised : 1 = 0, in_flight : 1 = 0, copies_from : 32 = 0;
   Stamp write, read, other_read;
   bool operator==(const Cell&) const = default;
 };
@@ -59,6 +60,9 @@ struct Memory {
   std::string name;
   bool shared, initialised;
   std::unique_ptr<Cell[]> cells;
+  bool overrun = false;  ///< a write to its zones is in the reports
+
+  bool holds(uintptr_t address, size_t size) const { return address >= begin && address + size <= end; }
 
   Cell* cell(uintptr_t address) {
     if (!cells) {
@@ -196,6 +200,7 @@ void check(Cell& cell, const Memory& memory, Stamp now, Access access) {
   if (cell.in_flight) report_fault("access before an asynchronous copy has arrived to", &memory, now);
   if (access != Access::Write && !cell.initialised) report_fault("read of uninitialised bytes of", &memory, now);
   const bool writes = access != Access::Read;
+  if (writes && cell.copies_from) report_fault("write before an asynchronous copy has read", &memory, now);
   for (const Stamp* before : {&cell.write, &cell.read, &cell.other_read}) {
     const bool wrote = before == &cell.write || before->atomic();
     if ((!wrote && !writes) || (before->atomic() && now.atomic()) || ordered(*before, now, memory.shared)) continue;
@@ -239,6 +244,14 @@ Memory* find(uintptr_t address) {
   return s.last = &found->second;
 }
 
+/// Changes the cells of an access, if it lies in one memory.
+template <class Change>
+void for_cells_at(const void* pointer, size_t size, const Change& change) {
+  const auto address = reinterpret_cast<uintptr_t>(pointer);
+  Memory* memory = size > 0 ? find(address) : nullptr;
+  if (memory && memory->holds(address, size)) for_cells(memory->cell(address), size, change);
+}
+
 /// The program's own memory, where constants are, and its thread-local part, where the shim puts static shared memory.
 void find_program() {
   dl_iterate_phdr(
@@ -271,7 +284,7 @@ void forget_stamps() {
     });
   };
   for (auto& [end, memory] : s.memories) forget(memory);
-  forget(s.static_shared);
+  s.static_shared.cells.reset();
   s.phase = 0;
 }
 
@@ -303,15 +316,16 @@ void begin_launch(uintptr_t host_stack, unsigned char* shared, size_t shared_byt
   s.dynamic_shared = {begin, begin + shared_bytes, zone_before, zone_after, "dynamic shared memory", true, false, nullptr};
 }
 
-/// Without hooks only writes beyond the ends are noticed, by their traces.
+/// Of writes that no hook saw, only those beyond the ends are noticed, by their traces.
 void end_launch() {
   State& s = state();
   const auto check_zones = [&s](Memory& memory) {
     const bool before = zone_intact(memory.begin - memory.zone_before, memory.begin);
     const bool after = zone_intact(memory.end, memory.end + memory.zone_after);
+    const bool known = std::exchange(memory.overrun, false);
+    if (!before && !known) report("write before the beginning of " + memory.name);
+    if (!after && !known) report("write past the end of " + memory.name);
     if (s.enabled) return;
-    if (!before) report("write before the beginning of " + memory.name);
-    if (!after) report("write past the end of " + memory.name);
     memory.initialised = true;
     memory.cells.reset();
   };
@@ -358,7 +372,10 @@ void access(unsigned thread, const void* pointer, size_t size, Access access, Pl
     runtime::stop();
   }
   if (Memory* memory = find(address)) {
-    if (address < memory->begin || address + size > memory->end) return report_out_of_bounds(*memory, now, address, size);
+    if (!memory->holds(address, size)) {
+      memory->overrun |= access != Access::Read;
+      return report_out_of_bounds(*memory, now, address, size);
+    }
     return for_cells(memory->cell(address), size, [&](Cell& cell) { check(cell, *memory, now, access); });
   }
   const State& s = state();
@@ -368,29 +385,39 @@ void access(unsigned thread, const void* pointer, size_t size, Access access, Pl
   runtime::stop();
 }
 
-void begin_copy(unsigned thread, const void* shared, size_t size, Place place) {
-  const auto address = reinterpret_cast<uintptr_t>(shared);
-  Memory* memory = find(address);
-  if (!memory || !memory->shared)
-    return report_fault("asynchronous copy to memory that is not shared", nullptr, stamp(thread, place, false));
-  access(thread, shared, size, Access::Write, place, 1);
-  if (address < memory->begin || address + size > memory->end) return;
-  for_cells(memory->cell(address), size, [](Cell& cell) { cell.in_flight = 1; });
-}
-
 bool is_shared(const void* pointer) {
   const Memory* memory = find(reinterpret_cast<uintptr_t>(pointer));
   return memory && memory->shared;
 }
 
-void end_copy(unsigned thread, const void* shared, size_t size, Place place) {
-  const auto address = reinterpret_cast<uintptr_t>(shared);
-  Memory* memory = find(address);
-  if (!memory || address < memory->begin || address + size > memory->end) return;
-  const Stamp now = stamp(thread, place, false);
-  for_cells(memory->cell(address), size, [now](Cell& cell) {
+void expect_global(unsigned thread, const void* pointer, Place place) {
+  const bool local = runtime::on_a_stack(reinterpret_cast<uintptr_t>(pointer));
+  if (!local && !is_shared(pointer)) return;
+  report_fault(local ? "global access to local memory" : "global access to shared memory", nullptr, stamp(thread, place, false));
+  runtime::stop();
+}
+
+void begin_copy(unsigned thread, const Copy& copy) {
+  if (!is_shared(copy.shared)) {
+    report_fault("asynchronous copy to memory that is not shared", nullptr, stamp(thread, copy.place, false));
+    runtime::stop();
+  }
+  if (copy.bytes > 0) expect_global(thread, copy.global, copy.place);
+  access(thread, copy.global, copy.bytes, Access::Read, copy.place, 1);
+  access(thread, copy.shared, copy.size, Access::Write, copy.place, 1);
+  for_cells_at(copy.shared, copy.size, [](Cell& cell) { cell.in_flight = 1; });
+  for_cells_at(copy.global, copy.bytes, [](Cell& cell) { ++cell.copies_from; });
+}
+
+void end_copy(unsigned thread, const Copy& copy) {
+  const Stamp now = stamp(thread, copy.place, false);
+  for_cells_at(copy.shared, copy.size, [now](Cell& cell) {
     cell.in_flight = 0;
     cell.write = now;
+  });
+  for_cells_at(copy.global, copy.bytes, [now](Cell& cell) {
+    --cell.copies_from;
+    note_read(cell, now, false);
   });
 }
 

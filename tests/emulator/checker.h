@@ -40,9 +40,19 @@ void warp_barrier(unsigned warp, unsigned mask);
 /// that no kernel may touch.
 void access(unsigned thread, const void* pointer, size_t size, device::Access access, device::Place place, size_t alignment);
 bool is_shared(const void* pointer);
-/// Bytes that an asynchronous copy will write, and has written.
-void begin_copy(unsigned thread, const void* shared, size_t size, device::Place place);
-void end_copy(unsigned thread, const void* shared, size_t size, device::Place place);
+/// Ends the launch if a global access to `pointer` would leave global memory.
+void expect_global(unsigned thread, const void* pointer, device::Place place);
+
+/// An asynchronous copy to shared memory: `bytes` bytes from `global`, zeros after them.
+struct Copy {
+  void* shared;
+  const void* global;
+  size_t size, bytes;
+  device::Place place;
+};
+/// In between, the copy may read and write at any time.
+void begin_copy(unsigned thread, const Copy& copy);
+void end_copy(unsigned thread, const Copy& copy);
 
 void add_memory(unsigned char* data, size_t size, size_t zone, const std::string& name, bool initialised);
 void remove_memory(unsigned char* data);

@@ -32,6 +32,7 @@ struct Meeting;
 struct Collective {
   const char* name;
   void (*execute)(Meeting&);
+  bool aligned = false;  ///< all lanes must execute the same instruction
 };
 
 struct Meeting {
@@ -56,7 +57,12 @@ Meeting& join(const Collective& collective, unsigned mask, unsigned thread, Plac
   auto& open = open_meetings()[thread / 32];
   for (auto& meeting : open) {
     if (meeting.mask != mask || meeting.arrived >> thread % 32 & 1) continue;
-    if (meeting.collective == &collective) return meeting;
+    if (meeting.collective == &collective) {
+      if (collective.aligned && meeting.place != place)
+        checker::report(std::string("lanes of one warp meet in different instructions: ") + collective.name + " at " +
+                        meeting.place.describe() + " and at " + place.describe());
+      return meeting;
+    }
     checker::report(std::string("lanes of one warp meet in different functions: ") + meeting.collective->name + " at " +
                     meeting.place.describe() + " and " + collective.name + " at " + place.describe());
   }
@@ -211,8 +217,8 @@ void execute_load_tiles(Meeting& meeting) {
   });
 }
 
-constexpr Collective kLoadTiles{"ldmatrix", execute_load_tiles<false>};
-constexpr Collective kLoadTilesTransposed{"ldmatrix.trans", execute_load_tiles<true>};
+constexpr Collective kLoadTiles{"ldmatrix", execute_load_tiles<false>, true};
+constexpr Collective kLoadTilesTransposed{"ldmatrix.trans", execute_load_tiles<true>, true};
 
 float from_bfloat16(uint32_t bits) {
   return std::bit_cast<float>(bits << 16);
@@ -271,9 +277,9 @@ void execute_multiply(Meeting& meeting) {
   });
 }
 
-constexpr std::array<Collective, 3> kMultiplications{{{"mma.m16n8k16.f16", execute_multiply<from_half, 16>},
-                                                      {"mma.m16n8k16.bf16", execute_multiply<from_bfloat16, 16>},
-                                                      {"mma.m16n8k8.tf32", execute_multiply<from_tf32, 8>}}};
+constexpr std::array<Collective, 3> kMultiplications{{{"mma.m16n8k16.f16", execute_multiply<from_half, 16>, true},
+                                                      {"mma.m16n8k16.bf16", execute_multiply<from_bfloat16, 16>, true},
+                                                      {"mma.m16n8k8.tf32", execute_multiply<from_tf32, 8>, true}}};
 
 constexpr unsigned kWholeWarp = 0xffffffffu;
 

@@ -47,7 +47,7 @@ class Place {
 [[gnu::const]] unsigned char* dynamic_shared();
 
 // Barriers and warp collectives. `mask` names the lanes that take part: all of them must call the same function with the same
-// mask. Only the two barriers order memory.
+// mask; load_tiles and multiply take the whole warp, at one place. Only the two barriers order memory.
 void block_barrier(Place place);
 enum class Vote { Count, All, Any };
 int block_vote(bool predicate, Vote vote, Place place);
@@ -78,14 +78,17 @@ enum class Access : uint8_t { Read, Write, Atomic };
 /// Tells the checker of an access by this thread, before it happens; with the schedule's chance of preemption another thread goes
 /// on first. `alignment` is what the instruction demands. A thread's own stack is of no concern.
 void touch(const void* pointer, size_t size, Access access, Place place, size_t alignment = 1);
+/// Tells the checker that an access to come is one of global memory alone.
+void expect_global(const void* pointer, Place place);
 /// Copies bytes without a check of the compiler's hooks (which see what is inlined into a kernel).
 void copy_unchecked(void* to, const void* from, size_t size);
 
-/// cp.async of `size` (4, 8 or 16) bytes, the first `bytes` of them from `global`, the others zero.
+/// cp.async of `size` (4, 8 or 16) bytes, the first `bytes` of them from `global`, the others zero. It may read and write them at
+/// any time until this thread has waited for it.
 void copy_async(void* shared, const void* global, int size, int bytes, Place place);
 void commit_copies();
 /// Until at most `pending` of this thread's groups are unfinished.
-void wait_for_copies(int pending, Place place);
+void wait_for_copies(int pending);
 
 /// Adds a line to the reports, at any time. A line that is there already is not repeated.
 void report(const std::string& what, Place place);

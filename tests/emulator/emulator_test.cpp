@@ -142,6 +142,21 @@ TEST(Runtime, DivergedLanesMeetByTheirMasks) {
   }
 }
 
+TEST(Runtime, LanesMeetFromDifferentBranches) {
+  Buffer<int> got(32, "got");
+  run(warps(1), [g = got.data()] {
+    const int lane = threadIdx.x;
+    if (lane % 2) {
+      g[lane] = __shfl_xor_sync(kWarp, lane, 1);
+      __syncwarp();
+    } else {
+      g[lane] = __shfl_xor_sync(kWarp, -lane, 1);
+      __syncwarp();
+    }
+  });
+  for (int lane = 0; lane < 32; ++lane) EXPECT_EQ(got[lane], lane % 2 ? 1 - lane : lane + 1);
+}
+
 TEST(Runtime, VotesOfWarpsAndBlocks) {
   Buffer<int> got(7, "got");
   run({dim3(1), dim3(80)}, [g = got.data()] {
@@ -227,8 +242,10 @@ TEST(Runtime, InvalidLaunchesAreReported) {
   EXPECT_TRUE(refused({dim3(1), dim3(1025)}));
   EXPECT_TRUE(refused({dim3(1), dim3(32, 33)}));
   EXPECT_TRUE(refused({dim3(1), dim3(1, 1, 65)}));
-  EXPECT_TRUE(refused({dim3(1), dim3(0)}));
-  EXPECT_TRUE(refused({dim3(0), dim3(32)}));
+  for (const dim3 none : {dim3(0), dim3(1, 0), dim3(1, 1, 0)}) {
+    EXPECT_TRUE(refused({dim3(1), none}));
+    EXPECT_TRUE(refused({none, dim3(32)}));
+  }
   EXPECT_TRUE(refused({dim3(1, 65536), dim3(32)}));
   EXPECT_TRUE(refused({dim3(1), dim3(32), 227 * 1024 + 1}));
   run({dim3(1), dim3(1024), 227 * 1024}, [] {
@@ -236,6 +253,18 @@ TEST(Runtime, InvalidLaunchesAreReported) {
     shared[227 * threadIdx.x] = 1;
     __syncthreads();
   });
+}
+
+TEST(Runtime, LaunchesMayHaveLessSharedMemoryThanTheOneBefore) {
+  for (const bool checked : {false, true}) {
+    emulator::device::set_checked(checked);
+    for (const size_t bytes : {128, 64}) {
+      run(warps(1, bytes), [bytes] {
+        RESPEFT_DYNAMIC_SHARED(shared);
+        if (threadIdx.x * 4 < bytes) reinterpret_cast<float*>(shared)[threadIdx.x] = 1;
+      });
+    }
+  }
 }
 
 // ---- tensor cores
@@ -402,6 +431,61 @@ TEST(Copies, ReachOtherThreadsAfterABarrier) {
   expect_fault(warps(2, 1024), kernel, {"data race on dynamic shared memory", at("issue"), at("other")});
 }
 
+TEST(Copies, ReadTheirSourceUntilTheyAreWaitedFor) {
+  Buffer<float> from(512, "from");
+  const auto own = [&, f = from.data()](auto faulty) {
+    RESPEFT_DYNAMIC_SHARED(raw);
+    const int first = static_cast<int>(threadIdx.x) * 4, second = 256 + first;
+    ptx::copy_async(raw + first * 4, f + first, 16);
+    ptx::commit_copies();
+    ptx::copy_async(raw + second * 4, f + second, 16);
+    ptx::commit_copies();
+    ptx::wait_for_copies<1>();
+    f[faulty ? second : first] = 1;  // @own source
+  };
+  expect_fault(warps(2, 2048), own, {"write before an asynchronous copy has read `from`", at("own source")});
+  const auto others = [&, f = from.data()](auto faulty) {
+    RESPEFT_DYNAMIC_SHARED(raw);
+    const int thread = threadIdx.x;
+    ptx::copy_async(raw + thread * 16, f + thread * 4, 16);
+    ptx::commit_copies();
+    if constexpr (!faulty) ptx::wait_for_copies<0>();
+    __syncthreads();
+    f[(63 - thread) * 4] = 1;  // @another's source
+    ptx::wait_for_copies<0>();
+  };
+  expect_fault(warps(2, 1024), others, {"write before an asynchronous copy has read `from`", at("another's source")});
+}
+
+TEST(Copies, ReadTheirSourceWhereTheyAreWaitedFor) {
+  Buffer<float> from(4, "from");
+  const auto kernel = [&, f = from.data()](auto faulty) {
+    RESPEFT_DYNAMIC_SHARED(raw);
+    if (threadIdx.x == 0) ptx::copy_async(raw, f, 16);  // @reader
+    ptx::commit_copies();
+    __syncthreads();
+    ptx::wait_for_copies<0>();
+    if constexpr (!faulty) __syncthreads();
+    if (threadIdx.x == 32) f[0] = 1;  // @writer
+  };
+  expect_fault(warps(2, 16), kernel, {"data race on `from`", "read at " + at("reader"), "write at " + at("writer")});
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    emulator::launch(warps(2, 16), {.seed = seed}, [&] { kernel(std::true_type{}); });
+    EXPECT_TRUE(reported(emulator::take_reports(), {"`from`", at("writer")})) << seed;
+  }
+}
+
+TEST(Copies, EndWithTheirBlock) {
+  Buffer<float> from(4, "from");
+  run(warps(1, 512), [f = from.data()] {
+    RESPEFT_DYNAMIC_SHARED(raw);
+    ptx::copy_async(raw + threadIdx.x * 16, f, 16);
+  });
+  run(warps(1), [f = from.data()] {
+    if (threadIdx.x < 4) f[threadIdx.x] = 1;
+  });
+}
+
 TEST(Copies, AreCheckedLikeOtherAccesses) {
   Buffer<float> from(64, "from");
   const auto kernel = [&, f = from.data()](auto faulty) {
@@ -545,6 +629,22 @@ TEST(Faults, StaticSharedMemory) {
   expect_fault({dim3(2), dim3(64)}, uninitialised, {"uninitialised bytes of static shared memory", at("static uninitialised")});
 }
 
+TEST(Faults, StaticSharedMemoryIsNotKeptWhenPhasesAreCountedAnew) {
+  Buffer<float> out(1, "out");
+  const auto kernel = [o = out.data()](bool first, int barriers) {
+    __shared__ float shared;
+    if (first) shared = 1;
+    for (int i = 0; i < barriers; ++i) __syncthreads();
+    *o = shared;  // @left behind
+  };
+  const auto found = [&](bool first, int barriers) {
+    emulator::launch({dim3(1), dim3(1)}, {}, [&] { kernel(first, barriers); });
+    return emulator::take_reports();
+  };
+  EXPECT_EQ(found(true, 1 << 23), std::vector<std::string>{});  // half of the phases that there are numbers for
+  EXPECT_TRUE(reported(found(false, 0), {"uninitialised bytes of static shared memory", at("left behind")}));
+}
+
 TEST(Faults, UninitialisedMemory) {
   Buffer<float> in(64, "in", false), out(64, "out");
   const auto shared_memory = [&, o = out.data()](auto faulty) {
@@ -635,6 +735,72 @@ TEST(Faults, MatrixLoadFromGlobalMemory) {
   expect_fault(warps(1, 512), kernel, {"ldmatrix from memory that is not shared", at("global row")});
 }
 
+TEST(Faults, GlobalAccessToOtherMemory) {
+  Buffer<uint4> global(32, "global");
+  const auto store = [&, g = global.data()](auto faulty) {
+    RESPEFT_DYNAMIC_SHARED(raw);
+    ptx::store_16_bytes((faulty ? reinterpret_cast<uint4*>(raw) : g) + threadIdx.x, make_uint4(1, 2, 3, 4));  // @global store
+  };
+  expect_fault(warps(1, 512), store, {"global access to shared memory at " + at("global store")});
+  const auto load = [&, g = global.data()](auto faulty) {
+    __shared__ uint4 shared[32];
+    shared[threadIdx.x] = g[threadIdx.x];
+    __syncwarp();
+    (void)ptx::load_16_bytes((faulty ? shared : g) + threadIdx.x);  // @global load
+  };
+  expect_fault(warps(1), load, {"global access to shared memory at " + at("global load")});
+  const auto copy = [&, g = global.data()](auto faulty) {
+    RESPEFT_DYNAMIC_SHARED(raw);
+    auto* const shared = reinterpret_cast<uint4*>(raw);
+    shared[threadIdx.x] = g[threadIdx.x];
+    __syncwarp();
+    ptx::copy_async(shared + 32 + threadIdx.x, (faulty ? shared : g) + threadIdx.x, 16);  // @copied
+  };
+  expect_fault(warps(1, 1024), copy, {"global access to shared memory at " + at("copied")});
+  const auto local = [&, g = global.data()](auto faulty) {
+    uint4 own = g[threadIdx.x];
+    ptx::store_16_bytes(faulty ? &own : g + threadIdx.x, own);  // @local store
+  };
+  expect_fault(warps(1), local, {"global access to local memory at " + at("local store")});
+}
+
+/// `instruction` gets the place that it is to be at.
+template <class Instruction>
+void expect_to_be_aligned(const std::string& name, const Instruction& instruction) {
+  const auto kernel = [&](auto faulty) {
+    RESPEFT_DYNAMIC_SHARED(raw);
+    reinterpret_cast<uint4*>(raw)[threadIdx.x] = make_uint4(0, 0, 0, 0);
+    __syncwarp();
+    if (faulty && threadIdx.x % 4) {
+      instruction(raw, std::source_location::current());  // @one place
+    } else {
+      instruction(raw, std::source_location::current());  // @another place
+    }
+  };
+  expect_fault(warps(1, 512), kernel,
+               {"lanes of one warp meet in different instructions: " + name + " at ", at("one place"), at("another place")});
+}
+
+TEST(Faults, LanesAtDifferentTensorCoreInstructions) {
+  const auto load = [](const auto& function) {
+    return [&function](const void* row, std::source_location here) {
+      uint32_t tiles[4];
+      function(tiles, row, here);
+    };
+  };
+  expect_to_be_aligned("ldmatrix", load(ptx::load_tiles));
+  expect_to_be_aligned("ldmatrix.trans", load(ptx::load_tiles_transposed));
+  const auto multiply = [](const auto& function) {
+    return [&function](const void*, std::source_location here) {
+      float c[4] = {};
+      function(c, {}, {}, here);
+    };
+  };
+  expect_to_be_aligned("mma.m16n8k16.bf16", multiply(ptx::multiply_bf16));
+  expect_to_be_aligned("mma.m16n8k16.f16", multiply(ptx::multiply_half));
+  expect_to_be_aligned("mma.m16n8k8.tf32", multiply(ptx::multiply_tf32));
+}
+
 TEST(Faults, BarrierInABranch) {
   const auto some_return = [](auto faulty) {
     if (faulty && threadIdx.x >= 40) return;
@@ -697,6 +863,22 @@ TEST(Faults, AreReportedOnceWithTheCallersLine) {
   EXPECT_EQ(found.size(), 1u);
   EXPECT_TRUE(reported(found, {"past the end of `out` at " + at("inlined") + " (from " + at("caller") + ")"}));
   EXPECT_EQ(emulator::take_reports(), std::vector<std::string>{});
+}
+
+TEST(Faults, LeaveTracesWhereNoHookIs) {
+  Buffer<float> out(32, "out");
+  const auto kernel = [o = out.data()](int shift) {
+    RESPEFT_DYNAMIC_SHARED(shared);
+    const float value = 1;
+    emulator::device::copy_unchecked(o + threadIdx.x + shift, &value, sizeof value);
+    emulator::device::copy_unchecked(shared + threadIdx.x * 4 - shift * 4, &value, sizeof value);
+  };
+  emulator::launch(warps(1, 128), {}, [o = out.data()] { o[32 + threadIdx.x] = 1; });
+  EXPECT_EQ(emulator::take_reports().size(), 1u);  // the hook's; the launches below have their own
+  emulator::launch(warps(1, 128), {}, [&] { kernel(1); });
+  EXPECT_EQ(emulator::take_reports(),
+            (std::vector<std::string>{"write before the beginning of dynamic shared memory", "write past the end of `out`"}));
+  run(warps(1, 128), [&] { kernel(0); });
 }
 
 TEST(Faults, LeaveTracesInUncheckedPrograms) {

@@ -54,7 +54,6 @@ void Fibers::run(unsigned count, Order order, Random& random, void (*entry)()) {
   entry_ = entry;
   order_ = order;
   random_ = &random;
-  words_ = (count + 63) / 64;
   ready_count_ = 0;
   ready_.fill(0);
   draw_order(count, order, random);

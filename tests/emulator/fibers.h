@@ -53,7 +53,7 @@ class Fibers {
   std::array<void*, kMost> saved_{};          // stack pointers of the threads that do not run
   std::array<uint64_t, kMost / 64> ready_{};  // by position
   std::array<uint16_t, kMost> thread_at_{}, position_of_{};
-  unsigned ready_count_ = 0, current_ = 0, words_ = 0;
+  unsigned ready_count_ = 0, current_ = 0;
   void* host_ = nullptr;
   void (*entry_)() = nullptr;
   Order order_ = Order::Random;

@@ -291,15 +291,11 @@ void decode_select(Decoder& d) {
 
 // cvta: all but shared and parameter addresses are generic ones.
 
-template <bool To>
-void convert_shared(Thread& t, const Instruction& i) {
-  const auto base = reinterpret_cast<uintptr_t>(t.shared), address = t.get<uint64_t>(i, 1);
-  t.set(i, 0, To ? address - base : address + base);
-}
-template <bool To>
-void convert_parameter(Thread& t, const Instruction& i) {
-  const auto base = reinterpret_cast<uintptr_t>(t.parameters), address = t.get<uint64_t>(i, 1);
-  t.set(i, 0, To ? address - base : address + base);
+/// From the space whose offset 0 is at Base, or (the constant is true) to it.
+template <unsigned char* Thread::*Base>
+void convert_address(Thread& t, const Instruction& i) {
+  const auto base = reinterpret_cast<uintptr_t>(t.*Base), address = t.get<uint64_t>(i, 1);
+  t.set(i, 0, i.constant ? address - base : address + base);
 }
 
 void decode_convert_address(Decoder& d) {
@@ -307,10 +303,10 @@ void decode_convert_address(Decoder& d) {
   const bool to = d.take("to");
   const auto space = d.take_one_of({"shared", "shared::cta", "param", "global", "local", "const"});
   if (d.take_type() != Type{Type::Kind::Unsigned, 64}) d.fail("unsupported type");
-  const auto handler = space < 2    ? (to ? convert_shared<true> : convert_shared<false>)
-                       : space == 2 ? (to ? convert_parameter<true> : convert_parameter<false>)
+  const auto handler = space < 2    ? convert_address<&Thread::shared>
+                       : space == 2 ? convert_address<&Thread::parameters>
                                     : move<uint64_t>;
-  d.emit(handler, {d.destination(d.operand(0)), d.source(d.operand(1))});
+  d.emit(handler, {d.destination(d.operand(0)), d.source(d.operand(1))}, to);
 }
 
 }  // namespace

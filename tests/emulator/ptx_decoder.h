@@ -126,7 +126,6 @@ class Decoder {
   uint32_t constant(uint64_t value);
   int64_t label(const std::string& name) const;
   const std::vector<std::string>& branch_targets(const std::string& name) const;
-  size_t parameter_bytes() const { return program_.parameter_bytes; }
 
   void emit(Handler handler, std::vector<uint32_t> slots, int64_t constant = 0);
 

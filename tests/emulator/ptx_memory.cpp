@@ -44,7 +44,9 @@ unsigned char* access(const Thread& t, const Instruction& i, int operand, size_t
   auto* const pointer = locate<In>(t, i, operand, size, offset);
   if (!pointer || In == Space::Local || In == Space::Parameter) return pointer;
   if (In == Space::Generic && in_own_memory(t, pointer, size)) return pointer;
-  device::touch(pointer, size, kind, t.program->place(i), size);
+  const auto place = t.program->place(i);
+  if (In == Space::Global) device::expect_global(pointer, place);
+  device::touch(pointer, size, kind, place, size);
   return pointer;
 }
 
@@ -227,9 +229,9 @@ void decode_asynchronous(Decoder& d) {
   d.expect_operands(all ? 0 : 1);
   const auto pending = all ? 0 : d.integer(d.operand(0));
   d.emit(
-      [](Thread& t, const Instruction& i) {
+      [](Thread&, const Instruction& i) {
         if (i.constant < 0) device::commit_copies();
-        device::wait_for_copies(std::max(0, static_cast<int>(i.constant)), t.program->place(i));
+        device::wait_for_copies(std::max(0, static_cast<int>(i.constant)));
       },
       {}, all ? -1 : static_cast<int64_t>(pending));
 }

@@ -510,6 +510,12 @@ TEST_F(Ptx, checks_launches) {
   EXPECT_THROW(kernel.launch(good, Schedule{}), std::invalid_argument);
   EXPECT_THROW(kernel.launch(good, Schedule{}, to.data(), 1), std::invalid_argument);
   EXPECT_THROW(kernel.launch(good, Schedule{}, 1), std::invalid_argument);
+  for (const auto& empty : {Launch{dim3(1), dim3(0), 0}, Launch{dim3(0), dim3(64), 0}}) {
+    kernel.launch(empty, Schedule{}, to.data());
+    const auto reports = emulator::take_reports();
+    ASSERT_EQ(reports.size(), 1u);
+    EXPECT_TRUE(reports[0].starts_with("invalid launch: ")) << reports[0];
+  }
 }
 
 /// A file of PTX that goes when it is no longer needed.
@@ -600,20 +606,48 @@ TEST_F(Ptx, follows_the_manual) {
   }
 }
 
+/// What is reported of these statements; %rd1 is the address of 128 bytes.
+std::string reports(const std::string& body, unsigned threads = 1) {
+  const PtxFile file(with_body(".local .align 4 .b8 own[8];\n.shared .align 4 .b8 tile[8];\nld.param.u64 %rd1, [to];\n" + body));
+  Buffer<uint32_t> to(32, "to");
+  PtxModule(file.path()).kernel("kernel").launch(Launch{dim3(1), dim3(threads), 0}, Schedule{}, uint16_t{3}, to.data());
+  std::string all;
+  for (const auto& report : emulator::take_reports()) all += report;
+  return all;
+}
+
 TEST_F(Ptx, finds_faults_at_generic_and_local_addresses) {
-  const auto reports = [](const std::string& body) {
-    const PtxFile file(with_body(".local .align 4 .b8 own[8];\nld.param.u64 %rd1, [to];\n" + body));
-    Buffer<uint32_t> to(32, "to");
-    PtxModule(file.path()).kernel("kernel").launch(Launch{dim3(1), dim3(1), 0}, Schedule{}, uint16_t{3}, to.data());
-    std::string all;
-    for (const auto& report : emulator::take_reports()) all += report;
-    return all;
-  };
   EXPECT_EQ(reports("st.u32 [%rd1+124], 5; st.local.u32 [own+4], 5;"), "");
   EXPECT_NE(reports("st.u32 [%rd1+128], 5;").find("to"), std::string::npos);
   EXPECT_NE(reports("st.local.u32 [own+8], 5;").find("local memory access out of bounds"), std::string::npos);
   EXPECT_NE(reports("mov.u64 %rd2, -8; ld.local.u64 %rd3, [%rd2];").find("local memory access out of bounds"), std::string::npos);
   EXPECT_NE(reports("trap;").find("traps"), std::string::npos);
+}
+
+TEST_F(Ptx, finds_global_accesses_to_shared_memory) {
+  for (const std::string instruction :
+       {"ld.global.u32 %r1, [ADDRESS];", "st.global.u32 [ADDRESS], 5;", "red.global.add.u32 [ADDRESS], 5;",
+        "atom.global.add.u32 %r1, [ADDRESS], 5;", "cp.async.ca.shared.global [tile+4], [ADDRESS], 4;"}) {
+    const auto of = [&](const std::string& address) {
+      return reports("mov.u64 %rd2, tile; cvta.shared.u64 %rd2, %rd2; st.u32 [%rd2], 5;\n" +
+                     std::regex_replace(instruction, std::regex("ADDRESS"), address));
+    };
+    EXPECT_EQ(of("%rd1"), "");
+    const auto found = of("%rd2");
+    EXPECT_TRUE(found.starts_with("global access to shared memory at PTX line ")) << instruction << ": " << found;
+  }
+}
+
+TEST_F(Ptx, finds_lanes_at_different_tensor_core_instructions) {
+  const std::string multiply =
+      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%f0, %f1, %f2, _}, {0, 0, 0, 0}, {0, 0}, {%f0, %f1, %f2, %f2};\n";
+  const auto of = [&](const std::string& lanes) {
+    return reports("mov.u32 %r1, %laneid; setp.lt.u32 %p1, %r1, " + lanes + "; @%p1 bra a;\n" + multiply +
+                       "bra b;\na: " + multiply + "b: bar.warp.sync -1;",
+                   32);
+  };
+  for (const auto* const same : {"0", "32"}) EXPECT_EQ(of(same), "");
+  EXPECT_NE(of("16").find("lanes of one warp meet in different instructions: mma"), std::string::npos);
 }
 
 TEST_F(Ptx, refuses_what_it_does_not_know) {

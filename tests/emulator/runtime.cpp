@@ -29,17 +29,12 @@ using device::Place;
 constexpr size_t kZone = 4096;
 constexpr size_t kMostShared = 227 * 1024;  // a block's on compute capability 9.0
 
-struct Copy {
-  void* shared;
-  const void* global;
-  size_t size, bytes;
-  Place place;
+using checker::Copy;
 
-  void perform() const {
-    std::memcpy(shared, global, bytes);
-    std::memset(static_cast<unsigned char*>(shared) + bytes, 0, size - bytes);
-  }
-};
+void perform(const Copy& copy) {
+  std::memcpy(copy.shared, copy.global, copy.bytes);
+  std::memset(static_cast<unsigned char*>(copy.shared) + copy.bytes, 0, copy.size - copy.bytes);
+}
 
 struct Thread {
   uint3 index;
@@ -141,6 +136,15 @@ void report_deadlock() {
   checker::report(what);
 }
 
+/// What no thread has waited for ends with the block.
+void end_copies() {
+  State& s = state();
+  if (!checker::enabled()) return;
+  for (unsigned i = 0; i < s.threads; ++i)
+    for (const auto& group : s.thread[i].copies)
+      for (const Copy& copy : group) checker::end_copy(i, copy);
+}
+
 /// Returns whether the launch goes on.
 bool run_block(unsigned number, size_t shared_bytes) {
   State& s = state();
@@ -148,12 +152,13 @@ bool run_block(unsigned number, size_t shared_bytes) {
   s.alive = s.threads;
   s.barrier = {};
   for (unsigned i = 0; i < s.threads; ++i) s.thread[i].start(position(i, s.block));
-  std::memset(s.shared, 0xff, shared_bytes);
   runtime::reset_collectives((s.threads + 31) / 32);
   checker::begin_block(number);
   s.fibers.run(s.threads, s.schedule.order, s.random, run_thread);
   checker::in_kernel = false;
   if (s.alive > 0 && !s.stopped) report_deadlock();
+  end_copies();
+  std::memset(s.shared, 0xff, shared_bytes);  // what lies here may be in the next launch's zones
   return s.alive == 0;
 }
 
@@ -327,6 +332,12 @@ void touch(const void* pointer, size_t size, Access access, Place place, size_t 
   if (s.schedule.preemption && s.random.below(1024) < s.schedule.preemption) s.fibers.yield();
 }
 
+void expect_global(const void* pointer, Place place) {
+  if (!checker::enabled()) return;
+  const OutsideKernel scope;
+  checker::expect_global(state().fibers.current(), pointer, place);
+}
+
 void copy_unchecked(void* to, const void* from, size_t size) {
   std::memcpy(to, from, size);
 }
@@ -338,11 +349,8 @@ void copy_async(void* shared, const void* global, int size, int bytes, Place pla
   const Copy copy{shared, global, static_cast<size_t>(size), static_cast<size_t>(std::clamp(bytes, 0, size)), place};
   if (reinterpret_cast<uintptr_t>(global) % copy.size || reinterpret_cast<uintptr_t>(shared) % copy.size)
     checker::report("misaligned asynchronous copy at " + place.describe());
-  if (checker::enabled()) {
-    checker::access(runtime::current_thread(), global, copy.bytes, Access::Read, place, 1);
-    checker::begin_copy(runtime::current_thread(), shared, copy.size, place);
-  }
-  if (!state().schedule.late_copies) copy.perform();
+  if (checker::enabled()) checker::begin_copy(runtime::current_thread(), copy);
+  if (!state().schedule.late_copies) perform(copy);
   current().copies.back().push_back(copy);
 }
 
@@ -351,13 +359,13 @@ void commit_copies() {
   current().copies.emplace_back();
 }
 
-void wait_for_copies(int pending, Place) {
+void wait_for_copies(int pending) {
   const OutsideKernel scope;
   auto& groups = current().copies;
   for (; groups.size() - 1 > static_cast<size_t>(pending); groups.pop_front()) {
     for (const Copy& copy : groups.front()) {
-      if (state().schedule.late_copies) copy.perform();
-      if (checker::enabled()) checker::end_copy(runtime::current_thread(), copy.shared, copy.size, copy.place);
+      if (state().schedule.late_copies) perform(copy);
+      if (checker::enabled()) checker::end_copy(runtime::current_thread(), copy);
     }
   }
 }

@@ -1,28 +1,12 @@
 #include "src/ops/cuda/device.h"
 
-#include <ATen/Context.h>
 #include <ATen/cuda/CUDAContext.h>
+#include <c10/cuda/CUDAException.h>
 
-#include <atomic>
 #include <mutex>
 #include <unordered_map>
 
 namespace respeft::ops::cuda {
-namespace {
-
-std::atomic<Way> current_way = Way::Cheapest;
-
-}  // namespace
-
-ScopedWay::ScopedWay(Way way) : before_(current_way.exchange(way)) {}
-ScopedWay::~ScopedWay() {
-  current_way = before_;
-}
-
-bool takes_fused(const ::respeft::cuda::Cost& fused, const ::respeft::cuda::Cost& vendor) {
-  const Way way = current_way;
-  return way == Way::Cheapest ? fused.time() <= vendor.time() : way == Way::Fused;
-}
 
 const ::respeft::cuda::Architecture& gpu() {
   static std::mutex mutex;
@@ -31,6 +15,9 @@ const ::respeft::cuda::Architecture& gpu() {
   const int device = at::cuda::current_device();
   if (const auto found = known.find(device); found != known.end()) return found->second;
   const auto* properties = at::cuda::getDeviceProperties(device);
+  TORCH_CHECK(properties->major >= 8, "respeft's CUDA kernels need a GPU of compute capability 8.0 or newer, and ",
+              properties->name, " (cuda:", device, ") has ", properties->major, ".", properties->minor,
+              ": compute on the CPU, on a newer GPU, or in float64, which takes ATen's operators");
   return known
       .emplace(device, ::respeft::cuda::architecture_of(properties->major, properties->minor, properties->multiProcessorCount))
       .first->second;
@@ -40,14 +27,8 @@ cudaStream_t stream() {
   return at::cuda::getCurrentCUDAStream();
 }
 
-bool exact_products() {
-  return !at::globalContext().allowTF32CuBLAS();
-}
-
-::respeft::cuda::Arithmetic arithmetic(const at::Tensor& tensor) {
-  using ::respeft::cuda::Arithmetic;
-  if (tensor.scalar_type() != at::kFloat) return Arithmetic::Half;
-  return exact_products() ? Arithmetic::Float32 : Arithmetic::Tf32;
+void check(cudaError_t status) {
+  C10_CUDA_CHECK(status);
 }
 
 }  // namespace respeft::ops::cuda

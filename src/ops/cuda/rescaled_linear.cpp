@@ -1,18 +1,18 @@
 #include "cuda/rescaled_linear.h"
 
-#include <ATen/Dispatch.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/mm.h>
-#include <c10/cuda/CUDAException.h>
-#include <c10/cuda/CUDAGuard.h>
-#include <torch/library.h>
+#include <c10/core/DeviceGuard.h>
 
 #include <algorithm>
 #include <limits>
 
 #include "src/ops/cuda/device.h"
+#include "src/ops/cuda/elements.h"
+#include "src/ops/cuda/operators.h"
+#include "src/ops/cuda/way.h"
 #include "src/ops/matrix.h"
 #include "src/ops/rescaled_linear_check.h"
 #include "src/ops/rescaled_linear_formulas.h"
@@ -49,7 +49,7 @@ at::Tensor rescale(const Rescaled& w) {
   RESPEFT_DISPATCH(w.weight, "rescaled_linear", [&] {
     ::respeft::cuda::RescaleParams<ElementOf<scalar_t>> params{w.view<scalar_t>(), mutable_data<scalar_t>(rescaled)};
     params.align();
-    C10_CUDA_CHECK(::respeft::cuda::launch_rescale_weight(params, stream()));
+    check(::respeft::cuda::launch_rescale_weight(params, stream()));
   });
   return rescaled;
 }
@@ -63,7 +63,7 @@ at::Tensor product(Direction direction, const at::Tensor& input, const Rescaled&
     ::respeft::cuda::RescaledProductParams<ElementOf<scalar_t>> params{weight, data<scalar_t>(input), data<scalar_t>(bias),
                                                                        mutable_data<scalar_t>(output), input.size(0)};
     params.align(direction);
-    C10_CUDA_CHECK(::respeft::cuda::launch_rescaled_product(direction, params, exact_products(), stream()));
+    check(::respeft::cuda::launch_rescaled_product(direction, params, exact_products(), stream()));
   });
   return output;
 }
@@ -75,19 +75,21 @@ bool suits_kernels(const at::Tensor& input, const Rescaled& w, int64_t tile) {
   return narrow && (w.groups() == 1 || 2 * (w.out() / w.groups()) >= tile);
 }
 
-bool product_is_fused(const at::Tensor& input, const Rescaled& w, int64_t columns) {
-  constexpr int64_t tile = 64;
-  if (!suits_kernels(input, w, tile)) return false;
-  const ::respeft::cuda::ProductSize size{input.size(0), columns, input.size(1)};
+/// Asks for the device before anything else: the weight is rescaled by a kernel of ours where the product is not fused, too.
+bool product_is_fused(Direction direction, const at::Tensor& input, const Rescaled& w) {
+  const auto& device = gpu();
+  if (!suits_kernels(input, w, ::respeft::cuda::kRescaledProductCut.columns)) return false;
+  const ::respeft::cuda::ProductSize size{input.size(0), direction == Direction::Forward ? w.out() : w.in(), input.size(1)};
   const auto kind = arithmetic(input);
-  return takes_fused(fused_rescaled_product(gpu(), kind, size), two_step_rescaled_product(gpu(), kind, size));
+  return takes_fused(fused_rescaled_product(device, kind, size, w.groups(), direction),
+                     two_step_rescaled_product(device, kind, size));
 }
 
 bool scale_gradients_are_fused(const at::Tensor& grad, const at::Tensor& input, const Rescaled& w) {
-  if (!suits_kernels(input, w, ::respeft::cuda::ScaleGradientTiles::kSide)) return false;
+  if (!suits_kernels(input, w, ::respeft::cuda::kScaleGradientsCut.rows)) return false;
   const ::respeft::cuda::ProductSize size{grad.size(1), input.size(1), grad.size(0)};
   const auto kind = arithmetic(input);
-  return takes_fused(fused_scale_gradients(gpu(), kind, size), composed_scale_gradients(gpu(), kind, size));
+  return takes_fused(fused_scale_gradients(gpu(), kind, size, w.groups()), composed_scale_gradients(gpu(), kind, size));
 }
 
 struct Wanted {
@@ -117,7 +119,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> scale_gradients(const at::Tensor&
         weight, data<scalar_t>(grad), data<scalar_t>(input), parts(column_parts), parts(row_parts), parts(bias_parts),
         tokens, tiles.split_tokens};
     params.align();
-    C10_CUDA_CHECK(::respeft::cuda::launch_scale_gradients(params, exact_products(), stream()));
+    check(::respeft::cuda::launch_scale_gradients(params, exact_products(), stream()));
 
     const auto job = [](const float* from, at::Tensor& to, int64_t batch, int64_t count, int64_t width) {
       using Job = typename ::respeft::cuda::SumPartsParams<Element>::Job;
@@ -126,7 +128,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> scale_gradients(const at::Tensor&
     const ::respeft::cuda::SumPartsParams<Element> sums{{job(params.column_parts, grad_in, w.groups(), column_count, w.in()),
                                                          job(params.row_parts, grad_out, 1, row_count, w.out()),
                                                          job(params.bias_parts, grad_bias, 1, tiles.splits, w.out())}};
-    C10_CUDA_CHECK(::respeft::cuda::launch_sum_parts(sums, stream()));
+    check(::respeft::cuda::launch_sum_parts(sums, stream()));
   });
   return {grad_in, grad_out, grad_bias};
 }
@@ -135,11 +137,11 @@ at::Tensor rescaled_linear_cuda(const at::Tensor& input, const at::Tensor& weigh
                                 const at::Tensor& scale_in, const at::Tensor& scale_out, bool residual) {
   if (input.scalar_type() == at::kDouble) return rescaled::forward(input, weight, bias, scale_in, scale_out, residual);
   check_rescaled_linear("rescaled_linear", input, weight, bias, scale_in, scale_out);
-  const c10::cuda::CUDAGuard guard(input.device());
+  const c10::DeviceGuard guard(input.device());
   if (input.numel() == 0 || weight.numel() == 0) return at::linear(input, weight, bias);  // of nothing: zeros, or the bias
   const Rescaled w(weight, scale_in, scale_out, residual);
   const auto x = as_matrix(input).contiguous();
-  if (product_is_fused(x, w, w.out()))
+  if (product_is_fused(Direction::Forward, x, w))
     return unflattened(product(Direction::Forward, x, w, given(bias) ? bias->contiguous() : at::Tensor()), input);
   return unflattened(at::linear(x, rescale(w), bias), input);
 }
@@ -152,12 +154,12 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> rescaled_linear_backw
     return rescaled::backward(grad_output, input, weight, scale_in, scale_out, residual, mask);
   check_rescaled_linear("rescaled_linear_backward", input, weight, std::nullopt, scale_in, scale_out);
   check_rescaled_linear_grad(grad_output, input, weight);
-  const c10::cuda::CUDAGuard guard(input.device());
+  const c10::DeviceGuard guard(input.device());
   const Rescaled w(weight, scale_in, scale_out, residual);
   const auto grad = as_matrix(grad_output).contiguous();
   at::Tensor grad_input, grad_scale_in, grad_scale_out, grad_bias;
   if (mask[0]) {
-    grad_input = product_is_fused(grad, w, w.in()) ? product(Direction::Backward, grad, w, {}) : grad.mm(rescale(w));
+    grad_input = product_is_fused(Direction::Backward, grad, w) ? product(Direction::Backward, grad, w, {}) : grad.mm(rescale(w));
     grad_input = grad_input.view(input.sizes());
   }
   const auto x = as_matrix(input);
@@ -173,10 +175,11 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> rescaled_linear_backw
   return {grad_input, grad_scale_in, grad_scale_out, grad_bias};
 }
 
-TORCH_LIBRARY_IMPL(respeft, CUDA, m) {
-  m.impl("rescaled_linear", rescaled_linear_cuda);
-  m.impl("rescaled_linear_backward", rescaled_linear_backward_cuda);
+}  // namespace
+
+void implement_rescaled_linear(torch::Library& library) {
+  library.impl("rescaled_linear", rescaled_linear_cuda);
+  library.impl("rescaled_linear_backward", rescaled_linear_backward_cuda);
 }
 
-}  // namespace
 }  // namespace respeft::ops::cuda

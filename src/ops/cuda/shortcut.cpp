@@ -1,19 +1,19 @@
 #include "cuda/shortcut.h"
 
-#include <ATen/Dispatch.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/promote_types.h>
-#include <c10/cuda/CUDAException.h>
-#include <c10/cuda/CUDAGuard.h>
-#include <torch/library.h>
+#include <c10/core/DeviceGuard.h>
 
 #include <algorithm>
 #include <limits>
 
 #include "src/ops/cuda/device.h"
+#include "src/ops/cuda/elements.h"
+#include "src/ops/cuda/operators.h"
+#include "src/ops/cuda/way.h"
 #include "src/ops/matrix.h"
 #include "src/ops/shortcut_check.h"
 #include "src/ops/shortcut_formulas.h"
@@ -35,7 +35,8 @@ at::Tensor contiguous_matrix(const at::Tensor& tensor) {
 bool has_kernels(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& down, const at::Tensor& up,
                  at::IntArrayRef rows) {
   const auto longest = std::max({input.numel() / std::max<int64_t>(input.size(-1), 1), weight.size(0), weight.size(1)});
-  constexpr int64_t kMostColumns = int64_t(32) * 65535;  // of the middle: tiles of 32 columns in the grid's second dimension
+  constexpr int64_t kMostColumns =
+      int64_t{::respeft::cuda::kThinProductCut.columns} * 65535;  // tiles in the grid's second dimension
   return longest <= std::numeric_limits<int32_t>::max() && down.size(0) <= kMostColumns && input.scalar_type() != at::kDouble &&
          rows.size() <= Groups::kMost && input.numel() > 0 && weight.numel() > 0 && up.numel() > 0;
 }
@@ -70,7 +71,7 @@ void thin_product(Direction direction, at::Tensor& output, const ThinArguments& 
     params.scaling = static_cast<float>(a.scaling);
     params.groups = a.groups;
     params.align(direction);
-    C10_CUDA_CHECK(::respeft::cuda::launch_thin_product(direction, params, exact_products(), stream()));
+    check(::respeft::cuda::launch_thin_product(direction, params, exact_products(), stream()));
   });
 }
 
@@ -97,7 +98,7 @@ at::Tensor updated_product(Direction direction, const UpdateArguments& a) {
     params.scaling = static_cast<float>(a.scaling);
     params.groups = a.groups;
     params.align(direction);
-    C10_CUDA_CHECK(::respeft::cuda::launch_updated_product(direction, params, exact_products(), stream()));
+    check(::respeft::cuda::launch_updated_product(direction, params, exact_products(), stream()));
   });
   return output;
 }
@@ -114,7 +115,7 @@ at::Tensor fold(const at::Tensor& weight, const at::Tensor& down, const at::Tens
     params.scaling = static_cast<float>(scaling);
     params.groups = make_groups(up, rows);
     params.align();
-    C10_CUDA_CHECK(::respeft::cuda::launch_fold_update(params, exact_products(), stream()));
+    check(::respeft::cuda::launch_fold_update(params, exact_products(), stream()));
   });
   return folded;
 }
@@ -125,10 +126,16 @@ bool thin_is_fused(const at::Tensor& input, int64_t columns, int64_t depth, bool
                      composed_thin_product(gpu(), arithmetic(input), size, adds));
 }
 
-bool update_is_fused(const at::Tensor& input, int64_t columns, int64_t rank, int64_t groups) {
+bool middle_gradient_is_fused(const at::Tensor& grad, const Groups& groups, bool adds) {
+  const ProductSize size{grad.size(0), groups.rank, groups.height};
+  return takes_fused(fused_thin_product(gpu(), arithmetic(grad), size, groups.count),
+                     composed_middle_gradient(gpu(), arithmetic(grad), size, adds, groups.count));
+}
+
+bool update_is_fused(const at::Tensor& input, int64_t columns, const Groups& groups) {
   const ProductSize size{input.size(0), columns, input.size(1)};
-  return takes_fused(fused_updated_product(gpu(), arithmetic(input), size, rank),
-                     composed_updated_product(gpu(), arithmetic(input), size, rank, groups));
+  return takes_fused(fused_updated_product(gpu(), arithmetic(input), size, groups),
+                     composed_updated_product(gpu(), arithmetic(input), size, groups));
 }
 
 std::tuple<at::Tensor, at::Tensor> shortcut_linear_cuda(const at::Tensor& input, const at::Tensor& weight,
@@ -137,7 +144,7 @@ std::tuple<at::Tensor, at::Tensor> shortcut_linear_cuda(const at::Tensor& input,
                                                         double scaling, at::IntArrayRef rows,
                                                         const std::optional<at::Tensor>& branch) {
   check_shortcut_linear("shortcut_linear", input, weight, bias, down, up, previous, rows, branch);
-  const c10::cuda::CUDAGuard guard(input.device());
+  const c10::DeviceGuard guard(input.device());
   if (!has_kernels(input, weight, down, up, rows))
     return shortcut::forward(input, weight, bias, down, up, previous, scaling, rows, branch);
   const auto x = contiguous_matrix(input), z = given(branch) ? contiguous_matrix(*branch) : x;
@@ -155,7 +162,7 @@ std::tuple<at::Tensor, at::Tensor> shortcut_linear_cuda(const at::Tensor& input,
     if (passed.defined()) middle.narrow(1, 0, used).add_(passed);
   }
   at::Tensor output;
-  if (update_is_fused(x, weight.size(0), groups.rank, groups.count)) {
+  if (update_is_fused(x, weight.size(0), groups)) {
     output = updated_product(Direction::Forward, {x, weight.contiguous(), given(bias) ? bias->contiguous() : at::Tensor(), middle,
                                                   b, scaling, groups});
   } else {
@@ -170,7 +177,7 @@ at::Tensor middle_gradient(const at::Tensor& grad, const at::Tensor& grad_middle
                            double scaling, at::IntArrayRef rows) {
   const auto groups = make_groups(up, rows);
   const int64_t used = groups.count * groups.rank;
-  if (!thin_is_fused(grad, used, groups.height, grad_middle.defined()))
+  if (!middle_gradient_is_fused(grad, groups, grad_middle.defined()))
     return shortcut::middle_gradient(grad, grad_middle, up, columns, scaling, rows);
   auto m = at::empty({grad.size(0), columns}, grad.options());
   thin_product(Direction::Backward, m, {grad, up, grad_middle, used, scaling, groups});
@@ -186,7 +193,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tenso
     const at::Tensor& weight, const at::Tensor& down, const at::Tensor& up, const at::Tensor& middle, double scaling,
     at::IntArrayRef rows, const std::optional<at::Tensor>& branch, std::array<bool, 6> mask) {
   check_shortcut_linear("shortcut_linear_backward", input, weight, std::nullopt, down, up, std::nullopt, rows, branch);
-  const c10::cuda::CUDAGuard guard(input.device());
+  const c10::DeviceGuard guard(input.device());
   const bool branched = given(branch);
   // The gradients of the bias and of `up` are the vendor's products as they are.
   const bool kernels = has_kernels(input, weight, down, up, rows);
@@ -202,7 +209,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tenso
   if (through_input || mask[2] || mask[4] || mask[5]) {
     m = middle_gradient(grad, given(grad_middle) ? contiguous_matrix(*grad_middle) : at::Tensor(), b, a.size(0), scaling, rows);
   }
-  if (through_input && update_is_fused(grad, w.size(1), m.size(1), 1)) {
+  if (through_input && update_is_fused(grad, w.size(1), Groups{1, w.size(1), m.size(1), {}})) {
     grad_input = updated_product(Direction::Backward, {grad, w, {}, m, a, 1.0, {}});
   } else if (mask[0]) {
     grad_input = grad.mm(w);
@@ -222,17 +229,21 @@ at::Tensor folded_weight(const at::Tensor& input, const at::Tensor& weight, cons
   return fold(weight.to(terms), down.to(terms), up.to(terms), scaling, rows).to(input.scalar_type());
 }
 
-bool fold_is_fused(const at::Tensor& weight, int64_t rank) {
-  const ProductSize size{weight.size(0), weight.size(1), rank};
-  return takes_fused(fused_fold(gpu(), arithmetic(weight), size), composed_fold(gpu(), arithmetic(weight), size));
+bool fold_is_fused(const at::Tensor& weight, const at::Tensor& down, const at::Tensor& up, at::IntArrayRef rows) {
+  // The dtype of `folded_weight`: float32 as soon as one of the terms is.
+  const auto& widest = up.scalar_type() == at::kFloat ? up : down.scalar_type() == at::kFloat ? down : weight;
+  const auto kind = arithmetic(widest);
+  const auto groups = make_groups(up, rows);
+  return takes_fused(fused_fold(gpu(), kind, weight.size(0), weight.size(1), groups),
+                     composed_fold(gpu(), kind, weight.size(0), weight.size(1), groups));
 }
 
 at::Tensor folded_linear_cuda(const at::Tensor& input, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
                               const at::Tensor& down, const at::Tensor& up, double scaling, at::IntArrayRef rows,
                               bool dense_gradient) {
   check_folded_linear("folded_linear", input, weight, bias, down, up, rows);
-  const c10::cuda::CUDAGuard guard(input.device());
-  if (!has_kernels(input, weight, down, up, rows) || !fold_is_fused(weight, up.size(1)))
+  const c10::DeviceGuard guard(input.device());
+  if (!has_kernels(input, weight, down, up, rows) || !fold_is_fused(weight, down, up, rows))
     return shortcut::folded_forward(input, weight, bias, down, up, scaling, rows, dense_gradient);
   return at::linear(input, folded_weight(input, weight, down, up, scaling, rows), bias);
 }
@@ -241,8 +252,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> folded_linear_backwar
     const at::Tensor& grad_output, const at::Tensor& input, const at::Tensor& weight, const at::Tensor& down,
     const at::Tensor& up, double scaling, at::IntArrayRef rows, bool dense_gradient, std::array<bool, 4> mask) {
   check_folded_linear("folded_linear_backward", input, weight, std::nullopt, down, up, rows);
-  const c10::cuda::CUDAGuard guard(input.device());
-  const bool folds = mask[0] && has_kernels(input, weight, down, up, rows) && fold_is_fused(weight, up.size(1));
+  const c10::DeviceGuard guard(input.device());
+  const bool folds = mask[0] && has_kernels(input, weight, down, up, rows) && fold_is_fused(weight, down, up, rows);
   auto rest = mask;
   rest[0] = mask[0] && !folds;
   auto gradients = shortcut::folded_backward(grad_output, input, weight, down, up, scaling, rows, dense_gradient, rest);
@@ -253,12 +264,13 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> folded_linear_backwar
   return gradients;
 }
 
-TORCH_LIBRARY_IMPL(respeft, CUDA, m) {
-  m.impl("shortcut_linear", shortcut_linear_cuda);
-  m.impl("shortcut_linear_backward", shortcut_linear_backward_cuda);
-  m.impl("folded_linear", folded_linear_cuda);
-  m.impl("folded_linear_backward", folded_linear_backward_cuda);
+}  // namespace
+
+void implement_shortcut(torch::Library& library) {
+  library.impl("shortcut_linear", shortcut_linear_cuda);
+  library.impl("shortcut_linear_backward", shortcut_linear_backward_cuda);
+  library.impl("folded_linear", folded_linear_cuda);
+  library.impl("folded_linear_backward", folded_linear_backward_cuda);
 }
 
-}  // namespace
 }  // namespace respeft::ops::cuda

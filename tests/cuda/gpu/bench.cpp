@@ -21,6 +21,8 @@
 
 #include "cuda/shortcut.h"
 #include "src/ops/cuda/device.h"
+#include "src/ops/cuda/elements.h"
+#include "src/ops/cuda/way.h"
 #include "tests/cuda/gpu/device.h"
 
 namespace {

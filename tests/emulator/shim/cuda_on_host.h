@@ -3,11 +3,9 @@
 /// What nvcc knows without an include, for kernels that the host's compiler compiles: to be included before them
 /// (`-include cuda_on_host.h`). The toolkit's own headers give the vector types and the 16-bit floats.
 
-#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <source_location>
 #include <type_traits>
@@ -19,29 +17,16 @@
 
 #include "tests/emulator/device.h"
 
-#undef __global__
-#undef __shared__
-#undef __constant__
-#undef __device__
-#undef __host__
-#undef __grid_constant__
-#undef __launch_bounds__
-#define __global__
-#define __device__
-#define __host__
-#define __constant__
-#define __grid_constant__
 #define __launch_bounds__(...)
-#define __builtin_assume(condition)
 /// Blocks run one after the other on one thread of the host. That the variables are in its thread-local memory tells the checker
 /// that they are shared. Alignment is given by `__align__`, which may follow it.
+#undef __shared__
 #define __shared__ static thread_local
 
 #define threadIdx (::emulator::device::thread_index())
 #define blockIdx (::emulator::device::block_index())
 #define blockDim (::emulator::device::block_size())
 #define gridDim (::emulator::device::grid_size())
-inline constexpr int warpSize = 32;
 
 #define EMULATOR_HERE std::source_location here = std::source_location::current()
 
@@ -61,11 +46,6 @@ inline int __syncthreads_or(int predicate, EMULATOR_HERE) {
 }
 inline void __syncwarp(unsigned mask = 0xffffffffu, EMULATOR_HERE) {
   emulator::device::warp_barrier(mask, here);
-}
-inline void __threadfence() {}
-inline void __threadfence_block() {}
-inline unsigned __activemask() {
-  return emulator::device::active_mask();
 }
 
 inline unsigned __ballot_sync(unsigned mask, int predicate, EMULATOR_HERE) {
@@ -134,11 +114,6 @@ T __reduce_add_sync(unsigned mask, T value, EMULATOR_HERE) {
   return static_cast<T>(emulator::shim::reduce(Reduction::Add, Reduction::Add, mask, value, here));
 }
 template <class T>
-T __reduce_min_sync(unsigned mask, T value, EMULATOR_HERE) {
-  using emulator::device::Reduction;
-  return static_cast<T>(emulator::shim::reduce(Reduction::Min, Reduction::MinSigned, mask, value, here));
-}
-template <class T>
 T __reduce_max_sync(unsigned mask, T value, EMULATOR_HERE) {
   using emulator::device::Reduction;
   return static_cast<T>(emulator::shim::reduce(Reduction::Max, Reduction::MaxSigned, mask, value, here));
@@ -177,14 +152,6 @@ template <class T>
 [[gnu::always_inline]] inline T __ldg(const T* source) {
   return *source;
 }
-template <class T>
-[[gnu::always_inline]] inline T __ldcs(const T* source) {
-  return *source;
-}
-template <class T>
-[[gnu::always_inline]] inline void __stcs(T* target, std::type_identity_t<T> value) {
-  *target = value;
-}
 
 // ---- arithmetic that the standard library does not have, or has in a namespace
 
@@ -203,18 +170,6 @@ constexpr std::common_type_t<A, B> max(A a, B b) {
 inline float rsqrtf(float x) {
   return 1.0f / std::sqrt(x);
 }
-inline float __expf(float x) {
-  return std::exp(x);
-}
-inline float __logf(float x) {
-  return std::log(x);
-}
-inline float __fdividef(float a, float b) {
-  return a / b;
-}
-inline float __fmaf_rn(float a, float b, float c) {
-  return std::fma(a, b, c);
-}
 inline int __popc(unsigned x) {
   return std::popcount(x);
 }
@@ -223,9 +178,6 @@ inline int __clz(int x) {
 }
 inline int __ffs(int x) {
   return x == 0 ? 0 : std::countr_zero(static_cast<unsigned>(x)) + 1;
-}
-inline unsigned __float_as_uint(float x) {
-  return std::bit_cast<unsigned>(x);
 }
 inline int __float_as_int(float x) {
   return std::bit_cast<int>(x);

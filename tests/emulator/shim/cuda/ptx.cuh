@@ -10,11 +10,6 @@
 
 namespace respeft::cuda::ptx {
 
-/// The offset in dynamic shared memory.
-inline uint32_t shared_address(const void* shared) {
-  return static_cast<uint32_t>(static_cast<const unsigned char*>(shared) - emulator::device::dynamic_shared());
-}
-
 /// Starts copying 16 bytes to shared memory, the first `bytes` of them from global memory, zeros after.
 inline void copy_async(void* shared, const void* global, int bytes, EMULATOR_HERE) {
   emulator::device::copy_async(shared, global, 16, bytes, here);
@@ -27,15 +22,17 @@ inline void commit_copies() {
 
 /// Waits until at most `Pending` of this thread's groups are unfinished.
 template <int Pending>
-inline void wait_for_copies(EMULATOR_HERE) {
-  emulator::device::wait_for_copies(Pending, here);
+inline void wait_for_copies() {
+  emulator::device::wait_for_copies(Pending);
 }
 
 /// Reads and writes 16 bytes of global memory.
-inline uint4 load_16_bytes(const void* global) {
+inline uint4 load_16_bytes(const void* global, EMULATOR_HERE) {
+  emulator::device::expect_global(global, here);
   return *static_cast<const uint4*>(global);
 }
-inline void store_16_bytes(void* global, const uint4& value) {
+inline void store_16_bytes(void* global, const uint4& value, EMULATOR_HERE) {
+  emulator::device::expect_global(global, here);
   *static_cast<uint4*>(global) = value;
 }
 
