@@ -10,6 +10,7 @@
 #include <respeft/inspect.h>
 #include <respeft/io/adapter_file.h>
 #include <respeft/io/file.h>
+#include <respeft/io/peft.h>
 #include <respeft/io/preprocessing.h>
 #include <respeft/io/safetensors.h>
 #include <respeft/io/weights.h>

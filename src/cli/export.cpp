@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include <respeft/export.h>
+#include <respeft/io/file.h>
 
 #include "src/cli/command.h"
 #include "src/cli/merging.h"
@@ -17,18 +18,19 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// A file that is written and checked beside its place, and put there by `keep`; gone otherwise.
+/// A file or folder that is written and checked beside its place, and put there by `keep`; gone otherwise.
 class Candidate {
  public:
-  explicit Candidate(const std::string& out) {
-    const fs::path path = fs::exists(out) ? fs::canonical(out) : fs::path(out);
-    if (fs::exists(path) && !fs::is_regular_file(path)) throw std::runtime_error(out + ": is a device, not a file");
+  Candidate(const std::string& out, bool folder) {
+    fs::path path = fs::exists(out) ? fs::canonical(out) : fs::path(out);
+    if (!path.has_filename()) path = path.parent_path();  // a slash at the end
+    if (!folder && fs::exists(path) && !fs::is_regular_file(path)) throw std::runtime_error(out + ": is a device, not a file");
     out_ = path.string();
     path_ = (path.parent_path() / (path.stem().string() + ".unchecked" + path.extension().string())).string();
   }
   ~Candidate() {
     std::error_code ignored;
-    fs::remove(path_, ignored);
+    fs::remove_all(path_, ignored);
   }
   const std::string& path() const { return path_; }
   /// Writes the file; an error speaks of the place that was asked for.
@@ -47,6 +49,13 @@ class Candidate {
   std::string out_, path_;
 };
 
+int64_t size_of(const fs::path& path) {
+  if (!fs::is_directory(path)) return static_cast<int64_t>(fs::file_size(path));
+  int64_t sum = 0;
+  for (const auto& file : fs::directory_iterator(path)) sum += static_cast<int64_t>(file.file_size());
+  return sum;
+}
+
 class Export : public Command {
  public:
   void declare(CLI::App& app) override {
@@ -56,7 +65,9 @@ class Export : public Command {
         ->type_name("NAME")
         ->default_str("torchscript")
         ->group("Output");
-    app.add_option("--out", out_, "the exported file")->type_name("FILE")->group("Output");
+    app.add_option("--out", out_, "the exported file, or for a format that is a folder, the new folder")
+        ->type_name("PATH")
+        ->group("Output");
     model_.declare(app, /*with_torchscript=*/false);
     preprocessing_.declare(app);
     merge_.declare(app);
@@ -64,18 +75,18 @@ class Export : public Command {
 
   int run() override {
     const ExportFormat& format = exporting::find(format_);
-    if (out_.empty()) throw std::invalid_argument("where to? Give --out FILE");
-    check_output_place(out_);
+    if (out_.empty()) throw std::invalid_argument(fmt::format("where to? Give --out {}", format.folder ? "FOLDER" : "FILE"));
+    format.folder ? check_output_folder(out_) : check_output_place(out_);
     refuse_to_overwrite(out_, model_.weights, "--weights");
     refuse_to_overwrite(out_, model_.adapter, "--adapter");
     merge_.take_method(model_.method);
     LoadedModel model = load_model(model_, preprocessing_);
     const Probe probe = merge_.probe(model);
-    const Merged merged = merge_.merge(model, probe);
+    const Merged merged = format.adapters ? unmerged(format, model, probe) : merge_.merge(model, probe);
     merge_.check(merged);
 
-    const Candidate file(out_);
-    file.write([&](const std::string& path) { format.write(*model.model, path, {model.preprocessing, model.class_names}); });
+    const Candidate file(out_, format.folder);
+    file.write([&](const std::string& path) { format.write(*model.model, path, export_info(format, model)); });
     const auto checked = check_file(format, file.path(), model, probe, merged.logits);
     file.keep();
     report(format, probe, merged, checked);
@@ -83,6 +94,26 @@ class Export : public Command {
   }
 
  private:
+  /// The model with its adapters, for a format that holds them.
+  static Merged unmerged(const ExportFormat& format, const LoadedModel& model, const Probe& probe) {
+    if (!model.attachment) {
+      throw std::invalid_argument(fmt::format("--format {} writes an adapter: give --adapter or --run", format.name));
+    }
+    Merged result;
+    result.logits = model.logits(probe.images);
+    result.comparison = compare_logits(result.logits, result.logits, probe.labels);
+    return result;
+  }
+
+  static ExportInfo export_info(const ExportFormat& format, const LoadedModel& model) {
+    ExportInfo info{model.preprocessing, model.class_names};
+    if (!format.adapters) return info;
+    info.method = model.attachment->method;
+    info.options = model.attachment->options;
+    if (!model.weights.empty()) info.weights_sha256 = io::file_sha256(model.weights);
+    return info;
+  }
+
   /// Runs the written file; nothing where the format cannot be run here.
   std::optional<Comparison> check_file(const ExportFormat& format, const std::string& path, const LoadedModel& model,
                                        const Probe& probe, const at::Tensor& expected) const {
@@ -98,7 +129,7 @@ class Export : public Command {
 
   void report(const ExportFormat& format, const Probe& probe, const Merged& merged,
               const std::optional<Comparison>& checked) const {
-    const auto size = static_cast<int64_t>(fs::file_size(out_));
+    const auto size = size_of(out_);
     if (json()) {
       nlohmann::json document = {{"out", out_},
                                  {"format", format.name},

@@ -8,6 +8,8 @@
 
 #include <respeft/data/dataset.h>
 #include <respeft/export.h>
+#include <respeft/io/file.h>
+#include <respeft/io/peft.h>
 #include <respeft/io/safetensors.h>
 #include <respeft/methods/method.h>
 #include <respeft/models/model.h>
@@ -42,6 +44,20 @@ nlohmann::json metadata_json(const io::Metadata& metadata) {
   return document;
 }
 
+/// The safetensors file that `given` is or, for an adapter in PEFT's layout, holds; with the latter's configuration.
+std::pair<std::string, nlohmann::json> files_of(const std::string& given) {
+  if (!io::is_peft_adapter(given)) return {given, nullptr};
+  const io::PeftFiles files = io::peft_files(given);
+  auto config = nlohmann::json::parse(io::read_file(files.config), nullptr, /*allow_exceptions=*/false);
+  if (!config.is_object()) throw std::runtime_error(files.config + ": not a JSON object");
+  return {files.tensors, config};
+}
+
+/// What an option's value says nothing with.
+bool is_empty(const nlohmann::json& value) {
+  return value.is_null() || (value.is_structured() && value.empty());
+}
+
 std::string method_text(const methods::Entry& entry) {
   std::string text = fmt::format("  {:<12}{} (folds: {})\n", entry.name, entry.summary, entry.folds);
   for (const auto& option : entry.options) {
@@ -67,7 +83,7 @@ std::string list_everything() {
   text += "\nData, given as --data KIND:PATH:\n";
   for (const auto& kind : data::dataset_kinds()) text += fmt::format("  {:<15}{}\n", kind.name, wrap(kind.summary, 83, 17));
   text += "\nExport formats:\n";
-  for (const auto& format : exporting::registry()) text += fmt::format("  {:<15}{}\n", format.name, wrap(format.summary, 83, 17));
+  for (const auto& format : exporting::registry()) text += fmt::format("  {:<19}{}\n", format.name, wrap(format.summary, 79, 21));
   return text;
 }
 
@@ -90,9 +106,15 @@ nlohmann::json list_everything_json() {
   return document;
 }
 
-std::string describe_file(const std::string& path) {
+std::string describe_file(const std::string& given) {
+  const auto [path, config] = files_of(given);
   const io::SafetensorsFile file(path);
   std::vector<std::pair<std::string, std::string>> entries;
+  for (const auto& [key, value] : config.items()) {
+    if (!is_empty(value))
+      entries.emplace_back(key, value.is_string() ? value.get<std::string>()
+                                                  : value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  }
   for (const auto& [key, value] : file.metadata()) entries.emplace_back(key, value);
   std::string text = entries.empty() ? "(no metadata)\n" : key_values(entries);
   Table table({"tensor", "type", "shape"});
@@ -106,7 +128,8 @@ std::string describe_file(const std::string& path) {
                      bytes(static_cast<int64_t>(std::filesystem::file_size(path))));
 }
 
-nlohmann::json describe_file_json(const std::string& path) {
+nlohmann::json describe_file_json(const std::string& given) {
+  const auto [path, config] = files_of(given);
   const io::SafetensorsFile file(path);
   nlohmann::json tensors = nlohmann::json::array();
   int64_t total = 0;
@@ -114,7 +137,10 @@ nlohmann::json describe_file_json(const std::string& path) {
     tensors.push_back({{"name", key}, {"dtype", std::string(c10::getDtypeNames(entry.dtype).first)}, {"shape", entry.shape}});
     total += elements(entry);
   }
-  return {{"file", path}, {"metadata", metadata_json(file.metadata())}, {"tensors", tensors}, {"numbers", total}};
+  nlohmann::json document = {
+      {"file", path}, {"metadata", metadata_json(file.metadata())}, {"tensors", tensors}, {"numbers", total}};
+  if (!config.is_null()) document["adapter_config"] = config;
+  return document;
 }
 
 }  // namespace respeft::cli

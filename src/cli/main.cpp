@@ -44,7 +44,9 @@ const std::vector<CommandEntry>& commands() {
        make_merge},
       {"export", "Write a model for use without this library, and check the written file",
        "respeft export --run runs/flowers --format torchscript --out flowers.pt\n"
-       "respeft export --run runs/flowers --format timm --out flowers.safetensors",
+       "respeft export --run runs/flowers --format timm --out flowers.safetensors\n"
+       "respeft export --run runs/flowers --format huggingface --out flowers-vit\n"
+       "respeft export --run runs/flowers-lora --format peft --out flowers-adapter",
        make_export},
       {"inspect", "Show how an adapter changes each weight matrix: size, rank, singular values",
        "respeft inspect --run runs/flowers\n"

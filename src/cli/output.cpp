@@ -111,12 +111,33 @@ std::string scientific(double value) {
   return value == 0 ? "0" : fmt::format("{:.1e}", value);
 }
 
-void check_output_place(const std::string& path) {
-  namespace fs = std::filesystem;
-  const fs::path folder = fs::path(path).has_parent_path() ? fs::path(path).parent_path() : fs::path(".");
-  if (fs::is_directory(path)) throw std::runtime_error(path + ": is a folder");
-  if (!fs::is_directory(folder)) throw std::runtime_error(fmt::format("{}: there is no folder {}", path, folder.string()));
+namespace {
+
+/// Checks that something can be put into the folder that `path` is to lie in.
+void check_parent(const std::string& path, const std::filesystem::path& parent) {
+  const auto folder = parent.empty() ? std::filesystem::path(".") : parent;
+  if (!std::filesystem::is_directory(folder)) {
+    throw std::runtime_error(fmt::format("{}: there is no folder {}", path, folder.string()));
+  }
   if (access(folder.c_str(), W_OK) != 0) throw std::runtime_error(fmt::format("{}: {}", path, std::strerror(errno)));
+}
+
+}  // namespace
+
+void check_output_place(const std::string& path) {
+  if (std::filesystem::is_directory(path)) throw std::runtime_error(path + ": is a folder");
+  check_parent(path, std::filesystem::path(path).parent_path());
+}
+
+void check_output_folder(const std::string& path) {
+  namespace fs = std::filesystem;
+  fs::path folder(path);
+  if (!folder.has_filename()) folder = folder.parent_path();  // a slash at the end
+  if (fs::exists(folder) && !fs::is_directory(folder)) throw std::runtime_error(path + ": is a file, and the format a folder");
+  if (fs::exists(folder) && !fs::is_empty(folder)) {
+    throw std::runtime_error(path + ": the folder is there already and is not empty; name a new one");
+  }
+  check_parent(path, folder.parent_path());
 }
 
 void refuse_to_overwrite(const std::string& out, const std::string& input, const std::string& flag) {

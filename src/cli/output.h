@@ -33,6 +33,9 @@ std::string scientific(double value);  ///< "3.1e-07"; "0" for zero
 /// Throws `std::runtime_error` naming the path and the fault.
 void check_output_place(const std::string& path);
 
+/// The same for a folder, which may be there already if it is empty.
+void check_output_folder(const std::string& path);
+
 /// Throws `std::invalid_argument` when `out` is the very file that was given with `flag` to be read.
 void refuse_to_overwrite(const std::string& out, const std::string& input, const std::string& flag);
 

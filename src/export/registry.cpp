@@ -8,7 +8,8 @@
 namespace respeft::exporting {
 
 const std::vector<ExportFormat>& registry() {
-  static const std::vector<ExportFormat> formats = {torchscript_format(), timm_format()};
+  static const std::vector<ExportFormat> formats = {torchscript_format(), timm_format(), timm_folder_format(),
+                                                    huggingface_format(), peft_format(), peft_transformers_format()};
   return formats;
 }
 

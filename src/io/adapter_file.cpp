@@ -3,10 +3,14 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <respeft/io/peft.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <stdexcept>
+
+#include "src/io/adapter_metadata.h"
 
 namespace respeft::io {
 namespace {
@@ -55,22 +59,12 @@ const std::string& required(const Metadata& metadata, const std::string& key) {
 }
 
 AdapterInfo read_info(const Metadata& metadata) {
-  const auto optional = [&](const std::string& key) {
-    const auto found = metadata.find(key);
-    return found == metadata.end() ? std::string() : found->second;
-  };
   AdapterInfo info;
   info.method = required(metadata, "method");
-  info.model = required(metadata, "model");
   if (metadata.count("options")) info.options = options_from_json(metadata.at("options"));
-  info.weights_sha256 = optional("base_sha256");
-  try {
-    info.preprocessing = preprocessing_from_json(required(metadata, "preprocessing"));
-  } catch (const std::invalid_argument& error) {
-    throw std::runtime_error(std::string("metadata ") + error.what());
-  }
-  if (metadata.count("class_names")) info.class_names = names_from_json(metadata.at("class_names"));
-  info.pool = optional("pool");
+  required(metadata, "model");
+  required(metadata, "preprocessing");
+  read_description(metadata, info);
   return info;
 }
 
@@ -141,6 +135,32 @@ void copy_into(const Attachment& attachment, const TensorMap& tensors) {
 
 }  // namespace
 
+Metadata description(const AdapterInfo& info) {
+  Metadata metadata = {{"model", info.model}, {"preprocessing", to_json(info.preprocessing)}};
+  if (!info.weights_sha256.empty()) metadata["base_sha256"] = info.weights_sha256;
+  if (!info.class_names.empty()) metadata["class_names"] = json(info.class_names).dump();
+  if (!info.pool.empty()) metadata["pool"] = info.pool;
+  return metadata;
+}
+
+void read_description(const Metadata& metadata, AdapterInfo& info) {
+  const auto optional = [&](const std::string& key) {
+    const auto found = metadata.find(key);
+    return found == metadata.end() ? std::string() : found->second;
+  };
+  info.model = optional("model");
+  info.weights_sha256 = optional("base_sha256");
+  if (metadata.count("preprocessing")) {
+    try {
+      info.preprocessing = preprocessing_from_json(metadata.at("preprocessing"));
+    } catch (const std::invalid_argument& error) {
+      throw std::runtime_error(std::string("metadata ") + error.what());
+    }
+  }
+  if (metadata.count("class_names")) info.class_names = names_from_json(metadata.at("class_names"));
+  info.pool = optional("pool");
+}
+
 TensorMap trained_state(const torch::nn::Module& model) {
   TensorMap state;
   for (const auto& item : model.named_parameters()) {
@@ -153,39 +173,57 @@ TensorMap trained_state(const torch::nn::Module& model) {
 }
 
 void save_adapter(const std::string& path, const AdapterFile& adapter) {
-  const AdapterInfo& info = adapter.info;
-  Metadata metadata = {{"format", "respeft"},
-                       {"method", info.method},
-                       {"model", info.model},
-                       {"options", to_json(info.options).dump()},
-                       {"preprocessing", to_json(info.preprocessing)}};
-  if (!info.weights_sha256.empty()) metadata["base_sha256"] = info.weights_sha256;
-  if (!info.class_names.empty()) metadata["class_names"] = json(info.class_names).dump();
-  if (!info.pool.empty()) metadata["pool"] = info.pool;
+  Metadata metadata = description(adapter.info);
+  metadata["format"] = "respeft";
+  metadata["method"] = adapter.info.method;
+  metadata["options"] = to_json(adapter.info.options).dump();
   save_safetensors(path, adapter.tensors, metadata);
 }
 
-AdapterFile load_adapter(const std::string& path, const std::string& method, const Options& options) {
+namespace {
+
+/// Reads an adapter that describes itself, in either layout.
+AdapterFile load_described(const std::string& path) {
+  if (is_peft_adapter(path)) return load_peft_adapter(path);
   const SafetensorsFile file(path);
   AdapterFile adapter;
-  if (described(file.metadata())) {
-    try {
-      adapter.info = read_info(file.metadata());
-      methods::create(adapter.info.method, adapter.info.options);
-    } catch (const std::exception& error) {
-      throw std::runtime_error(fmt::format("{}: {}", path, error.what()));
-    }
+  try {
+    adapter.info = read_info(file.metadata());
+    methods::create(adapter.info.method, adapter.info.options);
+  } catch (const std::exception& error) {
+    throw std::runtime_error(fmt::format("{}: {}", path, error.what()));
+  }
+  adapter.tensors = file.tensors();
+  return adapter;
+}
+
+void refuse_folder(const std::string& path) {
+  namespace fs = std::filesystem;
+  if (!fs::is_directory(path)) return;
+  const bool run = fs::exists(fs::path(path) / "adapter.safetensors");
+  throw std::runtime_error(fmt::format("{}: it has no adapter_config.json, so it is no adapter in PEFT's layout{}", path,
+                                       run ? "; a run directory's adapter is its adapter.safetensors" : ""));
+}
+
+}  // namespace
+
+AdapterFile load_adapter(const std::string& path, const std::string& method, const Options& options) {
+  const bool peft = is_peft_adapter(path);
+  if (!peft) refuse_folder(path);
+  if (peft || described(SafetensorsFile(path).metadata())) {
+    AdapterFile adapter = load_described(path);
     if (!method.empty() && method != adapter.info.method) {
       throw std::invalid_argument(
           fmt::format("{} holds adapters of the method '{}', not '{}'", path, adapter.info.method, method));
     }
-  } else {
-    if (method.empty())
-      throw std::runtime_error(fmt::format("{}: it has no metadata of an adapter file, and no method was named", path));
-    adapter.info.method = method;
-    adapter.info.options = options;
+    return adapter;
   }
-  adapter.tensors = file.tensors();
+  if (method.empty())
+    throw std::runtime_error(fmt::format("{}: it has no metadata of an adapter file, and no method was named", path));
+  AdapterFile adapter;
+  adapter.info.method = method;
+  adapter.info.options = options;
+  adapter.tensors = SafetensorsFile(path).tensors();
   return adapter;
 }
 

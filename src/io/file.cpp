@@ -62,6 +62,22 @@ int create_beside(const std::filesystem::path& target, std::string& temporary) {
   }
 }
 
+/// A new folder beside `target`.
+std::string create_folder_beside(const std::filesystem::path& target) {
+  static std::atomic<unsigned> counter{0};
+  for (;;) {
+    const auto folder = (target.parent_path() / fmt::format(".respeft-{}-{}.folder", ::getpid(), counter++)).string();
+    if (::mkdir(folder.c_str(), 0777) == 0) return folder;
+    if (errno != EEXIST) fail("write", target.string(), errno);
+  }
+}
+
+/// Makes a folder's list of files last.
+void flush_folder(const std::string& folder) {
+  Descriptor directory(::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (directory.get() >= 0) ::fsync(directory.get());
+}
+
 /// Writes to something that is not a regular file, such as `/dev/stdout`: there is nothing to rename.
 void write_special(const std::string& path, const Writer& write) {
   Descriptor file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
@@ -84,9 +100,7 @@ void write_beside_and_rename(const std::string& path, const std::filesystem::pat
   if (!file.close()) fail("write", path, errno);
   if (::rename(temporary.c_str(), target.c_str()) != 0) fail("write", path, errno);
   guard.release();
-  const std::string folder = target.has_parent_path() ? target.parent_path().string() : ".";
-  Descriptor directory(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (directory.get() >= 0) ::fsync(directory.get());
+  flush_folder(target.parent_path().string());
 }
 
 /// Calls `consume` with the file's content, piece by piece.
@@ -139,6 +153,28 @@ void write_file(const std::string& path, const Writer& write) {
 
 void write_file(const std::string& path, std::string_view content) {
   write_file(path, [&](const std::function<void(std::string_view)>& append) { append(content); });
+}
+
+void write_folder(const std::string& path, const std::function<void(const std::string& folder)>& fill) {
+  std::filesystem::path target(path);
+  if (!target.has_filename()) target = target.parent_path();  // a slash at the end
+  std::error_code ignored;
+  if (std::filesystem::exists(target, ignored) && !std::filesystem::is_empty(target, ignored)) {
+    fail("write", path, std::filesystem::is_directory(target, ignored) ? ENOTEMPTY : EEXIST);
+  }
+  const std::string temporary = create_folder_beside(target);
+  try {
+    fill(temporary);
+    flush_folder(temporary);
+    if (::rename(temporary.c_str(), target.c_str()) != 0) fail("write", path, errno);
+  } catch (const std::exception& error) {
+    std::filesystem::remove_all(temporary, ignored);
+    std::string message = error.what();
+    const size_t at = message.find(temporary);
+    if (at == std::string::npos) throw;
+    throw std::runtime_error(message.replace(at, temporary.size(), target.string()));  // the place that was asked for
+  }
+  flush_folder(target.parent_path().string());
 }
 
 std::string read_file(const std::string& path) {

@@ -1,4 +1,4 @@
-#include <ATen/ops/cat.h>
+#include <ATen/ATen.h>
 #include <fmt/format.h>
 #include <respeft/io/weights.h>
 
@@ -7,50 +7,61 @@
 #include <string_view>
 #include <utility>
 
+#include "src/io/weight_names.h"
+#include "src/util/text.h"
+
 namespace respeft::io {
 namespace {
+
+/// Where a foreign name is written: every spelling is read, and writing takes the one of its place. Transformers 5 spells the
+/// modules of a live model differently from the files that `save_pretrained` writes.
+enum Place : unsigned { kVitFile = 1, kDinov2File = 2, kVitModule = 4, kDinov2Module = 8 };
+constexpr unsigned kVit = kVitFile | kVitModule, kDinov2 = kDinov2File | kDinov2Module, kFiles = kVitFile | kDinov2File,
+                   kModules = kVitModule | kDinov2Module, kEverywhere = kFiles | kModules;
 
 /// One foreign name and timm's; an empty one says that the tensor has no part in classifying images.
 struct Rename {
   std::string_view foreign, timm;
+  unsigned places = 0;  ///< where the foreign name is written; none: it is only read
 };
 
 /// Hugging Face's ViT and DINOv2, outside the layers. Names are those of modules (`.weight` and `.bias` follow) or tensors.
 constexpr Rename huggingface_outer[] = {
-    {"embeddings.cls_token", "cls_token"},
-    {"embeddings.register_tokens", "reg_token"},
-    {"embeddings.position_embeddings", "pos_embed"},
-    {"embeddings.patch_embeddings.projection", "patch_embed.proj"},
+    {"embeddings.cls_token", "cls_token", kEverywhere},
+    {"embeddings.register_tokens", "reg_token", kEverywhere},
+    {"embeddings.position_embeddings", "pos_embed", kEverywhere},
+    {"embeddings.patch_embeddings.projection", "patch_embed.proj", kEverywhere},
     {"embeddings.mask_token", ""},  // of masked-image pretraining
-    {"layernorm", "norm"},
+    {"layernorm", "norm", kEverywhere},
     {"pooler.dense", ""},  // of the sequence representation that Hugging Face offers besides the class token
 };
 
-/// Inside a layer. The second spelling of the attention is that of Transformers 5's modules; files keep the first.
+/// Inside a layer.
 constexpr Rename huggingface_layer[] = {
-    {"layernorm_before", "norm1"},
-    {"layernorm_after", "norm2"},
-    {"norm1", "norm1"},
-    {"norm2", "norm2"},
-    {"attention.attention.query", "attn.q"},
-    {"attention.attention.key", "attn.k"},
-    {"attention.attention.value", "attn.v"},
-    {"attention.output.dense", "attn.proj"},
-    {"attention.q_proj", "attn.q"},
-    {"attention.k_proj", "attn.k"},
-    {"attention.v_proj", "attn.v"},
-    {"attention.o_proj", "attn.proj"},
-    {"intermediate.dense", "mlp.fc1"},
-    {"output.dense", "mlp.fc2"},
-    {"mlp.fc1", "mlp.fc1"},
-    {"mlp.fc2", "mlp.fc2"},
-    {"layer_scale1.lambda1", "ls1.gamma"},
-    {"layer_scale2.lambda1", "ls2.gamma"},
+    {"layernorm_before", "norm1", kVit},
+    {"layernorm_after", "norm2", kVit},
+    {"norm1", "norm1", kDinov2},
+    {"norm2", "norm2", kDinov2},
+    {"attention.attention.query", "attn.q", kFiles},
+    {"attention.attention.key", "attn.k", kFiles},
+    {"attention.attention.value", "attn.v", kFiles},
+    {"attention.output.dense", "attn.proj", kFiles},
+    {"attention.q_proj", "attn.q", kModules},
+    {"attention.k_proj", "attn.k", kModules},
+    {"attention.v_proj", "attn.v", kModules},
+    {"attention.o_proj", "attn.proj", kModules},
+    {"intermediate.dense", "mlp.fc1", kVitFile},
+    {"output.dense", "mlp.fc2", kVitFile},
+    {"mlp.fc1", "mlp.fc1", kVitModule | kDinov2},
+    {"mlp.fc2", "mlp.fc2", kVitModule | kDinov2},
+    {"layer_scale1.lambda1", "ls1.gamma", kDinov2},
+    {"layer_scale2.lambda1", "ls2.gamma", kDinov2},
 };
 
 /// What comes before the names above: the backbone as such, or inside a classifier.
 constexpr std::string_view huggingface_prefixes[] = {"", "vit.", "dinov2.", "dinov2_with_registers."};
-constexpr std::string_view layer_prefixes[] = {"encoder.layer.", "layers."};
+/// What stands for timm's `blocks.`.
+constexpr Rename layer_prefixes[] = {{"encoder.layer.", "blocks.", kFiles | kDinov2Module}, {"layers.", "blocks.", kVitModule}};
 
 /// timm's own layout, and the original DINOv2's, which differs in these.
 constexpr Rename timm_outer[] = {
@@ -65,7 +76,7 @@ bool starts_with(std::string_view text, std::string_view prefix) {
 /// `name` renamed by `table`, with what follows a module's name (`.weight`, `.bias`) kept. False if it is not in the table.
 template <size_t N>
 bool rename(std::string_view name, const Rename (&table)[N], std::string_view before, std::string& result) {
-  for (const auto& [foreign, timm] : table) {
+  for (const auto& [foreign, timm, places] : table) {
     if (!starts_with(name, foreign)) continue;
     const auto rest = name.substr(foreign.size());
     if (!rest.empty() && rest != ".weight" && rest != ".bias") continue;
@@ -81,14 +92,39 @@ std::string from_huggingface(const std::string& key, std::string_view prefix) {
   if (!starts_with(key, prefix)) return key;
   const auto name = std::string_view(key).substr(prefix.size());
   std::string result;
-  for (const auto& layers : layer_prefixes) {
+  for (const auto& [layers, blocks, places] : layer_prefixes) {
     if (!starts_with(name, layers)) continue;
     const size_t dot = name.find('.', layers.size());
     if (dot == std::string_view::npos) continue;
-    const auto block = fmt::format("blocks.{}.", name.substr(layers.size(), dot - layers.size()));
+    const auto block = fmt::format("{}{}.", blocks, name.substr(layers.size(), dot - layers.size()));
     if (rename(name.substr(dot + 1), huggingface_layer, block, result)) return result;
   }
   return rename(name, huggingface_outer, "", result) ? result : key;
+}
+
+/// The foreign name that is written for timm's `name`, with what follows a module's name kept; empty if the table has none.
+template <size_t N>
+std::string written(std::string_view name, const Rename (&table)[N], Place place) {
+  for (const auto& [foreign, timm, places] : table) {
+    if ((places & place) == 0 || timm.empty() || !starts_with(name, timm)) continue;
+    const auto rest = name.substr(timm.size());
+    if (rest.empty() || rest == ".weight" || rest == ".bias") return fmt::format("{}{}", foreign, rest);
+  }
+  return "";
+}
+
+/// Hugging Face's name of timm's tensor or module, in the classifier of that `model_type`; empty if the table has none.
+std::string to_huggingface(const std::string& key, const std::string& model_type, Place place) {
+  if (key == "head" || starts_with(key, "head.")) return "classifier" + key.substr(4);
+  for (const auto& [layers, blocks, places] : layer_prefixes) {
+    const size_t dot = key.find('.', blocks.size());
+    if ((places & place) == 0 || !starts_with(key, blocks) || dot == std::string::npos) continue;
+    const auto name = written(std::string_view(key).substr(dot + 1), huggingface_layer, place);
+    const auto block = std::string_view(key).substr(blocks.size(), dot - blocks.size());
+    return name.empty() ? "" : fmt::format("{}.{}{}.{}", model_type, layers, block, name);
+  }
+  const auto name = written(key, huggingface_outer, place);
+  return name.empty() ? "" : fmt::format("{}.{}", model_type, name);
 }
 
 /// Renames every tensor; those renamed to nothing are dropped.
@@ -144,12 +180,16 @@ void split_class_position(TensorMap& tensors) {
   positions->second = all.narrow(1, 1, all.size(1) - 1);
 }
 
-/// DINOv2's own classifier reads the class token and the patches' mean side by side, which timm's head does not: it keeps
-/// its foreign name.
+/// DINOv2's own classifier reads the class token and the patches' mean side by side, which timm's head does not: unless it
+/// ignores the mean, it keeps its foreign name.
 void set_wide_head_aside(TensorMap& tensors) {
   const auto head = tensors.find("head.weight"), token = tensors.find("cls_token");
   if (head == tensors.end() || token == tensors.end() || head->second.dim() != 2) return;
   if (token->second.dim() == 0 || head->second.size(1) != 2 * token->second.size(-1)) return;
+  if (const auto narrow = narrow_head(head->second); narrow.defined()) {
+    head->second = narrow;
+    return;
+  }
   for (const char* name : {"weight", "bias"}) {
     auto node = tensors.extract(std::string("head.") + name);
     if (node.empty()) continue;
@@ -158,7 +198,82 @@ void set_wide_head_aside(TensorMap& tensors) {
   }
 }
 
+/// `….attn.qkv` becomes `….attn.q`, `….attn.k` and `….attn.v`.
+TensorMap split_projections(const TensorMap& tensors) {
+  constexpr std::string_view fused = ".attn.qkv.";
+  TensorMap split;
+  for (const auto& [key, tensor] : tensors) {
+    const size_t at = key.find(fused);
+    if (at == std::string::npos) {
+      split.emplace(key, tensor);
+      continue;
+    }
+    const auto parts = tensor.chunk(3);
+    for (size_t i = 0; i < 3; ++i) {
+      split.emplace(fmt::format("{}.attn.{}.{}", key.substr(0, at), "qkv"[i], key.substr(at + fused.size())), parts[i]);
+    }
+  }
+  return split;
+}
+
+bool is_dinov2(const std::string& model_type) {
+  if (model_type == "dinov2" || model_type == "dinov2_with_registers") return true;
+  if (model_type == "vit") return false;
+  throw std::invalid_argument(util::unknown("model type", model_type, {"vit", "dinov2", "dinov2_with_registers"}));
+}
+
 }  // namespace
+
+std::string timm_module(const std::string& name, std::string& model_type) {
+  for (const auto& prefix : huggingface_prefixes) {
+    if (!starts_with(name, prefix)) continue;
+    const std::string found = from_huggingface(name, prefix);
+    if (found == name) continue;
+    model_type = prefix.substr(0, prefix.find('.'));
+    return found;
+  }
+  return "";
+}
+
+std::string huggingface_module(const std::string& timm, const std::string& model_type) {
+  return to_huggingface(timm, model_type, is_dinov2(model_type) ? kDinov2Module : kVitModule);
+}
+
+at::Tensor wide_head(const at::Tensor& weight) {
+  return at::cat({weight, at::zeros_like(weight)}, 1);
+}
+
+at::Tensor narrow_head(const at::Tensor& weight) {
+  const int64_t half = weight.size(1) / 2;
+  if (weight.is_meta() || weight.narrow(1, half, half).ne(0).any().item<bool>()) return {};
+  return weight.narrow(1, 0, half);
+}
+
+TensorMap to_huggingface_layout(const TensorMap& timm_tensors, const std::string& model_type) {
+  const bool dinov2 = is_dinov2(model_type);
+  TensorMap tensors = split_projections(timm_tensors);
+  const auto change = [&](const char* key, const auto& changed) {
+    const auto found = tensors.find(key);
+    if (found != tensors.end()) found->second = changed(found->second);
+  };
+  if (dinov2) change("head.weight", wide_head);
+  if (model_type == "dinov2_with_registers") {  // timm's class token holds its position, which is zero here
+    change("pos_embed", [](const at::Tensor& positions) {
+      return at::cat({at::zeros_like(positions.narrow(1, 0, 1)), positions}, 1);
+    });
+  }
+  TensorMap result;
+  for (const auto& [key, tensor] : tensors) {
+    const std::string name = to_huggingface(key, model_type, dinov2 ? kDinov2File : kVitFile);
+    if (name.empty()) throw std::invalid_argument(fmt::format("Hugging Face's {} has no place for '{}'", model_type, key));
+    result.emplace(name, tensor);
+  }
+  if (const auto token = tensors.find("cls_token"); dinov2 && token != tensors.end()) {
+    // The token that pretraining puts in the place of masked patches; a classifier of images has it and does not use it.
+    result.emplace(model_type + ".embeddings.mask_token", at::zeros_like(token->second.select(1, 0)));
+  }
+  return result;
+}
 
 TensorMap to_timm_layout(TensorMap tensors, std::string& layout) {
   const auto has = [&](std::string_view prefix, const char* name) { return tensors.count(std::string(prefix) + name) != 0; };

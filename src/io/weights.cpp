@@ -171,8 +171,11 @@ class Loading {
 int64_t head_classes_of_file(const std::string& path) {
   const SafetensorsFile file(path);
   TensorMap shapes;
-  for (const auto& [key, entry] : file.entries())
-    shapes.emplace(key, at::empty(entry.shape, at::TensorOptions(at::kMeta).dtype(entry.dtype)));
+  for (const auto& [key, entry] : file.entries()) {
+    // Shapes are enough, but for a classifier, whose zeros may say that it is a head.
+    const bool values = key == "classifier.weight";
+    shapes.emplace(key, values ? file.tensor(key) : at::empty(entry.shape, at::TensorOptions(at::kMeta).dtype(entry.dtype)));
+  }
   try {
     std::string layout;
     return head_classes(to_timm_layout(std::move(shapes), layout));

@@ -5,15 +5,18 @@
 #include <respeft/io/safetensors.h>
 #include <respeft/io/weights.h>
 #include <respeft/merge.h>
+#include <respeft/methods/lora.h>
 #include <respeft/methods/rlrr.h>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/ir/ir.h>
 #include <torch/csrc/jit/passes/inliner.h>
 #include <torch/csrc/jit/serialization/import.h>
 
+#include <filesystem>
 #include <set>
 
 #include "tests/expect_error.h"
+#include "tests/file_size_limit.h"
 #include "tests/folder.h"
 #include "tests/io/small_model.h"
 
@@ -126,23 +129,54 @@ TEST(ExportTorchScript, RefusesImagesOfAnotherSize) {
   expect_error<std::exception>([&] { module.forward({at::zeros({1, 3, 18, 18})}); }, {"expected images [B, 3, 16, 16]"});
 }
 
-TEST(Export, EveryFormatReadsBackWhatItWrote) {
-  const Folder folder;
-  models::ModelOptions options;
-  options.num_classes = 3;
-  options.image_size = 32;
-  options.pool = "avg";
-  const auto model = models::create("vit_tiny_patch16_224", options);
+std::shared_ptr<models::ImageModel> merged_model(const std::string& pool) {
+  const auto model = models::create("vit_tiny_patch16_224", {.num_classes = 3, .image_size = 32, .pool = pool});
   model->eval();
   const at::NoGradGuard no_grad;
   for (auto& parameter : model->parameters()) parameter.add_(at::randn_like(parameter), 0.02);
   attach(*model, Rlrr());
   merge(*model);
-  const auto images = at::randn({2, 3, 32, 32});
-  const auto expected = model->forward(images);
+  return model;
+}
+
+TEST(Export, EveryFormatReadsBackWhatItWrote) {
+  const Folder folder;
+  for (const std::string pool : {"token", "avg"}) {
+    const auto model = merged_model(pool);
+    const auto images = at::randn({2, 3, 32, 32});
+    const auto expected = test::logits(*model, images);
+    for (const auto& format : exporting::registry()) {
+      if (format.adapters || (format.name == "huggingface" && pool == "avg")) continue;
+      SCOPED_TRACE(format.name + " " + pool);
+      const std::string path = folder / (format.name + pool);
+      format.write(*model, path, {});
+      EXPECT_EQ(std::filesystem::is_directory(path), format.folder);
+      EXPECT_LT(largest_difference(format.run(path, images, *model), expected), 1e-5 * expected.abs().max().item<double>());
+    }
+  }
+}
+
+TEST(Export, FormatsOfAdaptersReadBackWhatTheyWrote) {
+  const Folder folder;
+  auto config = small_config();
+  config.layer_scale = 1e-5;  // a DINOv2
+  const auto model = random_model(config);
+  Lora lora({.rank = 3, .alpha = 5, .targets = "q,v,fc2"});
+  for (const auto& [name, tensor] : attach(*model, lora).trained) {
+    const at::NoGradGuard no_grad;
+    at::Tensor(tensor).normal_(0.0, 0.3);
+  }
+  const auto images = random_images(config);
+  const auto expected = test::logits(*model, images);
   for (const auto& format : exporting::registry()) {
+    if (!format.adapters) continue;
     SCOPED_TRACE(format.name);
-    format.write(*model, folder / format.name, {});
+    ExportInfo info;
+    info.method = lora.name();
+    info.options = lora.options();
+    format.write(*model, folder / format.name, info);
+    EXPECT_EQ(test::names_in(folder / format.name),
+              (std::vector<std::string>{"adapter_config.json", "adapter_model.safetensors"}));
     EXPECT_LT(largest_difference(format.run(folder / format.name, images, *model), expected),
               1e-5 * expected.abs().max().item<double>());
   }
@@ -153,20 +187,78 @@ TEST(Export, RefusesAdaptersAndLeavesNothing) {
   const auto model = random_model(small_config());
   attach(*model, Rlrr());
   for (const auto& format : exporting::registry()) {
-    expect_error<std::invalid_argument>([&] { format.write(*model, folder / "out", {}); }, {"adapters attached"});
+    ExportInfo info;
+    info.method = "rlrr";
+    const std::string reason = format.adapters ? "PEFT has no method like rlrr" : "adapters attached";
+    expect_error<std::invalid_argument>([&] { format.write(*model, folder / "out", info); }, {reason});
     EXPECT_TRUE(folder.names().empty());
+  }
+}
+
+TEST(Export, FormatsOfAdaptersNeedOne) {
+  const Folder folder;
+  const auto model = random_model(small_config());
+  for (const std::string name : {"peft", "peft-transformers"}) {
+    expect_error<std::invalid_argument>([&] { exporting::find(name).write(*model, folder / "out", {}); },
+                                        {"no adapters to write"});
   }
 }
 
 TEST(Export, ReportsAFullDisk) {
   const auto model = random_model(small_config());
   for (const auto& format : exporting::registry()) {
+    if (format.folder) continue;
     expect_error<std::runtime_error>([&] { format.write(*model, "/dev/full", {}); }, {"/dev/full", "No space left on device"});
   }
 }
 
+TEST(Export, AFolderThatCannotBeFinishedIsNotThere) {
+  const Folder folder;
+  const auto model = random_model(small_config());
+  const test::FileSizeLimit limit(8192);  // config.json fits, the weights do not
+  for (const std::string name : {"huggingface", "timm-folder"}) {
+    expect_error<std::runtime_error>([&] { exporting::find(name).write(*model, folder / "out", {}); },
+                                     {folder / "out/model.safetensors", "File too large"});
+    EXPECT_TRUE(folder.names().empty());
+  }
+}
+
+TEST(Export, AFolderMustBeNew) {
+  const Folder folder;
+  folder.write("there/file", "x");
+  const auto model = random_model(small_config());
+  expect_error<std::runtime_error>([&] { export_huggingface(*model, folder / "there"); }, {"there", "not empty"});
+  expect_error<std::runtime_error>([&] { export_huggingface(*model, folder / "there/file"); }, {"there/file", "exists"});
+  expect_error<std::runtime_error>([&] { export_huggingface(*model, folder / "no/place"); }, {"no/place", "No such file"});
+  folder.remove("there/file");
+  export_huggingface(*model, folder / "there/");
+  EXPECT_EQ(test::names_in(folder / "there"),
+            (std::vector<std::string>{"config.json", "model.safetensors", "preprocessor_config.json"}));
+  EXPECT_EQ(folder.names(), std::vector<std::string>{"there"});
+}
+
+TEST(ExportHuggingFace, RefusesWhatTransformersDoesNotCompute) {
+  const Folder folder;
+  for (const auto& [name, config] : variants()) {
+    SCOPED_TRACE(name);
+    const auto model = random_model(config);
+    if (config.mean_pooling) {
+      expect_error<std::invalid_argument>([&] { export_huggingface(*model, folder / name); }, {"mean over the patches"});
+      EXPECT_TRUE(!std::filesystem::exists(folder / name));
+    } else {
+      export_huggingface(*model, folder / name);
+    }
+  }
+  auto without_scale = small_config();
+  without_scale.register_tokens = 4;
+  without_scale.position_for_prefix = false;
+  expect_error<std::invalid_argument>([&] { export_huggingface(*random_model(without_scale), folder / "x"); },
+                                      {"register tokens"});
+}
+
 TEST(Export, SuggestsAFormat) {
   EXPECT_EQ(exporting::find("timm").name, "timm");
+  expect_error<std::invalid_argument>([] { exporting::find("hugingface"); }, {"did you mean 'huggingface'?"});
   expect_error<std::invalid_argument>([] { exporting::find("torchscrip"); }, {"did you mean 'torchscript'?"});
 }
 

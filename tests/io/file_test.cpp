@@ -1,11 +1,9 @@
 #include <gtest/gtest.h>
 #include <respeft/io/file.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 
-#include <csignal>
-
 #include "tests/expect_error.h"
+#include "tests/file_size_limit.h"
 #include "tests/folder.h"
 
 namespace respeft::io {
@@ -77,19 +75,13 @@ TEST(WriteFile, LeavesTheOldFileAndNothingElseWhenTheWriterThrows) {
 
 TEST(WriteFile, LeavesNothingWhenTheDiskRefuses) {
   const Folder folder;
-  struct rlimit before = {};
-  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
-  const struct rlimit small = {1000, before.rlim_max};
-  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
-  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
   std::string message;
   try {
+    const test::FileSizeLimit limit(1000);
     write_file(folder / "out", std::string(5000, 'x'));
   } catch (const std::runtime_error& error) {
     message = error.what();
   }
-  ::setrlimit(RLIMIT_FSIZE, &before);
-  std::signal(SIGXFSZ, handler);
   EXPECT_EQ(message, "cannot write " + folder / "out" + ": File too large");
   EXPECT_TRUE(folder.names().empty());
 }
@@ -115,6 +107,28 @@ TEST(WriteFile, RefusesAFolderItMayNotWrite) {
   std::filesystem::permissions(folder.path(), std::filesystem::perms::owner_read | std::filesystem::perms::owner_exec);
   expect_error<std::runtime_error>([&] { write_file(folder / "out", "x"); }, {"Permission denied"});
   std::filesystem::permissions(folder.path(), std::filesystem::perms::owner_all);
+}
+
+TEST(WriteFolder, AppearsWhole) {
+  const Folder folder;
+  const auto fill = [&](const std::string& place) {
+    EXPECT_EQ(folder.names().size(), 1u);  // only the one beside
+    write_file(place + "/one", "1");
+    write_file(place + "/two", "2");
+  };
+  write_folder(folder / "out", fill);
+  EXPECT_EQ(folder.names(), std::vector<std::string>{"out"});
+  EXPECT_EQ(read_file(folder / "out/one") + read_file(folder / "out/two"), "12");
+}
+
+TEST(WriteFolder, LeavesNothingWhenFillingThrows) {
+  const Folder folder;
+  const auto fill = [](const std::string& place) {
+    write_file(place + "/one", "1");
+    throw std::runtime_error(place + "/two: no");
+  };
+  expect_error<std::runtime_error>([&] { write_folder(folder / "out", fill); }, {folder / "out/two: no"});
+  EXPECT_TRUE(folder.names().empty());
 }
 
 TEST(ReadFile, NamesPathAndReason) {

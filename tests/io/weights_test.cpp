@@ -228,13 +228,54 @@ TEST(ToTimmLayout, AddsTheClassTokensPositionWhereThereAreRegisters) {
 
 TEST(ToTimmLayout, SetsAHeadThatReadsMoreThanTheClassTokenAside) {
   TensorMap tensors = huggingface_layer("dinov2.");
-  tensors["classifier.weight"] = at::zeros({3, 4});
+  tensors["classifier.weight"] = at::eye(4).narrow(0, 0, 3);
   tensors["classifier.bias"] = at::zeros({3});
   std::string layout;
   const TensorMap timm = to_timm_layout(tensors, layout);
   EXPECT_EQ(timm.count("head.weight") + timm.count("head.bias"), 0u);
   EXPECT_EQ(timm.count("classifier.weight") + timm.count("classifier.bias"), 2u);
   EXPECT_EQ(head_classes(timm), 0);
+
+  tensors["classifier.weight"][2][2] = 0.0;  // now it reads the class token alone
+  const TensorMap narrow = to_timm_layout(tensors, layout);
+  EXPECT_TRUE(at::equal(narrow.at("head.weight"), at::tensor({1.0f, 0.0f, 0.0f, 1.0f, 0.0f, 0.0f}).view({3, 2})));
+  const Folder folder;
+  save_safetensors(folder / "wide", tensors);
+  EXPECT_EQ(head_classes_of_file(folder / "wide"), 3);
+}
+
+TEST(ToHuggingFaceLayout, IsReadBackAsItWas) {
+  auto plain = small_config();
+  auto dinov2 = small_config();
+  dinov2.layer_scale = 1e-5;
+  auto registers = dinov2;
+  registers.register_tokens = 4;
+  registers.position_for_prefix = false;
+  const std::vector<std::tuple<std::string, models::VitConfig, std::string, std::string>> cases = {
+      {"vit", plain, "vit.encoder.layer.1.layernorm_before.bias", "vit.encoder.layer.0.intermediate.dense.weight"},
+      {"dinov2", dinov2, "dinov2.encoder.layer.1.norm1.bias", "dinov2.encoder.layer.0.layer_scale1.lambda1"},
+      {"dinov2_with_registers", registers, "dinov2_with_registers.embeddings.register_tokens",
+       "dinov2_with_registers.encoder.layer.0.attention.attention.key.weight"},
+  };
+  for (const auto& [type, config, one, other] : cases) {
+    SCOPED_TRACE(type);
+    const TensorMap state = plain_state(*random_model(config));
+    const TensorMap written = to_huggingface_layout(state, type);
+    EXPECT_EQ(written.count(one) + written.count(other), 2u);
+    EXPECT_EQ(written.at("classifier.weight").size(1), type == "vit" ? 32 : 64);
+    std::string layout;
+    const TensorMap read = to_timm_layout(written, layout);
+    EXPECT_EQ(layout, "huggingface");
+    ASSERT_EQ(keys(read), keys(state));
+    for (const auto& [key, tensor] : state) EXPECT_TRUE(at::equal(read.at(key), tensor)) << key;
+  }
+}
+
+TEST(ToHuggingFaceLayout, RefusesWhatHasNoPlace) {
+  TensorMap state = plain_state(*random_model(small_config()));
+  expect_error<std::invalid_argument>([&] { to_huggingface_layout(state, "vitt"); }, {"did you mean 'vit'?"});
+  state["blocks.0.ls1.gamma"] = at::ones({32});
+  expect_error<std::invalid_argument>([&] { to_huggingface_layout(state, "vit"); }, {"vit", "'blocks.0.ls1.gamma'"});
 }
 
 TEST(ToTimmLayout, RefusesTornProjections) {

@@ -31,7 +31,8 @@ TensorMap trained_state(const torch::nn::Module& model);
 
 void save_adapter(const std::string& path, const AdapterFile& adapter);
 
-/// Throws `std::runtime_error` naming file and fault. A file without metadata is refused unless `method` says what it holds.
+/// Reads an adapter file, or an adapter in PEFT's layout (a folder; see peft.h). Throws `std::runtime_error` naming file and
+/// fault. A file without metadata is refused unless `method` says what it holds.
 AdapterFile load_adapter(const std::string& path, const std::string& method = "", const Options& options = {});
 
 /// Attaches the file's method to `model` and loads its tensors. Every trained parameter must be in the file, except that a

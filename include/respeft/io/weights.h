@@ -20,6 +20,12 @@ struct LoadReport {
 /// DINOv2 (with registers too). Throws `std::runtime_error` on any other layout. `layout` receives its name.
 TensorMap to_timm_layout(TensorMap tensors, std::string& layout);
 
+/// The other direction: a plain classifier's state dict under timm's keys as Hugging Face's image classifier of `model_type`
+/// (`vit`, `dinov2` or `dinov2_with_registers`) has it in its files, with q, k and v apart. DINOv2's classifiers read the class
+/// token and the patches' mean side by side; a head of the class token alone has zeros for the mean. Throws
+/// `std::invalid_argument` on a tensor that such a model has no place for.
+TensorMap to_huggingface_layout(const TensorMap& timm_tensors, const std::string& model_type);
+
 /// The number of rows of the head in timm-layout tensors; 0 when there is none.
 int64_t head_classes(const TensorMap& timm_tensors);
 /// The same, for a file in any recognised layout.
