@@ -2,10 +2,14 @@
 
 /// Everything a user of the library needs.
 
+#include <respeft/data/augment.h>
+#include <respeft/data/check.h>
 #include <respeft/data/dataset.h>
+#include <respeft/data/fgvc.h>
 #include <respeft/data/image.h>
 #include <respeft/data/loader.h>
 #include <respeft/data/transforms.h>
+#include <respeft/data/vtab.h>
 #include <respeft/export.h>
 #include <respeft/inspect.h>
 #include <respeft/io/adapter_file.h>
@@ -14,6 +18,7 @@
 #include <respeft/io/preprocessing.h>
 #include <respeft/io/safetensors.h>
 #include <respeft/io/weights.h>
+#include <respeft/io/weights_check.h>
 #include <respeft/merge.h>
 #include <respeft/methods/bitfit.h>
 #include <respeft/methods/loha.h>
@@ -41,7 +46,9 @@
 #include <respeft/options.h>
 #include <respeft/train/checkpoint.h>
 #include <respeft/train/config.h>
+#include <respeft/train/ema.h>
 #include <respeft/train/interrupt.h>
+#include <respeft/train/mixup.h>
 #include <respeft/train/optimizer.h>
 #include <respeft/train/record.h>
 #include <respeft/train/run.h>

@@ -59,5 +59,6 @@ std::unique_ptr<Command> make_export();
 std::unique_ptr<Command> make_inspect();
 std::unique_ptr<Command> make_info();
 std::unique_ptr<Command> make_bench();
+std::unique_ptr<Command> make_doctor();
 
 }  // namespace respeft::cli

@@ -10,10 +10,11 @@ namespace respeft::cli {
 namespace {
 
 data::Split parse_split(const std::string& name) {
-  for (const auto split : {data::Split::train, data::Split::val, data::Split::test}) {
-    if (data::to_string(split) == name) return split;
+  try {
+    return data::split_from_name(name);
+  } catch (const std::invalid_argument& error) {
+    throw std::invalid_argument(fmt::format("--split: {}", error.what()));
   }
-  throw std::invalid_argument("--split: " + util::unknown("split", name, {"train", "val", "test"}));
 }
 
 /// The model's logits must mean what the data's labels mean.
@@ -42,7 +43,7 @@ void DataFlags::declare(CLI::App& app, const std::string& limit_flag, const std:
     return app.add_option(flag, value, help)->type_name(type)->group("Data");
   };
   add("--data", data, "KIND:PATH", util::join(kinds, ", ") + "; default: the run's");
-  add("--split", split, "NAME", "train, val or test")->default_str("test");
+  add("--split", split, "NAME", "train, val, trainval (both) or test")->default_str("test");
   add(limit_flag, limit, "N", limit_help);
   add("--workers", workers, "N", "threads that decode images ahead of the computation")->default_str("2");
 }

@@ -1,13 +1,13 @@
-#include <malloc.h>
 #include <c10/util/Exception.h>
 #include <c10/util/Flags.h>
 #include <fmt/format.h>
+#include <malloc.h>
 #include <torch/version.h>
 
 #include <CLI/CLI.hpp>
 #include <csignal>
-#include <limits>
 #include <cstdio>
+#include <limits>
 #include <new>
 #include <sstream>
 #include <stdexcept>
@@ -61,6 +61,10 @@ const std::vector<CommandEntry>& commands() {
        "respeft bench --model vit_base_patch16_224 --method rlrr --batch-size 8 --steps 10\n"
        "respeft bench --model vit_small_patch16_224 --inference --batch-size 32 --json",
        make_bench},
+      {"doctor", "Check a data set, and weights for a model, before training on them",
+       "respeft doctor --data vtab:vtab-1k/cifar\n"
+       "respeft doctor --data imagefolder:flowers --model vit_base_patch16_224 --weights vit_b16.safetensors",
+       make_doctor},
   };
   return list;
 }

@@ -12,6 +12,7 @@ namespace respeft::data {
 struct Decoded {
   Image image;
   int orientation = 1;  ///< EXIF's, 1 … 8
+  ImageInfo info = {};  ///< all but the orientation
 };
 
 /// Both throw `std::runtime_error` naming `name` and the fault.

@@ -55,7 +55,7 @@ void check_dimensions(int64_t width, int64_t height, size_t compressed, const st
   }
 }
 
-Image decode_image(std::string_view bytes, const std::string& name) {
+Image decode_image(std::string_view bytes, const std::string& name, ImageInfo* info) {
   Decoded decoded;
   if (bytes.starts_with(kJpegMagic)) {
     decoded = decode_jpeg(bytes, name);
@@ -63,6 +63,10 @@ Image decode_image(std::string_view bytes, const std::string& name) {
     decoded = decode_png(bytes, name);
   } else {
     throw std::runtime_error(name + (bytes.empty() ? ": the file is empty" : ": neither a JPEG nor a PNG image"));
+  }
+  if (info) {
+    *info = std::move(decoded.info);
+    info->orientation = decoded.orientation;
   }
   return upright(std::move(decoded.image), decoded.orientation);
 }

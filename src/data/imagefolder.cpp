@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <stdexcept>
 
+#include "src/data/image_list.h"
 #include "src/data/kinds.h"
 
 namespace respeft::data {
@@ -81,41 +82,24 @@ std::vector<std::string> common_classes(const fs::path& folder) {
   return classes;
 }
 
-class ImageFolder : public Dataset {
- public:
-  ImageFolder(const std::string& folder, Split split) : split_(split), classes_(common_classes(folder)) {
-    const fs::path root = fs::path(folder) / to_string(split);
-    for (size_t label = 0; label < classes_.size(); ++label) {
-      const auto found = images_in(root / classes_[label]);
-      if (found.empty() && split == Split::train)
-        throw std::runtime_error((root / classes_[label]).string() + ": no images in it");
-      paths_.insert(paths_.end(), found.begin(), found.end());
-      labels_.resize(paths_.size(), static_cast<int64_t>(label));
-    }
-    if (paths_.empty()) throw std::runtime_error(root.string() + ": no images in it");
+DatasetPtr open(const std::string& folder, Split split) {
+  const auto classes = common_classes(folder);
+  const fs::path root = fs::path(folder) / to_string(split);
+  std::vector<ListedImage> images;
+  for (size_t label = 0; label < classes.size(); ++label) {
+    const auto found = images_in(root / classes[label]);
+    if (found.empty() && split == Split::train) throw std::runtime_error((root / classes[label]).string() + ": no images in it");
+    for (const auto& path : found) images.push_back({path, static_cast<int64_t>(label)});
   }
-
-  int64_t size() const override { return static_cast<int64_t>(paths_.size()); }
-  int64_t label(int64_t index) const override { return labels_.at(static_cast<size_t>(index)); }
-  Image load(int64_t index) const override { return read_image(item_name(index)); }
-  std::string item_name(int64_t index) const override { return paths_.at(static_cast<size_t>(index)); }
-  const std::vector<std::string>& class_names() const override { return classes_; }
-  std::string description() const override {
-    return fmt::format("imagefolder, {}: {} images of {} classes", to_string(split_), size(), num_classes());
-  }
-
- private:
-  Split split_;
-  std::vector<std::string> classes_;
-  std::vector<std::string> paths_;
-  std::vector<int64_t> labels_;
-};
+  if (images.empty()) throw std::runtime_error(root.string() + ": no images in it");
+  return std::make_shared<ImageList>("imagefolder, " + to_string(split), std::move(images), classes);
+}
 
 }  // namespace
 
 DatasetKind imagefolder_kind() {
   return {"imagefolder", "folders train/, test/ and perhaps val/, each with a folder of JPEG and PNG images a class", splits,
-          [](const std::string& path, Split split) { return std::make_shared<ImageFolder>(path, split); }};
+          open};
 }
 
 }  // namespace respeft::data

@@ -129,6 +129,7 @@ Decoded decode_jpeg(std::string_view bytes, const std::string& name) {
   }
   check_dimensions(info.image_width, info.image_height, bytes.size(), name);
   Decoded decoded{Image(info.image_width, info.image_height), reader.orientation()};
+  decoded.info = {"JPEG", info.num_components == 1 ? "grey" : info.num_components == 4 ? "CMYK" : "RGB", info.data_precision};
   std::vector<uint8_t> cmyk_row(info.num_components == 4 ? size_t{info.image_width} * 4 : 0);
   if (!reader.read_pixels(decoded.image.pixels.data(), cmyk_row.empty() ? nullptr : cmyk_row.data())) {
     throw_corrupt(name, reader.message());

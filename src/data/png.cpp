@@ -30,6 +30,9 @@ class PngReader {
   bool read_header() {
     if (setjmp(png_jmpbuf(png_))) return false;
     png_read_info(png_, info_);
+    colour_type_ = png_get_color_type(png_, info_);
+    bit_depth_ = png_get_bit_depth(png_, info_);
+    transparent_ = (colour_type_ & PNG_COLOR_MASK_ALPHA) != 0 || png_get_valid(png_, info_, PNG_INFO_tRNS) != 0;
     png_set_expand(png_);    // palette and 1, 2, 4 bits to 8; transparency to alpha
     png_set_strip_16(png_);  // the upper 8 bits
     png_set_strip_alpha(png_);
@@ -48,6 +51,10 @@ class PngReader {
 
   int64_t width() const { return png_get_image_width(png_, info_); }
   int64_t height() const { return png_get_image_height(png_, info_); }
+  ImageInfo stored() const {
+    const bool palette = colour_type_ == PNG_COLOR_TYPE_PALETTE, grey = (colour_type_ & PNG_COLOR_MASK_COLOR) == 0;
+    return {"PNG", palette ? "palette" : grey ? "grey" : "RGB", bit_depth_, transparent_};
+  }
   size_t row_bytes() const { return png_get_rowbytes(png_, info_); }
 
   int orientation() const {
@@ -80,8 +87,10 @@ class PngReader {
   std::string_view bytes_;
   size_t position_ = 0;
   png_structp png_ = nullptr;
-  png_infop info_ = nullptr;  // of the chunks before the pixels
-  png_infop end_ = nullptr;   // of the chunks after them
+  png_infop info_ = nullptr;             // of the chunks before the pixels
+  png_infop end_ = nullptr;              // of the chunks after them
+  int colour_type_ = 0, bit_depth_ = 0;  // as stored
+  bool transparent_ = false;
   char message_[256] = "";
 };
 
@@ -91,7 +100,7 @@ Decoded decode_png(std::string_view bytes, const std::string& name) {
   PngReader reader(bytes);
   if (!reader.read_header()) throw_corrupt(name, reader.message());
   check_dimensions(reader.width(), reader.height(), bytes.size(), name);
-  Decoded decoded{Image(reader.width(), reader.height()), 1};
+  Decoded decoded{Image(reader.width(), reader.height()), 1, reader.stored()};
   if (reader.row_bytes() != static_cast<size_t>(decoded.image.width) * 3) throw_corrupt(name, "unexpected row size");
   std::vector<uint8_t*> rows(static_cast<size_t>(decoded.image.height));
   for (size_t y = 0; y < rows.size(); ++y) rows[y] = decoded.image.row(static_cast<int64_t>(y));

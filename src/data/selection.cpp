@@ -27,6 +27,7 @@ class Selection : public Dataset {
   int64_t label(int64_t index) const override { return dataset_->label(at(index)); }
   Image load(int64_t index) const override { return dataset_->load(at(index)); }
   std::string item_name(int64_t index) const override { return dataset_->item_name(at(index)); }
+  std::optional<std::string> file(int64_t index) const override { return dataset_->file(at(index)); }
   const std::vector<std::string>& class_names() const override { return dataset_->class_names(); }
   std::string description() const override { return fmt::format("{}, {}", dataset_->description(), which_); }
 
@@ -36,6 +37,32 @@ class Selection : public Dataset {
   DatasetPtr dataset_;
   std::vector<int64_t> indices_;
   std::string which_;
+};
+
+/// Two data sets, one after the other.
+class Concatenation : public Dataset {
+ public:
+  Concatenation(DatasetPtr head, DatasetPtr tail, std::string description)
+      : head_(std::move(head)), tail_(std::move(tail)), description_(std::move(description)) {}
+
+  int64_t size() const override { return head_->size() + tail_->size(); }
+  int64_t label(int64_t index) const override { return part(index).label(index); }
+  Image load(int64_t index) const override { return part(index).load(index); }
+  std::string item_name(int64_t index) const override { return part(index).item_name(index); }
+  std::optional<std::string> file(int64_t index) const override { return part(index).file(index); }
+  const std::vector<std::string>& class_names() const override { return head_->class_names(); }
+  std::string description() const override { return description_; }
+
+ private:
+  /// The part that image `index` is in; `index` becomes its number there.
+  const Dataset& part(int64_t& index) const {
+    if (index < head_->size()) return *head_;
+    index -= head_->size();
+    return *tail_;
+  }
+
+  DatasetPtr head_, tail_;
+  std::string description_;
 };
 
 /// Another data set's images, resized and kept.
@@ -53,6 +80,7 @@ class Cached : public Dataset {
     return image;
   }
   std::string item_name(int64_t index) const override { return dataset_->item_name(index); }
+  std::optional<std::string> file(int64_t index) const override { return dataset_->file(index); }
   const std::vector<std::string>& class_names() const override { return dataset_->class_names(); }
   std::string description() const override { return dataset_->description(); }
 
@@ -99,6 +127,13 @@ DatasetPtr first(DatasetPtr dataset, int64_t count) {
   if (count < 1) throw std::invalid_argument(fmt::format("the first {} images: must be at least 1", count));
   if (count >= dataset->size()) return dataset;
   return std::make_shared<Selection>(std::move(dataset), sequential_order(count), fmt::format("the first {}", count));
+}
+
+DatasetPtr concatenated(DatasetPtr head, DatasetPtr tail, const std::string& description) {
+  if (head->class_names() != tail->class_names()) {
+    throw std::invalid_argument(fmt::format("{} and {} have other classes", head->description(), tail->description()));
+  }
+  return std::make_shared<Concatenation>(std::move(head), std::move(tail), description);
 }
 
 DatasetPtr cached(DatasetPtr dataset, const Transform& transform) {

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include <respeft/data/augment.h>
+
 #include "src/util/text.h"
 
 namespace respeft::data {
@@ -48,7 +50,14 @@ at::Tensor Transform::operator()(const Image& image) const {
 }
 
 void Transform::apply(const Image& image, std::mt19937_64& generator, float* out) const {
-  normalise(image, options_.random_flip && (generator() >> 63) != 0, out);
+  const bool flip = options_.random_flip && (generator() >> 63) != 0;
+  if (options_.rand_augment) {
+    const Image ready = resized(image);
+    normalise((*options_.rand_augment)(flip ? flip_horizontally(ready) : ready, generator), false, out);
+  } else {
+    normalise(image, flip, out);
+  }
+  if (options_.random_erasing) (*options_.random_erasing)(out, size(), size(), generator);
 }
 
 void Transform::normalise(const Image& image, bool flip, float* out) const {

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <stdexcept>
 
+#include <respeft/data/augment.h>
 #include <respeft/methods/method.h>
 #include <respeft/models/model.h>
 
@@ -32,6 +33,14 @@ void require(bool condition, const std::string& message) {
   if (!condition) throw std::invalid_argument(message);
 }
 
+void check_auto_augment(const std::string& policy) {
+  try {
+    data::RandAugment{policy};
+  } catch (const std::invalid_argument& error) {
+    throw std::invalid_argument(fmt::format("auto_augment: {}", error.what()));
+  }
+}
+
 void check_together(const TrainConfig& c) {
   require(!c.model.empty(), "model: missing; give --model, e.g. --model vit_base_patch16_224");
   require(!c.data.empty(), "data: missing; give --data KIND:PATH");
@@ -41,6 +50,11 @@ void check_together(const TrainConfig& c) {
           fmt::format("warmup_epochs: must not be above epochs = {}, not {}", c.epochs, c.warmup_epochs));
   require(c.protocol == "last" || c.eval_every > 0,
           fmt::format("eval_every: must be above 0 with protocol = {}, which chooses among the epochs", c.protocol));
+  require(c.ema_decay < 1.0, "ema_decay: must be below 1: at 1 the average never leaves its first value");
+  require(!c.mixes() || c.batch_size % 2 == 0,
+          fmt::format("batch_size: must be even with mixup or cutmix, where each image of a batch has a partner, not {}",
+                      c.batch_size));
+  if (!c.auto_augment.empty()) check_auto_augment(c.auto_augment);
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include <respeft/data/augment.h>
 #include <respeft/io/file.h>
 #include <respeft/io/weights.h>
 #include <respeft/methods/method.h>
@@ -50,9 +51,25 @@ Data open_data(const TrainConfig& config) {
   return data;
 }
 
+/// How training images are changed at random.
+data::TransformOptions augmentation(const TrainConfig& config) {
+  data::TransformOptions options;
+  options.random_flip = config.flip;
+  if (!config.auto_augment.empty()) {
+    std::optional<data::Filter> filter;
+    if (config.train_interpolation != "random") filter = data::filter_from_name(config.train_interpolation);
+    options.rand_augment = std::make_shared<data::RandAugment>(config.auto_augment, data::fill_colour(config.mean), filter);
+  }
+  if (config.random_erasing > 0) {
+    options.random_erasing = std::make_shared<data::RandomErasing>(data::RandomErasingOptions{
+        .probability = config.random_erasing, .mode = config.random_erasing_mode, .max_count = config.random_erasing_count});
+  }
+  return options;
+}
+
 /// The images of a split as the model reads them, kept in memory where they are few.
 std::shared_ptr<const Source> open_source(data::DatasetPtr dataset, const TrainConfig& config, bool random) {
-  const data::Transform transform(config.preprocessing(), {.random_flip = random && config.flip});
+  const data::Transform transform(config.preprocessing(), random ? augmentation(config) : data::TransformOptions());
   if (dataset->size() * config.image_size * config.image_size * 3 <= kCacheBytes) dataset = data::cached(dataset, transform);
   return image_source(dataset, transform, config.workers);
 }
@@ -86,8 +103,8 @@ std::shared_ptr<models::ImageModel> make_model(TrainConfig& config, int64_t clas
 /// Whether the features that the head reads are the same in every epoch.
 bool features_are_fixed(const TrainConfig& config, const Attachment& attachment) {
   const auto in_head = [](const auto& named) { return named.first.starts_with("head."); };
-  return !config.flip && config.drop_path == 0 && config.branch_dropout == 0 &&
-         std::all_of(attachment.trained.begin(), attachment.trained.end(), in_head);
+  return !config.flip && config.auto_augment.empty() && config.random_erasing == 0 && !config.mixes() && config.drop_path == 0 &&
+         config.branch_dropout == 0 && std::all_of(attachment.trained.begin(), attachment.trained.end(), in_head);
 }
 
 /// Replaces the images by their features, and the model by its head.

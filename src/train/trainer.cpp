@@ -10,6 +10,7 @@
 
 #include <respeft/data/loader.h>
 
+#include "src/data/random.h"
 #include "src/train/autocast.h"
 
 namespace respeft::train {
@@ -46,6 +47,25 @@ void load_parameters(const std::vector<std::pair<std::string, at::Tensor>>& para
   }
 }
 
+/// Sets the draws of mixing apart from those of the images, which come from the same seed.
+constexpr uint64_t kMixing = 0x6d6978;
+
+/// Puts the moving average, if there is one, into the parameters while it lives.
+class Averaged {
+ public:
+  explicit Averaged(std::optional<ParameterEma>& ema) : ema_(ema) {
+    if (ema_) ema_->exchange();
+  }
+  Averaged(const Averaged&) = delete;
+  Averaged& operator=(const Averaged&) = delete;
+  ~Averaged() {
+    if (ema_) ema_->exchange();
+  }
+
+ private:
+  std::optional<ParameterEma>& ema_;
+};
+
 }  // namespace
 
 Trainer::Trainer(Task task, const TrainConfig& config, Observer& observer, const std::atomic<bool>* stop)
@@ -59,6 +79,17 @@ Trainer::Trainer(Task task, const TrainConfig& config, Observer& observer, const
   state_.insert(state_.end(), task_.recorded.begin(), task_.recorded.end());
   if (task_.trained.empty()) throw std::invalid_argument("nothing to train: the method adapts nothing and the model has no head");
   if (config.protocol == "val" && !task_.val) throw std::invalid_argument("protocol 'val' needs a validation split");
+  if (config.mixes()) {
+    mixup_.emplace(MixupOptions{.mixup_alpha = config.mixup,
+                                .cutmix_alpha = config.cutmix,
+                                .prob = config.mixup_prob,
+                                .switch_prob = config.mixup_switch_prob});
+  }
+  if (config.ema_decay > 0.0) {
+    if (task_.hook)
+      throw std::invalid_argument("ema_decay: not with ranks that are pruned while training: an average keeps what was pruned");
+    ema_.emplace(task_.trained, config.ema_decay);
+  }
 }
 
 at::Tensor Trainer::logits(const at::Tensor& inputs) const {
@@ -66,10 +97,26 @@ at::Tensor Trainer::logits(const at::Tensor& inputs) const {
   return task_.forward(inputs).to(at::kFloat);
 }
 
-Trainer::StepResult Trainer::accumulate(const Examples& batch, int64_t images) {
+Mix Trainer::draw_mix(const Examples& batch) {
+  if (!mixup_ || (config_.mixup_off_epoch > 0 && progress_.epochs >= config_.mixup_off_epoch)) return {};
+  const bool images = batch.inputs.dim() == 4;
+  if (config_.cutmix > 0.0 && !images) throw std::invalid_argument("cutmix: the inputs are no images [B, C, H, W]");
+  return mixup_->draw(images ? batch.inputs.size(2) : 1, images ? batch.inputs.size(3) : 1, mixing_);
+}
+
+Trainer::StepResult Trainer::accumulate(Examples& batch, int64_t images) {
+  const Mix how = draw_mix(batch);
+  mix(batch.inputs, how);
   const at::Tensor output = logits(batch.inputs);
-  const at::Tensor loss = at::cross_entropy_loss(output, batch.labels, {}, at::Reduction::Sum, -100, config_.label_smoothing);
-  const StepResult result{loss.item<double>(), count_correct(output, batch.labels), batch.labels.size(0)};
+  at::Tensor loss, labels = batch.labels;
+  if (mixup_) {
+    const at::Tensor targets = mixed_targets(labels, output.size(1), how.lam, config_.label_smoothing);
+    loss = at::cross_entropy_loss(output, targets, {}, at::Reduction::Sum);
+    labels = targets.argmax(1);
+  } else {
+    loss = at::cross_entropy_loss(output, labels, {}, at::Reduction::Sum, -100, config_.label_smoothing);
+  }
+  const StepResult result{loss.item<double>(), count_correct(output, labels), labels.size(0)};
   check_finite(result.loss,
                fmt::format("the loss is {} at epoch {}, step {}", result.loss, progress_.epochs + 1, progress_.steps + 1));
   (loss / static_cast<double>(images)).backward();
@@ -79,7 +126,7 @@ Trainer::StepResult Trainer::accumulate(const Examples& batch, int64_t images) {
 Trainer::StepResult Trainer::step(Pass& pass, int64_t images, double lr) {
   StepResult sum;
   while (sum.images < images) {
-    const auto batch = pass.next();
+    auto batch = pass.next();
     if (!batch) throw std::logic_error("a pass ended before its last example");
     const StepResult part = accumulate(*batch, images);
     sum.loss += part.loss;
@@ -89,6 +136,7 @@ Trainer::StepResult Trainer::step(Pass& pass, int64_t images, double lr) {
   if (task_.hook) task_.hook->penalty().backward();
   if (config_.clip_grad > 0) clip_gradients(tensors_of(task_.trained), config_.clip_grad);
   optimizer_.step(lr);
+  if (ema_) ema_->update();
   ++progress_.steps;
   if (task_.hook) task_.hook->after_step(progress_.steps, total_steps());
   optimizer_.zero_grad();
@@ -100,6 +148,7 @@ void Trainer::train_epoch(EpochRecord& record) {
   const auto seed = static_cast<uint64_t>(config_.seed);
   const int64_t epoch = progress_.epochs, total = task_.train->size();
   const auto pass = task_.train->pass(data::epoch_order(total, seed, epoch), config_.batch_size, data::epoch_seed(seed, epoch));
+  mixing_.seed(data::mix(data::epoch_seed(seed, epoch), kMixing));
   task_.module->train();
   optimizer_.zero_grad();
   record.lr = schedule_.at_epoch(epoch);
@@ -138,6 +187,20 @@ Evaluation Trainer::evaluate(const Source& source, const std::string& name) {
   return {name, sum.images, sum.loss / images, static_cast<double>(sum.correct) / images, watch.seconds()};
 }
 
+Evaluation Trainer::evaluate_epoch() {
+  const Averaged averaged(ema_);
+  const bool by_val = config_.protocol == "val";
+  return evaluate(by_val ? *task_.val : *task_.test, by_val ? "val" : "test");
+}
+
+/// What a checkpoint holds of the task, as evaluations see it.
+std::vector<std::pair<std::string, at::Tensor>> Trainer::evaluated_state() const {
+  if (!ema_) return state_;
+  auto state = ema_->values();
+  state.insert(state.end(), task_.recorded.begin(), task_.recorded.end());
+  return state;
+}
+
 int64_t Trainer::total_steps() const {
   const int64_t images = config_.batch_size * config_.accumulate;
   return config_.total_epochs() * ((task_.train->size() + images - 1) / images);
@@ -153,8 +216,7 @@ EpochRecord Trainer::run_epoch() {
   train_epoch(record);
   ++progress_.epochs;
   if (evaluation_due(record.epoch)) {
-    const bool by_val = config_.protocol == "val";
-    record.evaluation = evaluate(by_val ? *task_.val : *task_.test, by_val ? "val" : "test");
+    record.evaluation = evaluate_epoch();
     progress_.eval_seconds += record.evaluation->seconds;
   }
   progress_.train_seconds += record.seconds;
@@ -170,13 +232,14 @@ void Trainer::choose(const EpochRecord& record) {
   if (task_.hook && !task_.hook->settled(progress_.steps, total_steps())) return;
   if (progress_.best && record.evaluation->accuracy <= progress_.best->evaluation->accuracy) return;
   progress_.best = record;
-  for (const auto& [name, tensor] : state_) best_[name] = tensor.detach().clone();
+  for (const auto& [name, tensor] : evaluated_state()) best_[name] = tensor.detach().clone();
 }
 
 Outcome Trainer::finish() {
   if (!progress_.last) throw std::logic_error("Trainer::finish: no epoch has been trained");
   Outcome outcome;
   if (config_.protocol == "last") {
+    if (ema_) load_parameters(task_.trained, {ema_->values().begin(), ema_->values().end()}, "");
     outcome.chosen = *progress_.last;
     outcome.selection = "the last epoch";
   } else {
@@ -185,6 +248,7 @@ Outcome Trainer::finish() {
     outcome.selection = config_.protocol == "val" ? "the best epoch on the validation split"
                                                   : "the best epoch on the TEST split (protocol 'paper': an optimistic figure)";
   }
+  if (ema_) outcome.selection += fmt::format("; the moving average of its parameters (ema_decay {})", config_.ema_decay);
   const auto& known = outcome.chosen.evaluation;
   if (known && known->split == "test") {
     outcome.test = *known;
@@ -200,6 +264,9 @@ Checkpoint Trainer::checkpoint() const {
   Checkpoint checkpoint;
   checkpoint.tensors = optimizer_.state();
   for (const auto& [name, tensor] : state_) checkpoint.tensors["trained/" + name] = tensor.detach();
+  if (ema_) {
+    for (const auto& [name, tensor] : ema_->values()) checkpoint.tensors["ema/" + name] = tensor;
+  }
   if (progress_.best && progress_.best->epoch != progress_.epochs) {
     for (const auto& [name, tensor] : best_) checkpoint.tensors["best/" + name] = tensor;
   }
@@ -212,13 +279,13 @@ void Trainer::restore(const Checkpoint& checkpoint) {
   const auto generator_state = checkpoint.tensors.find("generator");
   if (generator_state == checkpoint.tensors.end()) throw std::runtime_error("the checkpoint has no 'generator'");
   load_parameters(state_, checkpoint.tensors, "trained/");
+  if (ema_) load_parameters(ema_->values(), checkpoint.tensors, "ema/");
   optimizer_.load_state(checkpoint.tensors);
   progress_ = checkpoint.progress;
   best_.clear();
   if (progress_.best) {
-    const std::string prefix = progress_.best->epoch == progress_.epochs ? "trained/" : "best/";
-    for (const auto& [name, tensor] : state_) best_[name] = at::empty_like(tensor.detach());
-    load_parameters({best_.begin(), best_.end()}, checkpoint.tensors, prefix);
+    for (const auto& [name, tensor] : evaluated_state()) best_[name] = tensor.detach().clone();
+    if (progress_.best->epoch != progress_.epochs) load_parameters({best_.begin(), best_.end()}, checkpoint.tensors, "best/");
   }
   auto generator = at::detail::getDefaultCPUGenerator();
   try {

@@ -6,7 +6,8 @@
 namespace respeft::test {
 namespace {
 
-const std::vector<std::string> all_commands = {"train", "eval", "predict", "merge", "export", "inspect", "info", "bench"};
+const std::vector<std::string> all_commands = {"train",   "eval", "predict", "merge", "export",
+                                               "inspect", "info", "bench",   "doctor"};
 
 size_t longest_line(const std::string& text) {
   size_t longest = 0;

@@ -19,7 +19,7 @@ void change(const FieldInfo&, int64_t& value, int& next) {
   value += ++next;
 }
 void change(const FieldInfo& info, double& value, int& next) {
-  value = std::min(info.maximum, value * 1.1 + 1e-7 / 3 * ++next);
+  value = value == info.maximum ? value / 2 : std::min(info.maximum, value * 1.1 + 1e-7 / 3 * ++next);
 }
 void change(const FieldInfo& info, std::array<double, 3>& value, int& next) {
   for (auto& v : value) change(info, v, next);
@@ -148,6 +148,14 @@ TEST(TrainConfig, ResolveRefuses) {
   EXPECT_EQ(error([](auto& c) { c.min_lr = 1.0; }), "min_lr: must not be above lr = 0.001, not 1");
   EXPECT_EQ(error([](auto& c) { c.epochs = 5, c.warmup_epochs = 6; }), "warmup_epochs: must not be above epochs = 5, not 6");
   EXPECT_EQ(error([](auto& c) { c.protocol = "val", c.eval_every = 0; }).rfind("eval_every:", 0), 0U);
+  EXPECT_EQ(error([](auto& c) { c.cutmix = 1.0, c.batch_size = 33; }),
+            "batch_size: must be even with mixup or cutmix, where each image of a batch has a partner, not 33");
+  EXPECT_EQ(error([](auto& c) { c.mixup = -0.5; }), "mixup: must be at least 0, not -0.5");
+  EXPECT_EQ(error([](auto& c) { c.ema_decay = 1.0; }).rfind("ema_decay: must be below 1", 0), 0U);
+  EXPECT_EQ(error([](auto& c) { c.auto_augment = "rand-m9-mst0.5"; }),
+            "auto_augment: RandAugment 'rand-m9-mst0.5': unknown section 'mst'; did you mean 'mstd'?");
+  EXPECT_EQ(error([](auto& c) { c.random_erasing = 0.25, c.random_erasing_mode = "const"; }), "(no error)");
+  EXPECT_NE(error([](auto& c) { c.random_erasing_mode = "pixels"; }).find("did you mean 'pixel'"), std::string::npos);
   EXPECT_NE(error([](auto& c) { c.method = "rlr"; }).find("did you mean 'rlrr'"), std::string::npos);
   EXPECT_NE(error([](auto& c) { c.model = "vit_tyny_patch16_224"; }).find("vit_tiny_patch16_224"), std::string::npos);
 }

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include <respeft/data/loader.h>
@@ -53,6 +54,11 @@ class RunTest : public testing::Test {
     c.branch_dropout = 0.1;
     c.label_smoothing = 0.1;
     c.clip_grad = 1.0;
+    c.ema_decay = 0.8;
+    c.auto_augment = "rand-m9-mstd0.5-inc1";
+    c.random_erasing = 0.25;
+    c.mixup = 0.8;
+    c.cutmix = 1.0;
     c.protocol = "paper";
     c.threads = 1;  // two threads on a busy machine wait for each other
     c.weights = weights();
@@ -176,6 +182,7 @@ TEST_F(RunTest, ResumedEqualsUninterruptedWithAllocatedRanks) {
   TrainConfig straight = config("straight"), stopped = config("stopped");
   for (auto* c : {&straight, &stopped}) {
     c->method = "reslora-ms";
+    c->ema_decay = 0.0;
     c->method_options = {{"target_rank", int64_t{3}}, {"prune_end", 1.0}, {"prune_every", int64_t{1}}};
     *c = resolve(*c);
   }
@@ -300,6 +307,8 @@ TEST_F(RunTest, LossGoesDownOnRealImagesAndTheBaseStays) {
   c.batch_size = 20;
   c.accumulate = 1;
   c.drop_path = c.branch_dropout = c.label_smoothing = 0.0;
+  c.ema_decay = c.random_erasing = c.mixup = c.cutmix = 0.0;
+  c.auto_augment.clear();
   c.protocol = "last";
   const std::string before = io::file_sha256(c.weights);
   const Summary summary = run(c);
@@ -356,7 +365,8 @@ TEST_F(RunTest, LinearProbeOnFeaturesEqualsTheOneOnImages) {
     c->method = "linear";
     c->method_options.clear();
     c->flip = false;
-    c->drop_path = c->branch_dropout = 0.0;
+    c->drop_path = c->branch_dropout = c->random_erasing = c->mixup = c->cutmix = 0.0;
+    c->auto_augment.clear();
     c->protocol = "last";
   }
   slow.drop_path = std::numeric_limits<double>::min();  // random in name only: keeps the features from being computed once
@@ -365,6 +375,42 @@ TEST_F(RunTest, LinearProbeOnFeaturesEqualsTheOneOnImages) {
   EXPECT_EQ(a.head_parameters, a.trained_parameters);
   EXPECT_NEAR(a.outcome.test.loss, b.outcome.test.loss, 1e-4);
   EXPECT_NEAR(a.outcome.chosen.train_loss, b.outcome.chosen.train_loss, 1e-4);
+}
+
+/// Each setting by itself makes another result than none of them.
+TEST_F(RunTest, EveryAugmentationIsUsed) {
+  const std::vector<std::pair<std::string, std::function<void(TrainConfig&)>>> settings = {
+      {"none", [](TrainConfig&) {}},
+      {"ema", [](TrainConfig& c) { c.ema_decay = 0.5; }},
+      {"auto_augment", [](TrainConfig& c) { c.auto_augment = "rand-m9"; }},
+      {"train_interpolation", [](TrainConfig& c) { c.auto_augment = "rand-m9", c.train_interpolation = "bicubic"; }},
+      {"random_erasing", [](TrainConfig& c) { c.random_erasing = 0.5; }},
+      {"random_erasing_mode", [](TrainConfig& c) { c.random_erasing = 0.5, c.random_erasing_mode = "const"; }},
+      {"random_erasing_count", [](TrainConfig& c) { c.random_erasing = 0.5, c.random_erasing_count = 3; }},
+      {"mixup", [](TrainConfig& c) { c.mixup = 0.8; }},
+      {"mixup_prob", [](TrainConfig& c) { c.mixup = 0.8, c.mixup_prob = 0.5; }},
+      {"cutmix", [](TrainConfig& c) { c.cutmix = 1.0; }},
+      {"both", [](TrainConfig& c) { c.mixup = 0.8, c.cutmix = 1.0; }},
+      {"mixup_switch_prob", [](TrainConfig& c) { c.mixup = 0.8, c.cutmix = 1.0, c.mixup_switch_prob = 0.9; }},
+  };
+  std::map<std::string, std::string> adapters;
+  for (const auto& [name, set] : settings) {
+    TrainConfig c = config(name);
+    c.method = "linear";  // whose features must then not be computed once
+    c.method_options.clear();
+    c.epochs = 1;
+    c.train_samples = 24;
+    c.test_samples = 8;
+    c.batch_size = 4;
+    c.accumulate = 1;
+    c.flip = false;
+    c.drop_path = c.branch_dropout = c.ema_decay = c.random_erasing = c.mixup = c.cutmix = 0.0;
+    c.auto_augment.clear();
+    set(c);
+    run(resolve(c));
+    const auto [same, added] = adapters.emplace(io::file_sha256(c.out + "/adapter.safetensors"), name);
+    EXPECT_TRUE(added) << name << " changes nothing from " << same->second;
+  }
 }
 
 TEST_F(RunTest, NanStopsAndTheLastGoodCheckpointStays) {

@@ -6,6 +6,7 @@
 #include <limits>
 #include <stdexcept>
 
+#include <respeft/data/loader.h>
 #include <respeft/train/trainer.h>
 
 namespace respeft::train {
@@ -97,6 +98,106 @@ TEST(Trainer, LabelSmoothingIsAtensAndTheFormula) {
   EXPECT_NEAR(record.evaluation->loss, at::cross_entropy_loss(logits, problem.labels).item<double>(), 1e-6);
   EXPECT_NEAR(record.evaluation->accuracy, logits.argmax(1).eq(problem.labels).to(at::kDouble).mean().item<double>(), 1e-12);
   EXPECT_EQ(record.train_accuracy, record.evaluation->accuracy);
+}
+
+/// The share that each batch was mixed with, from the inputs that the model saw, is the share in its targets.
+TEST(Trainer, MixesEachBatchAndItsLabels) {
+  TrainConfig config = make_config();
+  config.epochs = 3;
+  config.lr = 1e-30;  // the layer stays as it is
+  config.min_lr = config.warmup_lr = 0.0;
+  config.batch_size = 4;
+  config.label_smoothing = 0.1;
+  config.mixup = 0.5;
+  config.mixup_off_epoch = 2;
+  auto problem = make_problem(8);
+  std::vector<at::Tensor> seen;
+  problem.task.forward = [&](const at::Tensor& x) {
+    if (problem.layer->is_training()) seen.push_back(x.clone());
+    return problem.layer->forward(x);
+  };
+  Observer observer;
+  Trainer trainer(problem.task, config, observer);
+  const at::Tensor targets = at::one_hot(problem.labels, 4) * 0.9 + 0.1 / 4;
+  for (int64_t epoch = 0; epoch < 3; ++epoch) {
+    seen.clear();
+    const EpochRecord record = trainer.run_epoch();
+    ASSERT_EQ(seen.size(), 2U);
+    const auto order = data::epoch_order(8, 42, epoch);
+    double loss = 0.0;
+    for (size_t b = 0; b < 2; ++b) {
+      const at::Tensor rows = at::tensor(std::vector<int64_t>(order.begin() + 4 * b, order.begin() + 4 * b + 4));
+      const at::Tensor own = problem.inputs.index_select(0, rows), target = targets.index_select(0, rows);
+      const at::Tensor first = own[0] - own[3], mixed = seen[b][0] - own[3];
+      const double share = (mixed.dot(first) / first.dot(first)).item<double>();
+      EXPECT_TRUE(at::allclose(seen[b], own * share + own.flip(0) * (1 - share), 1e-4, 1e-5));
+      EXPECT_EQ(share < 0.9999, epoch < 2) << share << " in epoch " << epoch;
+      const at::Tensor soft = target * share + target.flip(0) * (1 - share);
+      loss -= (soft * at::log_softmax(problem.layer->forward(seen[b]).detach(), 1)).sum().item<double>();
+    }
+    EXPECT_NEAR(record.train_loss, loss / 8, 1e-5);
+  }
+}
+
+TEST(Trainer, CutMixNeedsImages) {
+  TrainConfig config = make_config();
+  config.cutmix = 1.0;
+  auto problem = make_problem(8);
+  Observer observer;
+  Trainer trainer(problem.task, config, observer);
+  EXPECT_THROW(trainer.run_epoch(), std::invalid_argument);
+}
+
+TEST(Trainer, TheMovingAverageIsEvaluatedAndKept) {
+  TrainConfig config = make_config();
+  config.epochs = 3;
+  const auto plain = make_problem(6), averaged = make_problem(6);
+  Observer observer;
+  Trainer without(plain.task, config, observer);
+  config.ema_decay = 0.6;
+  Trainer with(averaged.task, config, observer);
+  at::Tensor expected = plain.layer->weight.detach().clone();
+  for (int epoch = 0; epoch < 3; ++epoch) {  // a step each
+    without.run_epoch();
+    const EpochRecord record = with.run_epoch();
+    EXPECT_TRUE(at::equal(averaged.layer->weight, plain.layer->weight)) << "training must not see the average";
+    expected = expected * 0.6 + plain.layer->weight.detach() * 0.4;
+    EXPECT_TRUE(at::allclose(with.checkpoint().tensors.at("ema/head.weight"), expected, 1e-5, 1e-6));
+    if (epoch == 2) {
+      const Outcome outcome = with.finish();
+      EXPECT_TRUE(at::allclose(averaged.layer->weight, expected, 1e-5, 1e-6));
+      EXPECT_EQ(outcome.test, *record.evaluation);
+      EXPECT_NE(outcome.selection.find("moving average"), std::string::npos) << outcome.selection;
+      EXPECT_EQ(with.evaluate(*averaged.task.test, "test").loss, record.evaluation->loss);
+      EXPECT_NE(without.evaluate(*plain.task.test, "test").loss, record.evaluation->loss);
+    }
+  }
+}
+
+TEST(Trainer, TheMovingAverageGoesOnFromACheckpoint) {
+  for (const char* protocol : {"last", "paper"}) {
+    TrainConfig config = make_config();
+    config.epochs = 4;
+    config.ema_decay = 0.7;
+    config.protocol = protocol;
+    Observer observer;
+    const auto straight = make_problem(12), resumed = make_problem(12);
+    Trainer first(straight.task, config, observer), second(resumed.task, config, observer);
+    for (int i = 0; i < 2; ++i) first.run_epoch();
+    Checkpoint checkpoint = first.checkpoint();
+    for (auto& [name, tensor] : checkpoint.tensors) tensor = tensor.clone();
+    for (int i = 0; i < 2; ++i) first.run_epoch();
+    const Outcome expected = first.finish();
+    Checkpoint bad = checkpoint;
+    bad.tensors.erase("ema/head.bias");
+    EXPECT_THROW(second.restore(bad), std::runtime_error);
+    second.restore(checkpoint);
+    for (int i = 0; i < 2; ++i) second.run_epoch();
+    const Outcome outcome = second.finish();
+    EXPECT_TRUE(at::equal(resumed.layer->weight, straight.layer->weight)) << protocol;
+    EXPECT_EQ(outcome.test.loss, expected.test.loss) << protocol;
+    EXPECT_EQ(outcome.chosen.epoch, expected.chosen.epoch) << protocol;
+  }
 }
 
 TEST(Trainer, LossThatIsNotFiniteStops) {
@@ -222,6 +323,15 @@ TEST(Trainer, TheHookIsToldOfEveryStepAndAddsToTheLoss) {
     return problem.layer->weight.norm().item<double>();
   };
   EXPECT_LT(train(10.0), 0.9 * train(0.0));
+}
+
+TEST(Trainer, NoMovingAverageOfPrunedRanks) {
+  auto problem = make_problem();
+  problem.task.hook = std::make_shared<Shrink>(problem, 0.0, 0);
+  TrainConfig config = make_config();
+  config.ema_decay = 0.9;
+  Observer observer;
+  EXPECT_THROW(Trainer(problem.task, config, observer), std::invalid_argument);
 }
 
 TEST(Protocol, OnlyEpochsWhereTheHookHasSettledAreChosen) {

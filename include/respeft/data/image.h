@@ -22,6 +22,17 @@ struct Image {
   bool operator==(const Image&) const = default;
 };
 
+/// How an image is stored in its file.
+struct ImageInfo {
+  std::string format;   ///< `JPEG` or `PNG`
+  std::string colour;   ///< `grey`, `RGB`, `CMYK` or `palette`
+  int bits = 8;         ///< of a channel, or of an index into the palette
+  bool alpha = false;   ///< transparency, in whatever form
+  int orientation = 1;  ///< EXIF's, 1 … 8
+
+  bool operator==(const ImageInfo&) const = default;
+};
+
 /// Images of more pixels are refused before memory is set aside for them (the limit at which Pillow refuses, too).
 constexpr int64_t kMaxImagePixels = 178'956'970;
 
@@ -29,8 +40,9 @@ constexpr int64_t kMaxImagePixels = 178'956'970;
 /// apart by their first bytes, to the values of Pillow's `ImageOps.exif_transpose(Image.open(file)).convert("RGB")`:
 /// slow integer DCT, fancy upsampling, EXIF orientation applied, alpha dropped, 16 bits cut to the upper 8. (16-bit grey
 /// without alpha is cut too, where Pillow clips to 255.) Throws `std::runtime_error` naming `name` and the fault when the
-/// data are corrupt or truncated, of another format, or larger than `kMaxImagePixels`.
-Image decode_image(std::string_view bytes, const std::string& name);
+/// data are corrupt or truncated, of another format, or larger than `kMaxImagePixels`. `info`, where given, receives how the
+/// image was stored.
+Image decode_image(std::string_view bytes, const std::string& name, ImageInfo* info = nullptr);
 
 /// Reads and decodes a file. Throws `std::runtime_error` naming the path and the fault.
 Image read_image(const std::string& path);

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <random>
 #include <string>
 
@@ -11,6 +12,9 @@
 #include <respeft/io/preprocessing.h>
 
 namespace respeft::data {
+
+class RandAugment;    // augment.h
+class RandomErasing;  // augment.h
 
 /// The filter of a resize: Pillow's `BILINEAR` (triangle) and `BICUBIC` (Keys, a = -0.5).
 enum class Filter { bilinear, bicubic };
@@ -27,11 +31,14 @@ Image resize(const Image& image, int64_t width, int64_t height, Filter filter);
 Image flip_horizontally(const Image& image);
 
 struct TransformOptions {
-  bool random_flip = false;  ///< mirror left to right with probability 1/2
+  bool random_flip = false;                             ///< mirror left to right with probability 1/2
+  std::shared_ptr<const RandAugment> rand_augment;      ///< then change the 8-bit image, if not null
+  std::shared_ptr<const RandomErasing> random_erasing;  ///< and last erase parts of the normalised one, if not null
 };
 
-/// Makes a model's input of an image: resize to size × size, perhaps mirror, to floats in 0…1, then `(value - mean) / std`:
-/// the values of torchvision's `Resize`, `ToTensor`, `Normalize` on a Pillow image. Immutable, so threads may share it.
+/// Makes a model's input of an image: resize to size × size, perhaps mirror and augment, to floats in 0…1, then
+/// `(value - mean) / std`, perhaps erase: the order of timm's `create_transform`, and the values of torchvision's `Resize`,
+/// `ToTensor`, `Normalize` on a Pillow image. Immutable, so threads may share it.
 class Transform {
  public:
   /// Throws `std::invalid_argument` on a size below 1, a standard deviation that is not above 0, or an unknown filter.

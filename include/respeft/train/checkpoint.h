@@ -9,8 +9,8 @@ namespace respeft::train {
 
 /// All that a run needs to go on: one safetensors file.
 struct Checkpoint {
-  /// `trained/NAME`, `best/NAME` (if the best epoch is not the last), the optimizer's state, `generator` (LibTorch's CPU
-  /// generator).
+  /// `trained/NAME`, `ema/NAME` (if there is a moving average), `best/NAME` (if the best epoch is not the last), the
+  /// optimizer's state, `generator` (LibTorch's CPU generator).
   io::TensorMap tensors;
   RunProgress progress;
   std::string base_sha256;  ///< of the frozen base

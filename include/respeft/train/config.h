@@ -44,6 +44,17 @@ struct TrainConfig {
   double min_lr = 1e-8;
   double weight_decay = 5e-5;
   double label_smoothing = 0.0;
+  double ema_decay = 0.0;
+  std::string auto_augment;
+  std::string train_interpolation = "random";
+  double random_erasing = 0.0;
+  std::string random_erasing_mode = "pixel";
+  int64_t random_erasing_count = 1;
+  double mixup = 0.0;
+  double cutmix = 0.0;
+  double mixup_prob = 1.0;
+  double mixup_switch_prob = 0.5;
+  int64_t mixup_off_epoch = 0;
   double clip_grad = 0.0;
   double drop_path = 0.0;
   double branch_dropout = 0.0;
@@ -59,6 +70,8 @@ struct TrainConfig {
 
   /// Epochs in all: the cosine's, then the cool-down's.
   int64_t total_epochs() const { return epochs + cooldown_epochs; }
+  /// Whether batches are mixed with themselves.
+  bool mixes() const { return mixup > 0 || cutmix > 0; }
   io::Preprocessing preprocessing() const { return {mean, std, image_size, interpolation}; }
 };
 
@@ -140,6 +153,63 @@ void visit_fields(Config& c, Visitor&& visit) {
         c.weight_decay);
   visit(Info{.name = "label_smoothing", .help = "share of the target spread evenly over all classes", .minimum = 0, .maximum = 1},
         c.label_smoothing);
+  visit(Info{.name = "ema_decay",
+             .help = "evaluate and keep the parameters' exponential moving average: its decay a step, e.g. 0.9998; 0: off",
+             .minimum = 0,
+             .maximum = 1},
+        c.ema_decay);
+  visit(Info{.name = "auto_augment",
+             .help = "RandAugment of training images, as timm writes it, e.g. rand-m9-mstd0.5-inc1; empty: off",
+             .group = "Augmentation"},
+        c.auto_augment);
+  visit(Info{.name = "train_interpolation",
+             .help = "of RandAugment's rotations, shears and moves; random: bilinear or bicubic, drawn each time",
+             .group = "Augmentation",
+             .choices = {"random", "bilinear", "bicubic"}},
+        c.train_interpolation);
+  visit(Info{.name = "random_erasing",
+             .help = "share of training images of which a rectangle is erased (timm: reprob)",
+             .group = "Augmentation",
+             .minimum = 0,
+             .maximum = 1},
+        c.random_erasing);
+  visit(Info{.name = "random_erasing_mode",
+             .help = "what takes its place: pixel: noise; rand: a random colour; const: the mean (timm: remode)",
+             .group = "Augmentation",
+             .choices = {"pixel", "rand", "const"}},
+        c.random_erasing_mode);
+  visit(Info{.name = "random_erasing_count",
+             .help = "at most so many rectangles an image (timm: recount)",
+             .group = "Augmentation",
+             .minimum = 1},
+        c.random_erasing_count);
+  visit(Info{.name = "mixup",
+             .help = "alpha of Mixup: images and labels are mixed with a share from Beta(alpha, alpha); 0: off",
+             .group = "Augmentation",
+             .minimum = 0},
+        c.mixup);
+  visit(Info{.name = "cutmix",
+             .help = "alpha of CutMix: boxes of other images, of a share from 1 - Beta(alpha, alpha); 0: off",
+             .group = "Augmentation",
+             .minimum = 0},
+        c.cutmix);
+  visit(Info{.name = "mixup_prob",
+             .help = "of mixing a batch, where mixup or cutmix is on",
+             .group = "Augmentation",
+             .minimum = 0,
+             .maximum = 1},
+        c.mixup_prob);
+  visit(Info{.name = "mixup_switch_prob",
+             .help = "of CutMix rather than Mixup, where both are on",
+             .group = "Augmentation",
+             .minimum = 0,
+             .maximum = 1},
+        c.mixup_switch_prob);
+  visit(Info{.name = "mixup_off_epoch",
+             .help = "epochs after which batches are no longer mixed; 0: all are",
+             .group = "Augmentation",
+             .minimum = 0},
+        c.mixup_off_epoch);
   visit(Info{.name = "clip_grad", .help = "largest norm of all gradients together; 0: no limit", .minimum = 0}, c.clip_grad);
   visit(Info{.name = "drop_path",
              .help = "stochastic depth: rate at which the last block's branches are dropped",

@@ -22,7 +22,7 @@ struct EpochRecord {
   int64_t epoch = 0;  ///< from 1
   double lr = 0.0;
   double train_loss = 0.0;      ///< mean over the epoch's images, as trained: with label smoothing and dropout
-  double train_accuracy = 0.0;  ///< likewise
+  double train_accuracy = 0.0;  ///< likewise; of a mixed image, the class that weighs most is the right one
   double seconds = 0.0;         ///< of training
   double data_wait_seconds = 0.0;
   std::optional<Evaluation> evaluation;

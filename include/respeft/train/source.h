@@ -23,7 +23,7 @@ struct Examples {
 class Pass {
  public:
   virtual ~Pass() = default;
-  /// The next batch, or nothing after the last.
+  /// The next batch, which the caller may write to, or nothing after the last.
   virtual std::optional<Examples> next() = 0;
   /// Seconds that `next` has kept its caller waiting so far.
   virtual double wait_seconds() const { return 0.0; }

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,7 +16,9 @@
 #include <respeft/methods/method.h>
 #include <respeft/train/checkpoint.h>
 #include <respeft/train/config.h>
+#include <respeft/train/ema.h>
 #include <respeft/train/interrupt.h>
+#include <respeft/train/mixup.h>
 #include <respeft/train/optimizer.h>
 #include <respeft/train/record.h>
 #include <respeft/train/schedule.h>
@@ -48,10 +51,12 @@ struct Task {
 };
 
 /// Trains a task epoch by epoch. Everything that decides the next epoch is in `checkpoint()`, so that a trainer restored
-/// from it goes on bit for bit as this one would (LibTorch's default CPU generator is part of it).
+/// from it goes on bit for bit as this one would (LibTorch's default CPU generator is part of it). With `ema_decay`, what is
+/// evaluated, chosen and left in the model at the end is the moving average of the trained parameters.
 class Trainer {
  public:
-  /// Work stops with `Interrupted` soon after `stop` becomes true.
+  /// Work stops with `Interrupted` soon after `stop` becomes true. Throws `std::invalid_argument` on a task and a configuration
+  /// that do not fit.
   Trainer(Task task, const TrainConfig& config, Observer& observer, const std::atomic<bool>* stop = nullptr);
 
   /// Whether every epoch has been trained.
@@ -59,7 +64,7 @@ class Trainer {
   /// Trains the next epoch and evaluates, if the protocol wants it. Throws `std::runtime_error` saying at which epoch and
   /// step when the loss is not finite.
   EpochRecord run_epoch();
-  /// Loss and accuracy on all of `source`; `name` is for progress.
+  /// Loss and accuracy on all of `source`, with the parameters that are in the model; `name` is for progress.
   Evaluation evaluate(const Source& source, const std::string& name);
   /// Puts the protocol's choice of parameters into the model, and returns how it does on the test split.
   Outcome finish();
@@ -76,7 +81,10 @@ class Trainer {
   };
   void train_epoch(EpochRecord& record);
   StepResult step(Pass& pass, int64_t images, double lr);
-  StepResult accumulate(const Examples& batch, int64_t images);
+  StepResult accumulate(Examples& batch, int64_t images);
+  Mix draw_mix(const Examples& batch);
+  Evaluation evaluate_epoch();
+  std::vector<std::pair<std::string, at::Tensor>> evaluated_state() const;
   at::Tensor logits(const at::Tensor& inputs) const;
   int64_t total_steps() const;
   bool evaluation_due(int64_t epoch) const;
@@ -93,8 +101,11 @@ class Trainer {
   const std::atomic<bool>* stop_;
   CosineSchedule schedule_;
   AdamW optimizer_;
+  std::optional<Mixup> mixup_;
+  std::mt19937_64 mixing_;           ///< drawn from by `mixup_`; begun anew each epoch
+  std::optional<ParameterEma> ema_;  ///< of what is trained
   RunProgress progress_;
-  io::TensorMap best_;  ///< the parameters of the best epoch, if it is not the last
+  io::TensorMap best_;  ///< what was evaluated in the best epoch
 };
 
 }  // namespace respeft::train

@@ -1,0 +1,277 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include <respeft/data/check.h>
+#include <respeft/io/weights_check.h>
+
+#include "src/cli/command.h"
+#include "src/cli/flags.h"
+#include "src/cli/output.h"
+#include "src/util/text.h"
+
+namespace respeft::cli {
+namespace {
+
+using data::Finding;
+using data::Severity;
+
+/// Items of a warning or a note that are printed; an error's are printed all.
+constexpr size_t kShown = 10;
+
+std::string size_text(const std::array<int64_t, 2>& size) {
+  return fmt::format("{}×{}", size[0], size[1]);
+}
+
+std::string channels_text(const std::array<double, 3>& values) {
+  return fmt::format("{:.4g},{:.4g},{:.4g}", values[0], values[1], values[2]);
+}
+
+/// The same up to the digits that are usually written.
+bool alike(const std::array<double, 3>& a, const std::array<double, 3>& b) {
+  for (size_t c = 0; c < 3; ++c) {
+    if (std::abs(a[c] - b[c]) > 1e-3) return false;
+  }
+  return true;
+}
+
+/// What a weights file's check has to say.
+std::vector<Finding> weight_findings(const io::WeightsCheck& check, const std::string& path, const std::string& model,
+                                     int64_t classes, const io::Preprocessing& planned) {
+  std::vector<Finding> findings;
+  const auto find = [&](Severity severity, const char* name, std::string message, std::vector<std::string> items = {}) {
+    findings.push_back({severity, name, std::move(message), std::move(items)});
+  };
+  if (!check.fault.empty()) {
+    std::vector<std::string> items;
+    for (const auto& key : check.missing) items.push_back(fmt::format("'{}' is missing", key));
+    for (const auto& key : check.unused) items.push_back(fmt::format("'{}' has no place in {}", key, model));
+    items.insert(items.end(), check.wrong_shapes.begin(), check.wrong_shapes.end());
+    std::string message = fmt::format("{}: {}", path, check.fault);
+    if (check.file_patch != 0 && check.file_patch != check.model_patch) {
+      message += fmt::format("; its patches are {} pixels a side, the model's {}", check.file_patch, check.model_patch);
+    }
+    if (!check.fitting.empty()) message += "; it looks made for " + util::join(check.fitting, " or ");
+    find(Severity::error, "keys", message, std::move(items));
+  }
+  if (check.positions_resampled()) {
+    find(Severity::note, "positions",
+         fmt::format("position embeddings are resampled from {0}×{0} to {1}×{1} patches", check.file_grid, check.model_grid));
+  }
+  if (check.head_classes != 0 && classes != 0 && check.head_classes != classes) {
+    find(Severity::note, "head",
+         fmt::format("the file's head of {} classes is left out: the data have {}", check.head_classes, classes));
+  }
+  if (!check.normalisation) {
+    find(Severity::note, "normalisation",
+         fmt::format("what {} was normalised with is not known; training would use mean {} and std {}", path,
+                     channels_text(planned.mean), channels_text(planned.std)));
+  } else if (!alike(check.normalisation->mean, planned.mean) || !alike(check.normalisation->std, planned.std)) {
+    const auto& known = *check.normalisation;
+    find(Severity::warning, "normalisation",
+         fmt::format(
+             "the weights were trained with mean {} and std {} ({}), but training would use {} and {}: give --mean {} --std {}",
+             channels_text(known.mean), channels_text(known.std), known.source, channels_text(planned.mean),
+             channels_text(planned.std), channels_text(known.mean), channels_text(known.std)));
+  }
+  return findings;
+}
+
+class Doctor : public Command {
+ public:
+  void declare(CLI::App& app) override {
+    const auto add = [&](const std::string& flag, auto& value, const std::string& type, const std::string& help,
+                         const std::string& group) { return app.add_option(flag, value, help)->type_name(type)->group(group); };
+    std::vector<std::string> kinds;
+    for (const auto& kind : data::dataset_kinds()) kinds.push_back(kind.name + ":PATH");
+    add("--data", data_, "KIND:PATH", util::join(kinds, ", "), "Data");
+    app.add_flag("--any-size", any_size_, "accept other numbers of images and classes than the published ones")->group("Data");
+    add("--workers", workers_, "N", "threads that decode images", "Data")->default_str("2");
+    add("--weights", weights_, "FILE", "pretrained weights, compared with --model", "Model");
+    add("--model", model_, "NAME", "timm's name of the architecture, e.g. vit_base_patch16_224", "Model");
+    add("--image-size", image_size_, "N", "pixels a side; default: the model's own", "Model");
+    add("--pool", pool_, "NAME", "what the head reads: token or avg; default: the model's own", "Model");
+    app.add_flag("--allow-warnings", allow_warnings_, "exit with status 0 in spite of warnings")->group("General");
+    preprocessing_.declare(app);
+  }
+
+  int run() override {
+    if (data_.empty() && weights_.empty())
+      throw std::invalid_argument("what is to be checked? Give --data KIND:PATH or --weights FILE");
+    if (weights_.empty() != model_.empty()) throw std::invalid_argument("--weights and --model go together");
+    if (workers_ < 0) throw std::invalid_argument("--workers: must be at least 0");
+    const io::Preprocessing planned = preprocessing_.apply({});
+    if (!data_.empty()) check_data();
+    if (!weights_.empty()) check_weights(planned);
+    std::stable_sort(findings_.begin(), findings_.end(), [](auto& a, auto& b) { return a.severity > b.severity; });
+    json() ? print_json(document()) : print(text());
+    return fine() ? kDone : kFailed;
+  }
+
+ private:
+  bool fine() const { return !data::has_findings(findings_, allow_warnings_ ? Severity::error : Severity::warning); }
+
+  void check_data() {
+    Progress* shown = nullptr;
+    std::optional<Progress> progress;
+    report_ = data::check_data(data_, {.workers = workers_, .any_size = any_size_, .progress = [&](int64_t done, int64_t total) {
+                                         if (!shown) shown = &progress.emplace("decoding", total, "images");
+                                         shown->update(done);
+                                       }});
+    findings_ = report_->findings;
+  }
+
+  void check_weights(const io::Preprocessing& planned) {
+    const int64_t classes = report_ && !report_->class_names.empty() ? static_cast<int64_t>(report_->class_names.size()) : 0;
+    weights_check_ = io::check_weights(weights_, model_, {.num_classes = classes, .image_size = image_size_, .pool = pool_});
+    auto found = weight_findings(*weights_check_, weights_, model_, classes, planned);
+    findings_.insert(findings_.end(), found.begin(), found.end());
+  }
+
+  nlohmann::json document() const {
+    nlohmann::json document = {{"ok", fine()}, {"findings", nlohmann::json::array()}};
+    for (const auto& finding : findings_) {
+      document["findings"].push_back({{"severity", data::to_string(finding.severity)},
+                                      {"check", finding.check},
+                                      {"message", finding.message},
+                                      {"items", finding.items}});
+    }
+    if (report_) document["data"] = data_document();
+    if (weights_check_) document["weights"] = weights_document();
+    return document;
+  }
+
+  nlohmann::json data_document() const {
+    const auto& images = report_->images;
+    nlohmann::json splits = nlohmann::json::array();
+    for (const auto& split : report_->splits) {
+      splits.push_back({{"split", data::to_string(split.split)},
+                        {"images", split.images},
+                        {"published", split.published ? nlohmann::json(*split.published) : nlohmann::json()},
+                        {"class_images", split.class_images}});
+    }
+    return {{"spec", data_},
+            {"name", report_->name},
+            {"class_names", report_->class_names},
+            {"splits", splits},
+            {"images",
+             {{"different", images.images},
+              {"unreadable", images.unreadable},
+              {"kinds", images.kinds},
+              {"smallest", images.smallest},
+              {"median", images.median},
+              {"largest", images.largest}}}};
+  }
+
+  nlohmann::json weights_document() const {
+    const auto& check = *weights_check_;
+    nlohmann::json document = {{"file", weights_},
+                               {"model", model_},
+                               {"layout", check.layout},
+                               {"loads", check.fault.empty()},
+                               {"matched", check.matched},
+                               {"missing", check.missing},
+                               {"unused", check.unused},
+                               {"wrong_shapes", check.wrong_shapes},
+                               {"head_classes", check.head_classes},
+                               {"positions_resampled", check.positions_resampled()},
+                               {"file_grid", check.file_grid},
+                               {"model_grid", check.model_grid},
+                               {"file_patch", check.file_patch},
+                               {"model_patch", check.model_patch},
+                               {"normalisation", nullptr}};
+    if (check.normalisation) {
+      document["normalisation"] = {
+          {"mean", check.normalisation->mean}, {"std", check.normalisation->std}, {"source", check.normalisation->source}};
+    }
+    return document;
+  }
+
+  std::string data_text() const {
+    const auto& images = report_->images;
+    std::vector<std::string> kinds;
+    for (const auto& [kind, number] : images.kinds) kinds.push_back(fmt::format("{} {}", count(number), kind));
+    std::vector<std::pair<std::string, std::string>> entries = {
+        {"data", report_->name == data_ ? data_ : fmt::format("{} ({})", report_->name, data_)},
+        {"classes", count(static_cast<int64_t>(report_->class_names.size()))},
+        {"images", count(images.images) + (images.unreadable ? fmt::format(", {} unreadable", count(images.unreadable)) : "")}};
+    if (!kinds.empty()) entries.emplace_back("stored as", util::join(kinds, ", "));
+    if (images.images > images.unreadable) {
+      entries.emplace_back("sizes", fmt::format("{} … {}, median {}", size_text(images.smallest), size_text(images.largest),
+                                                size_text(images.median)));
+    }
+    Table table({"split", "images", "published", "fewest in a class", "most in a class"});
+    for (const auto& split : report_->splits) {
+      const auto [fewest, most] = std::minmax_element(split.class_images.begin(), split.class_images.end());
+      const bool none = fewest == split.class_images.end();
+      table.add({data::to_string(split.split), count(split.images), split.published ? count(*split.published) : "–",
+                 none ? "–" : count(*fewest), none ? "–" : count(*most)});
+    }
+    return key_values(entries) + (report_->splits.empty() ? "" : "\n" + table.text()) + "\n";
+  }
+
+  std::string weights_text() const {
+    const auto& check = *weights_check_;
+    std::vector<std::pair<std::string, std::string>> entries = {
+        {"weights", weights_},
+        {"model", model_},
+        {"layout", check.layout.empty() ? "not recognised" : check.layout},
+        {"keys", fmt::format("{} match, {} missing, {} without a place", check.matched.size(),
+                             check.missing.size() + check.wrong_shapes.size(), check.unused.size() + check.wrong_shapes.size())}};
+    if (check.fault.empty() && !check.missing.empty()) entries.emplace_back("fresh", util::join(check.missing, ", "));
+    if (check.fault.empty() && !check.unused.empty()) entries.emplace_back("left out", util::join(check.unused, ", "));
+    if (check.file_patch != 0) entries.emplace_back("patches", fmt::format("{0}×{0} pixels", check.file_patch));
+    if (check.file_grid != 0) {
+      entries.emplace_back("positions", check.positions_resampled()
+                                            ? fmt::format("{0}×{0}, resampled to {1}×{1}", check.file_grid, check.model_grid)
+                                            : fmt::format("{0}×{0}", check.file_grid));
+    }
+    if (check.normalisation) {
+      entries.emplace_back("normalised", fmt::format("mean {}, std {}: {}", channels_text(check.normalisation->mean),
+                                                     channels_text(check.normalisation->std), check.normalisation->source));
+    }
+    return key_values(entries) + "\n";
+  }
+
+  std::string text() const {
+    std::string result;
+    if (report_) result += data_text();
+    if (weights_check_) result += weights_text();
+    for (const auto& finding : findings_) {
+      result += fmt::format("{}: {}\n", data::to_string(finding.severity), finding.message);
+      const size_t shown = finding.severity == Severity::error ? finding.items.size() : std::min(kShown, finding.items.size());
+      for (size_t i = 0; i < shown; ++i) result += "  " + finding.items[i] + "\n";
+      if (shown < finding.items.size())
+        result += fmt::format("  and {} more; --json has them all\n", finding.items.size() - shown);
+    }
+    const auto number = [&](Severity severity) {
+      return std::count_if(findings_.begin(), findings_.end(), [&](const Finding& f) { return f.severity == severity; });
+    };
+    const auto errors = number(Severity::error), warnings = number(Severity::warning);
+    if (!findings_.empty()) result += "\n";
+    result += errors + warnings == 0 ? "Nothing is wrong.\n"
+                                     : fmt::format("{} error{}, {} warning{}.\n", errors, errors == 1 ? "" : "s", warnings,
+                                                   warnings == 1 ? "" : "s");
+    return result;
+  }
+
+  std::string data_, weights_, model_, pool_;
+  std::optional<int64_t> image_size_;
+  int64_t workers_ = 2;
+  bool any_size_ = false, allow_warnings_ = false;
+  PreprocessingFlags preprocessing_;
+
+  std::optional<data::DataReport> report_;
+  std::optional<io::WeightsCheck> weights_check_;
+  std::vector<Finding> findings_;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_doctor() {
+  return std::make_unique<Doctor>();
+}
+
+}  // namespace respeft::cli
