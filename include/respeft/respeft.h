@@ -47,11 +47,14 @@
 #include <respeft/train/checkpoint.h>
 #include <respeft/train/config.h>
 #include <respeft/train/ema.h>
+#include <respeft/train/experiment.h>
 #include <respeft/train/interrupt.h>
 #include <respeft/train/mixup.h>
 #include <respeft/train/optimizer.h>
+#include <respeft/train/recipe.h>
 #include <respeft/train/record.h>
 #include <respeft/train/run.h>
 #include <respeft/train/schedule.h>
 #include <respeft/train/source.h>
+#include <respeft/train/suite.h>
 #include <respeft/train/trainer.h>

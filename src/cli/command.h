@@ -60,5 +60,7 @@ std::unique_ptr<Command> make_inspect();
 std::unique_ptr<Command> make_info();
 std::unique_ptr<Command> make_bench();
 std::unique_ptr<Command> make_doctor();
+std::unique_ptr<Command> make_recipes();
+std::unique_ptr<Command> make_suite();
 
 }  // namespace respeft::cli

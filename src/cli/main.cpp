@@ -65,6 +65,16 @@ const std::vector<CommandEntry>& commands() {
        "respeft doctor --data vtab:vtab-1k/cifar\n"
        "respeft doctor --data imagefolder:flowers --model vit_base_patch16_224 --weights vit_b16.safetensors",
        make_doctor},
+      {"suite", "Fine-tune on every data set of VTAB-1k or FGVC and print the papers' table",
+       "respeft suite vtab:vtab-1k --weights vit_b16.safetensors --out runs/rlrr\n"
+       "respeft suite vtab:vtab-1k --weights vit_b16.safetensors --out runs/rlrr-honest --protocol honest --seeds 1,2,3\n"
+       "respeft suite fgvc:fgvc --recipes ssf/fgvc --weights vit_b16.safetensors --out runs/ssf --resume",
+       make_suite},
+      {"recipes", "List the papers' settings that are installed, or print one",
+       "respeft recipes\n"
+       "respeft recipes rlrr/vtab/cifar\n"
+       "respeft train --recipe rlrr/vtab/cifar --data vtab:vtab-1k/cifar --weights vit_b16.safetensors --out runs/cifar",
+       make_recipes},
   };
   return list;
 }

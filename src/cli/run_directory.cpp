@@ -17,6 +17,9 @@ RunDirectory read_run(const std::string& directory) {
   RunDirectory run;
   run.adapter = (fs::path(directory) / "adapter.safetensors").string();
   const std::string content = io::read_file(config_path);
+  if (!fs::exists(run.adapter) && fs::exists(fs::path(directory) / "summary.json")) {
+    throw std::runtime_error(fmt::format("{0}: holds several runs; give one of them, e.g. {0}/seed-N", directory));
+  }
   if (!fs::exists(run.adapter)) {
     throw std::runtime_error(directory + ": the run has not finished: it has no adapter.safetensors (train with --resume)");
   }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <stdexcept>
@@ -11,6 +12,7 @@
 #include <respeft/models/model.h>
 
 #include "src/train/config_values.h"
+#include "src/train/grid.h"
 #include "src/util/text.h"
 
 namespace respeft::train {
@@ -48,13 +50,30 @@ void check_together(const TrainConfig& c) {
   require(c.min_lr <= c.lr, fmt::format("min_lr: must not be above lr = {}, not {}", c.lr, c.min_lr));
   require(c.warmup_epochs <= c.epochs,
           fmt::format("warmup_epochs: must not be above epochs = {}, not {}", c.epochs, c.warmup_epochs));
-  require(c.protocol == "last" || c.eval_every > 0,
+  require(c.protocol == "last" || c.protocol == "honest" || c.eval_every > 0,
           fmt::format("eval_every: must be above 0 with protocol = {}, which chooses among the epochs", c.protocol));
+  require(c.protocol != "val" || c.train_split != "trainval",
+          "train_split: not trainval with protocol = val, which chooses by val");
+  require(c.protocol != "honest" || (c.train_split.empty() && c.stop_epoch == 0 && c.final_test),
+          "protocol: 'honest' itself sets train_split, stop_epoch and final_test");
+  require(c.protocol != "paper" || c.final_test, "final_test: must be on with protocol = paper, which chooses by test");
+  require(c.grid.empty() || c.protocol == "honest", "grid: only with protocol = honest, which chooses from it on val");
+  parse_seeds(c.seeds);
   require(c.ema_decay < 1.0, "ema_decay: must be below 1: at 1 the average never leaves its first value");
   require(!c.mixes() || c.batch_size % 2 == 0,
           fmt::format("batch_size: must be even with mixup or cutmix, where each image of a batch has a partner, not {}",
                       c.batch_size));
   if (!c.auto_augment.empty()) check_auto_augment(c.auto_augment);
+  for (const auto& settings : parse_grid(c.grid)) {
+    TrainConfig candidate = with_settings(c, settings);
+    candidate.grid.clear();
+    check_together(candidate);
+  }
+}
+
+/// Whether the run put a value where none was given.
+bool filled_in_by_run(const std::string& field, const TrainConfig& started) {
+  return field == "train_split" || (field == "weights" && std::filesystem::path(started.weights).parent_path() == started.out);
 }
 
 }  // namespace
@@ -126,6 +145,7 @@ std::vector<std::string> conflicts(const TrainConfig& started, const TrainConfig
   for (size_t i = 0; i < std::min(before.size(), now.size()); ++i) {
     const auto& [name, value] = before[i];
     if (std::find(changeable.begin(), changeable.end(), name) != changeable.end() || before[i] == now[i]) continue;
+    if (now[i].second.empty() && filled_in_by_run(name, started)) continue;
     if (name != now[i].first) break;  // another method: its name has been reported
     lines.push_back(fmt::format("{}: the run was started with '{}', asked for is '{}'", name, value, now[i].second));
   }

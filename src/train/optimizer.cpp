@@ -6,16 +6,32 @@
 #include <stdexcept>
 
 namespace respeft::train {
+namespace {
+
+at::Tensor zeros_for(const at::Tensor& parameter) {
+  return at::zeros_like(parameter, at::MemoryFormat::Contiguous).detach();
+}
+
+}  // namespace
 
 bool decays(const std::string& parameter) {
   return parameter.find("bias") == std::string::npos && parameter.find("norm") == std::string::npos;
 }
 
-AdamW::AdamW(std::vector<std::pair<std::string, at::Tensor>> parameters, const AdamWOptions& options) : options_(options) {
+void Optimizer::load_state(const io::TensorMap& tensors) {
+  for (auto& [key, own] : state()) {
+    const auto found = tensors.find(key);
+    if (found == tensors.end()) throw std::runtime_error(fmt::format("the optimizer's state has no '{}'", key));
+    if (found->second.sizes() != own.sizes() || found->second.scalar_type() != own.scalar_type())
+      throw std::runtime_error(fmt::format("the optimizer's state '{}' has another shape or type than its parameter", key));
+    own.copy_(found->second);
+  }
+}
+
+AdamW::AdamW(Named parameters, const AdamWOptions& options) : options_(options) {
   for (auto& [name, parameter] : parameters) {
-    const auto zeros = [&] { return at::zeros_like(parameter, at::MemoryFormat::Contiguous).detach(); };
-    slots_.push_back(
-        {name, parameter, zeros(), zeros(), at::zeros({}, parameter.options().dtype(at::kFloat).requires_grad(false))});
+    slots_.push_back({name, parameter, zeros_for(parameter), zeros_for(parameter),
+                      at::zeros({}, parameter.options().dtype(at::kFloat).requires_grad(false))});
   }
 }
 
@@ -28,7 +44,7 @@ void AdamW::step_group(double lr, double weight_decay, bool decaying) {
   const at::NoGradGuard no_grad;
   std::vector<at::Tensor> parameters, gradients, averages, squares, steps;
   for (auto& slot : slots_) {
-    if (decays(slot.name) != decaying || !slot.parameter.grad().defined()) continue;
+    if ((options_.decay_all || decays(slot.name)) != decaying || !slot.parameter.grad().defined()) continue;
     parameters.push_back(slot.parameter);
     gradients.push_back(slot.parameter.grad().contiguous());
     averages.push_back(slot.exp_avg);
@@ -54,14 +70,38 @@ io::TensorMap AdamW::state() const {
   return tensors;
 }
 
-void AdamW::load_state(const io::TensorMap& tensors) {
-  for (auto& [key, own] : state()) {
-    const auto found = tensors.find(key);
-    if (found == tensors.end()) throw std::runtime_error(fmt::format("the optimizer's state has no '{}'", key));
-    if (found->second.sizes() != own.sizes() || found->second.scalar_type() != own.scalar_type())
-      throw std::runtime_error(fmt::format("the optimizer's state '{}' has another shape or type than its parameter", key));
-    own.copy_(found->second);
+Sgd::Sgd(Named parameters, const SgdOptions& options) : options_(options) {
+  for (auto& [name, parameter] : parameters) slots_.push_back({name, parameter, zeros_for(parameter)});
+}
+
+void Sgd::step(double lr) {
+  step_group(lr, options_.weight_decay, true);
+  step_group(lr, 0.0, false);
+}
+
+void Sgd::step_group(double lr, double weight_decay, bool decaying) {
+  const at::NoGradGuard no_grad;
+  std::vector<at::Tensor> parameters, gradients, momenta;
+  for (auto& slot : slots_) {
+    if ((options_.decay_all || decays(slot.name)) != decaying || !slot.parameter.grad().defined()) continue;
+    parameters.push_back(slot.parameter);
+    gradients.push_back(slot.parameter.grad().contiguous());
+    momenta.push_back(slot.momentum);
   }
+  if (parameters.empty()) return;
+  // From a momentum of zero the first step is as any other: 0 · momentum + gradient.
+  at::_fused_sgd_(parameters, gradients, momenta, weight_decay, options_.momentum, lr, /*dampening=*/0.0, /*nesterov=*/false,
+                  /*maximize=*/false, /*is_first_step=*/false);
+}
+
+void Sgd::zero_grad() {
+  for (auto& slot : slots_) slot.parameter.mutable_grad() = at::Tensor();
+}
+
+io::TensorMap Sgd::state() const {
+  io::TensorMap tensors;
+  for (const auto& slot : slots_) tensors["momentum/" + slot.name] = slot.momentum;
+  return tensors;
 }
 
 double clip_gradients(const std::vector<at::Tensor>& parameters, double limit) {

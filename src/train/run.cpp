@@ -31,15 +31,26 @@ struct Data {
   data::DatasetPtr train, val, test;
 };
 
-Data open_data(const TrainConfig& config) {
+bool has_split(const std::vector<data::Split>& splits, data::Split split) {
+  return std::find(splits.begin(), splits.end(), split) != splits.end();
+}
+
+/// Fills in `train_split` where it is left open.
+Data open_data(TrainConfig& config) {
+  const auto splits = data::dataset_splits(config.data);
+  if (config.train_split.empty()) {
+    const bool all = config.protocol != "val" && has_split(splits, data::Split::trainval);
+    config.train_split = data::to_string(all ? data::Split::trainval : data::Split::train);
+  }
   Data data;
-  data.train = data::open_dataset(config.data, data::Split::train);
+  data.train = data::open_dataset(config.data, data::split_from_name(config.train_split));
   if (config.train_samples > 0) data.train = data::subset(data.train, config.train_samples, static_cast<uint64_t>(config.seed));
-  data.test = data::open_dataset(config.data, data::Split::test);
-  if (config.test_samples > 0) data.test = data::first(data.test, config.test_samples);
+  if (config.final_test) {
+    data.test = data::open_dataset(config.data, data::Split::test);
+    if (config.test_samples > 0) data.test = data::first(data.test, config.test_samples);
+  }
   if (config.protocol == "val") {
-    const auto splits = data::dataset_splits(config.data);
-    if (std::find(splits.begin(), splits.end(), data::Split::val) == splits.end())
+    if (!has_split(splits, data::Split::val))
       throw std::invalid_argument(fmt::format("protocol: 'val' needs a validation split, and {} has none", config.data));
     data.val = data::open_dataset(config.data, data::Split::val);
   }
@@ -128,7 +139,7 @@ void precompute_features(Task& task, models::ImageModel& model, const TrainConfi
   };
   task.train = features(task.train, "train");
   if (task.val) task.val = features(task.val, "val");
-  task.test = features(task.test, "test");
+  if (task.test) task.test = features(task.test, "test");
   task.forward = [&model](const at::Tensor& inputs) { return model.classify(inputs); };
 }
 
@@ -142,7 +153,7 @@ Task make_task(std::shared_ptr<models::ImageModel> model, const Attachment& atta
   task.hook = attachment.hook;
   task.train = open_source(data.train, config, true);
   if (data.val) task.val = open_source(data.val, config, false);
-  task.test = open_source(data.test, config, false);
+  if (data.test) task.test = open_source(data.test, config, false);
   return task;
 }
 
@@ -234,6 +245,8 @@ void check_continues(const TrainConfig& started, const TrainConfig& asked) {
 }
 
 Summary run(TrainConfig config, const RunOptions& options, Observer& observer) {
+  if (config.protocol == "honest" || !config.seeds.empty())
+    throw std::invalid_argument("protocol honest and seeds are several runs: respeft/train/experiment.h");
   const auto start = std::chrono::steady_clock::now();
   const RunDirectory directory(config.out);
   if (!options.resume && directory.has_results())
@@ -249,7 +262,7 @@ Summary run(TrainConfig config, const RunOptions& options, Observer& observer) {
 
   std::optional<Checkpoint> checkpoint;
   if (options.resume) checkpoint = load_checkpoint(directory, base, observer);
-  const bool trained = checkpoint && checkpoint->progress.epochs >= config.total_epochs();
+  const bool trained = checkpoint && checkpoint->progress.epochs >= config.last_epoch();
   Task task = make_task(model, attachment, data, config);
   if (!trained && features_are_fixed(config, attachment)) precompute_features(task, *model, config, options, observer);
   Trainer trainer(std::move(task), config, observer, options.stop);
@@ -274,20 +287,19 @@ Summary run(TrainConfig config, const RunOptions& options, Observer& observer) {
 }
 
 std::string to_json(const Summary& s) {
-  const auto& test = s.outcome.test;
   nlohmann::ordered_json json = {
+      {"recipe", s.config.recipe},
       {"model", s.config.model},
       {"method", s.config.method},
       {"data", s.config.data},
       {"out", s.config.out},
       {"protocol", s.config.protocol},
+      {"train_split", s.config.train_split},
+      {"seed", s.config.seed},
       {"selection", s.outcome.selection},
       {"epoch", s.outcome.chosen.epoch},
       {"epochs", s.progress.epochs},
       {"steps", s.progress.steps},
-      {"test_images", test.images},
-      {"test_accuracy", test.accuracy},
-      {"test_loss", test.loss},
       {"train_images", s.train_images},
       {"train_accuracy", s.outcome.chosen.train_accuracy},
       {"train_loss", s.outcome.chosen.train_loss},
@@ -301,6 +313,12 @@ std::string to_json(const Summary& s) {
       {"data_wait_share", s.progress.train_seconds > 0 ? s.progress.data_wait_seconds / s.progress.train_seconds : 0.0},
       {"peak_rss", s.peak_rss},
   };
+  for (const auto& evaluation : {s.outcome.chosen.evaluation, s.outcome.test}) {
+    if (!evaluation) continue;
+    json[evaluation->split + "_images"] = evaluation->images;
+    json[evaluation->split + "_accuracy"] = evaluation->accuracy;
+    json[evaluation->split + "_loss"] = evaluation->loss;
+  }
   return json.dump(2);
 }
 

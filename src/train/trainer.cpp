@@ -47,6 +47,14 @@ void load_parameters(const std::vector<std::pair<std::string, at::Tensor>>& para
   }
 }
 
+std::unique_ptr<Optimizer> make_optimizer(const Optimizer::Named& parameters, const TrainConfig& config) {
+  if (config.optimizer == "sgd") {
+    return std::make_unique<Sgd>(
+        parameters, SgdOptions{.momentum = config.momentum, .weight_decay = config.weight_decay, .decay_all = config.decay_all});
+  }
+  return std::make_unique<AdamW>(parameters, AdamWOptions{.weight_decay = config.weight_decay, .decay_all = config.decay_all});
+}
+
 /// Sets the draws of mixing apart from those of the images, which come from the same seed.
 constexpr uint64_t kMixing = 0x6d6978;
 
@@ -74,11 +82,14 @@ Trainer::Trainer(Task task, const TrainConfig& config, Observer& observer, const
       config_(config),
       observer_(observer),
       stop_(stop),
-      schedule_{config.lr, config.warmup_lr, config.min_lr, config.epochs, config.warmup_epochs},
-      optimizer_(task_.trained, AdamWOptions{.weight_decay = config.weight_decay}) {
+      schedule_{config.lr, config.warmup_lr, config.min_lr, config.epochs, config.warmup_epochs, config.schedule_lag},
+      optimizer_(make_optimizer(task_.trained, config)) {
   state_.insert(state_.end(), task_.recorded.begin(), task_.recorded.end());
   if (task_.trained.empty()) throw std::invalid_argument("nothing to train: the method adapts nothing and the model has no head");
+  if (config.protocol == "honest")
+    throw std::invalid_argument("protocol 'honest' is several trainings (respeft/train/experiment.h), not one");
   if (config.protocol == "val" && !task_.val) throw std::invalid_argument("protocol 'val' needs a validation split");
+  if (config.final_test && !task_.test) throw std::invalid_argument("final_test needs a test split");
   if (config.mixes()) {
     mixup_.emplace(MixupOptions{.mixup_alpha = config.mixup,
                                 .cutmix_alpha = config.cutmix,
@@ -135,11 +146,11 @@ Trainer::StepResult Trainer::step(Pass& pass, int64_t images, double lr) {
   }
   if (task_.hook) task_.hook->penalty().backward();
   if (config_.clip_grad > 0) clip_gradients(tensors_of(task_.trained), config_.clip_grad);
-  optimizer_.step(lr);
+  optimizer_->step(lr);
   if (ema_) ema_->update();
   ++progress_.steps;
   if (task_.hook) task_.hook->after_step(progress_.steps, total_steps());
-  optimizer_.zero_grad();
+  optimizer_->zero_grad();
   return sum;
 }
 
@@ -150,7 +161,7 @@ void Trainer::train_epoch(EpochRecord& record) {
   const auto pass = task_.train->pass(data::epoch_order(total, seed, epoch), config_.batch_size, data::epoch_seed(seed, epoch));
   mixing_.seed(data::mix(data::epoch_seed(seed, epoch), kMixing));
   task_.module->train();
-  optimizer_.zero_grad();
+  optimizer_->zero_grad();
   record.lr = schedule_.at_epoch(epoch);
   StepResult sum;
   while (sum.images < total) {
@@ -207,7 +218,8 @@ int64_t Trainer::total_steps() const {
 }
 
 bool Trainer::evaluation_due(int64_t epoch) const {
-  return epoch == config_.total_epochs() || (config_.eval_every > 0 && epoch % config_.eval_every == 0);
+  if (config_.protocol != "val" && !config_.final_test) return false;
+  return epoch == config_.last_epoch() || (config_.eval_every > 0 && epoch % config_.eval_every == 0);
 }
 
 EpochRecord Trainer::run_epoch() {
@@ -223,7 +235,7 @@ EpochRecord Trainer::run_epoch() {
   progress_.data_wait_seconds += record.data_wait_seconds;
   progress_.last = record;
   choose(record);
-  observer_.epoch(record, config_.total_epochs());
+  observer_.epoch(record, config_.last_epoch());
   return record;
 }
 
@@ -241,7 +253,7 @@ Outcome Trainer::finish() {
   if (config_.protocol == "last") {
     if (ema_) load_parameters(task_.trained, {ema_->values().begin(), ema_->values().end()}, "");
     outcome.chosen = *progress_.last;
-    outcome.selection = "the last epoch";
+    outcome.selection = config_.last_epoch() < config_.total_epochs() ? "the epoch that stop_epoch names" : "the last epoch";
   } else {
     load_parameters(state_, best_, "");
     outcome.chosen = *progress_.best;
@@ -252,9 +264,9 @@ Outcome Trainer::finish() {
   const auto& known = outcome.chosen.evaluation;
   if (known && known->split == "test") {
     outcome.test = *known;
-  } else {
+  } else if (config_.final_test) {
     outcome.test = evaluate(*task_.test, "test");
-    progress_.eval_seconds += outcome.test.seconds;
+    progress_.eval_seconds += outcome.test->seconds;
   }
   task_.module->eval();
   return outcome;
@@ -262,7 +274,7 @@ Outcome Trainer::finish() {
 
 Checkpoint Trainer::checkpoint() const {
   Checkpoint checkpoint;
-  checkpoint.tensors = optimizer_.state();
+  checkpoint.tensors = optimizer_->state();
   for (const auto& [name, tensor] : state_) checkpoint.tensors["trained/" + name] = tensor.detach();
   if (ema_) {
     for (const auto& [name, tensor] : ema_->values()) checkpoint.tensors["ema/" + name] = tensor;
@@ -280,7 +292,7 @@ void Trainer::restore(const Checkpoint& checkpoint) {
   if (generator_state == checkpoint.tensors.end()) throw std::runtime_error("the checkpoint has no 'generator'");
   load_parameters(state_, checkpoint.tensors, "trained/");
   if (ema_) load_parameters(ema_->values(), checkpoint.tensors, "ema/");
-  optimizer_.load_state(checkpoint.tensors);
+  optimizer_->load_state(checkpoint.tensors);
   progress_ = checkpoint.progress;
   best_.clear();
   if (progress_.best) {
@@ -314,7 +326,7 @@ void Trainer::check_stop(const std::string& where) const {
 }
 
 std::string Trainer::epoch_name() const {
-  return fmt::format("epoch {}/{}", progress_.epochs + 1, config_.total_epochs());
+  return fmt::format("epoch {}/{}", progress_.epochs + 1, config_.last_epoch());
 }
 
 }  // namespace respeft::train

@@ -6,8 +6,8 @@
 namespace respeft::test {
 namespace {
 
-const std::vector<std::string> all_commands = {"train",   "eval", "predict", "merge", "export",
-                                               "inspect", "info", "bench",   "doctor"};
+const std::vector<std::string> all_commands = {"train", "eval",  "predict", "merge", "export", "inspect",
+                                               "info",  "bench", "doctor",  "suite", "recipes"};
 
 size_t longest_line(const std::string& text) {
   size_t longest = 0;

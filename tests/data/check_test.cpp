@@ -1,7 +1,6 @@
 #include <respeft/data/check.h>
 
 #include <gtest/gtest.h>
-#include <png.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -9,6 +8,7 @@
 #include "tests/data/samples.h"
 #include "tests/expect_error.h"
 #include "tests/folder.h"
+#include "tests/png.h"
 
 namespace respeft::data {
 namespace {
@@ -17,14 +17,9 @@ using test::expect_error;
 
 /// A PNG of one colour. `format`: PNG_FORMAT_RGB or PNG_FORMAT_GRAY.
 std::string png_of(int value, uint32_t width = 4, uint32_t height = 3, uint32_t format = PNG_FORMAT_RGB) {
-  png_image image{};
-  image.version = PNG_IMAGE_VERSION;
-  image.width = width, image.height = height, image.format = format;
-  const std::vector<uint8_t> pixels(PNG_IMAGE_SIZE(image), static_cast<uint8_t>(value));
-  png_alloc_size_t size = PNG_IMAGE_PNG_SIZE_MAX(image);
-  std::string bytes(size, '\0');
-  EXPECT_TRUE(png_image_write_to_memory(&image, bytes.data(), &size, 0, pixels.data(), 0, nullptr));
-  return bytes.substr(0, size);
+  return test::png(
+      width, height,
+      std::vector<uint8_t>(size_t{width} * height * (format == PNG_FORMAT_GRAY ? 1 : 3), static_cast<uint8_t>(value)), format);
 }
 
 /// KITTI (4 classes): four different images in train800.txt, one of each class, four in val200.txt and four in test.txt.

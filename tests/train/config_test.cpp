@@ -88,7 +88,7 @@ TEST(TrainConfig, TomlErrorsNameFileLineAndKey) {
   EXPECT_EQ(error("label_smoothing = 1.5\n"), "run.toml:1: label_smoothing: must be at most 1, not 1.5");
   EXPECT_EQ(error("lr = nan\n"), "run.toml:1: lr: must be a finite number, not nan");
   EXPECT_EQ(error("protocol = \"papr\"\n"),
-            "run.toml:1: protocol: must be one of last, val, paper, not 'papr'; did you mean 'paper'?");
+            "run.toml:1: protocol: must be one of last, val, paper, honest, not 'papr'; did you mean 'paper'?");
   EXPECT_EQ(error("mean = [0.5, 0.5]\n"), "run.toml:1: mean: must be three numbers [R, G, B] or a name");
   EXPECT_EQ(error("seed = 1\n[again]\nseed = 2\n"), "run.toml:3: seed is given twice");
   EXPECT_EQ(error("lr = = 1\n").substr(0, 11), "run.toml:1:");
@@ -148,6 +148,15 @@ TEST(TrainConfig, ResolveRefuses) {
   EXPECT_EQ(error([](auto& c) { c.min_lr = 1.0; }), "min_lr: must not be above lr = 0.001, not 1");
   EXPECT_EQ(error([](auto& c) { c.epochs = 5, c.warmup_epochs = 6; }), "warmup_epochs: must not be above epochs = 5, not 6");
   EXPECT_EQ(error([](auto& c) { c.protocol = "val", c.eval_every = 0; }).rfind("eval_every:", 0), 0U);
+  EXPECT_EQ(error([](auto& c) { c.protocol = "honest", c.eval_every = 0; }), "(no error)");
+  EXPECT_EQ(error([](auto& c) { c.protocol = "honest", c.final_test = false; }).rfind("protocol: 'honest' itself sets", 0), 0U);
+  EXPECT_EQ(error([](auto& c) { c.protocol = "paper", c.final_test = false; }).rfind("final_test: must be on", 0), 0U);
+  EXPECT_EQ(error([](auto& c) { c.protocol = "val", c.train_split = "trainval"; }).rfind("train_split: not trainval", 0), 0U);
+  EXPECT_EQ(error([](auto& c) { c.grid = "lr=1,2"; }).rfind("grid: only with protocol = honest", 0), 0U);
+  EXPECT_EQ(error([](auto& c) { c.protocol = "honest", c.grid = "lr=1,-2"; }), "lr: must be above 0, not -2");
+  EXPECT_EQ(error([](auto& c) { c.protocol = "honest", c.grid = "lr=1,1e-9"; }),
+            "min_lr: must not be above lr = 1e-09, not 1e-08");
+  EXPECT_EQ(error([](auto& c) { c.seeds = "1,1"; }), "seeds: 1 is given twice");
   EXPECT_EQ(error([](auto& c) { c.cutmix = 1.0, c.batch_size = 33; }),
             "batch_size: must be even with mixup or cutmix, where each image of a batch has a partner, not 33");
   EXPECT_EQ(error([](auto& c) { c.mixup = -0.5; }), "mixup: must be at least 0, not -0.5");
@@ -173,6 +182,12 @@ TEST(TrainConfig, Conflicts) {
   ASSERT_EQ(lines.size(), 2U);
   EXPECT_EQ(lines[0], "lr: the run was started with '0.001', asked for is '0.003'");
   EXPECT_EQ(lines[1].rfind("epochs: ", 0), 0U);
+  TrainConfig filled_in = started;
+  filled_in.train_split = "trainval";
+  EXPECT_TRUE(conflicts(filled_in, started).empty()) << "left open, as when it was started";
+  asked = started;
+  asked.train_split = "train";
+  EXPECT_EQ(conflicts(filled_in, asked).size(), 1U);
   asked = started;
   asked.method_options["residual"] = false;
   EXPECT_EQ(conflicts(started, asked).size(), 1U);

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <torch/nn/utils/clip_grad.h>
 #include <torch/optim/adamw.h>
+#include <torch/optim/sgd.h>
 
 #include <respeft/train/optimizer.h>
 
@@ -92,6 +93,50 @@ TEST(AdamW, LeavesAloneWhatHasNoGradient) {
   optimizer.step(0.1);
   EXPECT_TRUE(at::equal(parameters[0].second, make_parameters()[0].second));
   EXPECT_FALSE(at::equal(parameters[1].second, make_parameters()[1].second));
+}
+
+/// LibTorch's own SGD: with weight decay for some parameters and for all of them.
+TEST(Sgd, AgreesWithTorch) {
+  for (const bool decay_all : {false, true}) {
+    const auto ours = make_parameters(), theirs = make_parameters();
+    Sgd optimizer(ours, {.momentum = 0.9, .weight_decay = 0.05, .decay_all = decay_all});
+    const auto group = [](std::vector<at::Tensor> tensors, double decay) {
+      auto options = torch::optim::SGDOptions(1e-1).momentum(0.9).weight_decay(decay);
+      return torch::optim::OptimizerParamGroup(std::move(tensors), std::make_unique<torch::optim::SGDOptions>(options));
+    };
+    torch::optim::SGD reference(
+        std::vector<torch::optim::OptimizerParamGroup>{group({theirs[0].second, theirs[2].second}, 0.05),
+                                                       group({theirs[1].second, theirs[3].second}, decay_all ? 0.05 : 0.0)},
+        torch::optim::SGDOptions(1e-1));
+    for (int64_t step = 0; step < 20; ++step) {
+      const double lr = 1e-1 / static_cast<double>(step + 1);
+      set_gradients(ours, step);
+      set_gradients(theirs, step);
+      for (auto& g : reference.param_groups()) g.options().set_lr(lr);
+      optimizer.step(lr);
+      reference.step();
+    }
+    for (size_t i = 0; i < ours.size(); ++i) {
+      EXPECT_TRUE(at::allclose(ours[i].second, theirs[i].second, 1e-5, 1e-6)) << ours[i].first;
+      EXPECT_FALSE(at::allclose(ours[i].second, make_parameters()[i].second, 1e-3, 1e-3)) << ours[i].first;
+    }
+  }
+}
+
+TEST(Sgd, StateGoesOnBitForBit) {
+  const auto straight = make_parameters(), stopped = make_parameters();
+  Sgd a(straight, {}), b(stopped, {});
+  const auto step = [](Sgd& optimizer, const auto& parameters, int64_t number) {
+    set_gradients(parameters, number);
+    optimizer.step(1e-2);
+  };
+  step(a, straight, 0), step(b, stopped, 0);
+  io::TensorMap state;
+  for (const auto& [key, tensor] : b.state()) state[key] = tensor.clone();
+  Sgd c(stopped, {});
+  c.load_state(state);
+  step(a, straight, 1), step(c, stopped, 1);
+  for (size_t i = 0; i < straight.size(); ++i) EXPECT_TRUE(at::equal(straight[i].second, stopped[i].second)) << straight[i].first;
 }
 
 TEST(ClipGradients, AgreesWithTorch) {

@@ -49,5 +49,14 @@ TEST(CosineSchedule, PapersHundredAndTenEpochs) {
   for (const auto& [epoch, rate] : expected) EXPECT_NEAR(schedule.at_epoch(epoch), rate, 1e-14) << "epoch " << epoch;
 }
 
+// As above, but `step(epoch + 1)` after each epoch, as timm's own training script does.
+TEST(CosineSchedule, WithoutLagEachEpochHasItsOwnRate) {
+  CosineSchedule schedule{1e-3, 1e-7, 1e-8, 12, 3};
+  schedule.lag = false;
+  expect_rates(schedule, {1e-07, 0.00033339999999999997, 0.0006666999999999999, 0.0008535548550593679, 0.0007500025000000001,
+                          0.0006294132284560349, 0.0005000050000000001, 0.0003705967715439652, 0.0002500075000000001,
+                          0.0001464551449406322, 6.699662823479957e-05, 1.704691648459735e-05, 1e-08, 1e-08});
+}
+
 }  // namespace
 }  // namespace respeft::train

@@ -195,7 +195,7 @@ TEST(Trainer, TheMovingAverageGoesOnFromACheckpoint) {
     for (int i = 0; i < 2; ++i) second.run_epoch();
     const Outcome outcome = second.finish();
     EXPECT_TRUE(at::equal(resumed.layer->weight, straight.layer->weight)) << protocol;
-    EXPECT_EQ(outcome.test.loss, expected.test.loss) << protocol;
+    EXPECT_EQ(outcome.test->loss, expected.test->loss) << protocol;
     EXPECT_EQ(outcome.chosen.epoch, expected.chosen.epoch) << protocol;
   }
 }
@@ -351,7 +351,7 @@ TEST(Protocol, ValNeverLooksAtTheTestSplitBeforeTheEnd) {
   EXPECT_TRUE(at::equal(run.problem.layer->weight, run.weights[run.first_best()]));
   EXPECT_EQ(run.val->passes, 12);
   EXPECT_EQ(run.test->passes, 1);
-  EXPECT_EQ(run.outcome->test.split, "test");
+  EXPECT_EQ(run.outcome->test->split, "test");
 }
 
 TEST(Protocol, ValNeedsAValidationSplit) {

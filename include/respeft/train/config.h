@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <limits>
@@ -15,6 +16,7 @@ namespace respeft::train {
 /// Everything that decides a training run. `visit_fields` is the one list of its fields: the flags, the TOML file, the
 /// printed table and the saved copy are all made from it.
 struct TrainConfig {
+  std::string recipe;
   std::string model;
   std::string weights;
   int64_t image_size = 0;
@@ -39,10 +41,14 @@ struct TrainConfig {
   int64_t batch_size = 32;
   int64_t accumulate = 1;
   int64_t eval_batch_size = 64;
+  std::string optimizer = "adamw";
+  double momentum = 0.9;
   double lr = 1e-3;
   double warmup_lr = 1e-7;
   double min_lr = 1e-8;
+  bool schedule_lag = true;
   double weight_decay = 5e-5;
+  bool decay_all = false;
   double label_smoothing = 0.0;
   double ema_decay = 0.0;
   std::string auto_augment;
@@ -60,8 +66,13 @@ struct TrainConfig {
   double branch_dropout = 0.0;
 
   std::string protocol = "last";
+  std::string train_split;
+  int64_t stop_epoch = 0;
+  bool final_test = true;
   int64_t eval_every = 1;
   int64_t seed = 42;
+  std::string seeds;
+  std::string grid;
   std::string precision = "float32";
   int64_t threads = 0;
   int64_t workers = 1;
@@ -70,6 +81,8 @@ struct TrainConfig {
 
   /// Epochs in all: the cosine's, then the cool-down's.
   int64_t total_epochs() const { return epochs + cooldown_epochs; }
+  /// The last epoch that is trained.
+  int64_t last_epoch() const { return stop_epoch > 0 ? std::min(stop_epoch, total_epochs()) : total_epochs(); }
   /// Whether batches are mixed with themselves.
   bool mixes() const { return mixup > 0 || cutmix > 0; }
   io::Preprocessing preprocessing() const { return {mean, std, image_size, interpolation}; }
@@ -94,6 +107,10 @@ struct FieldInfo {
 template <class Config, class Visitor>
 void visit_fields(Config& c, Visitor&& visit) {
   using Info = FieldInfo;
+  visit(Info{.name = "recipe",
+             .help = "where the settings that are not given come from: a name that 'respeft recipes' lists, or a TOML file",
+             .group = "Run"},
+        c.recipe);
   visit(Info{.name = "model", .help = "timm's name of the architecture, e.g. vit_base_patch16_224", .group = "Model"}, c.model);
   visit(Info{.name = "weights",
              .help = "pretrained weights (safetensors); none: drawn at random and kept in the run",
@@ -110,7 +127,10 @@ void visit_fields(Config& c, Visitor&& visit) {
              .group = "Model",
              .choices = {"", "token", "avg"}},
         c.pool);
-  visit(Info{.name = "data", .help = "KIND:PATH, e.g. imagefolder:flowers or fashion-mnist:PATH", .group = "Data", .path = true},
+  visit(Info{.name = "data",
+             .help = "KIND:PATH, e.g. imagefolder:flowers, vtab:ROOT/cifar, fgvc:ROOT/cub or fashion-mnist:PATH",
+             .group = "Data",
+             .path = true},
         c.data);
   visit(Info{.name = "train_samples",
              .help = "train on a seeded, class-balanced subset of this size; 0: all",
@@ -146,11 +166,18 @@ void visit_fields(Config& c, Visitor&& visit) {
   visit(Info{.name = "batch_size", .help = "images in one forward and backward", .minimum = 1}, c.batch_size);
   visit(Info{.name = "accumulate", .help = "batches whose gradients make one step", .minimum = 1}, c.accumulate);
   visit(Info{.name = "eval_batch_size", .help = "images in one forward of an evaluation", .minimum = 1}, c.eval_batch_size);
+  visit(Info{.name = "optimizer", .help = "AdamW, or SGD with momentum", .choices = {"adamw", "sgd"}}, c.optimizer);
+  visit(Info{.name = "momentum", .help = "SGD's momentum", .minimum = 0, .maximum = 1}, c.momentum);
   visit(Info{.name = "lr", .help = "highest learning rate", .minimum = 0, .above_minimum = true}, c.lr);
   visit(Info{.name = "warmup_lr", .help = "learning rate that the warm-up starts from", .minimum = 0}, c.warmup_lr);
   visit(Info{.name = "min_lr", .help = "learning rate that the cosine ends at", .minimum = 0}, c.min_lr);
-  visit(Info{.name = "weight_decay", .help = "AdamW's, but for parameters with bias or norm in their name", .minimum = 0},
+  visit(
+      Info{.name = "schedule_lag",
+           .help = "set each epoch's rate by the number of the epoch before, as RLRR's code does; off: by its own, as timm does"},
+      c.schedule_lag);
+  visit(Info{.name = "weight_decay", .help = "the optimizer's, but for parameters with bias or norm in their name", .minimum = 0},
         c.weight_decay);
+  visit(Info{.name = "decay_all", .help = "weight decay for those, too"}, c.decay_all);
   visit(Info{.name = "label_smoothing", .help = "share of the target spread evenly over all classes", .minimum = 0, .maximum = 1},
         c.label_smoothing);
   visit(Info{.name = "ema_decay",
@@ -223,14 +250,38 @@ void visit_fields(Config& c, Visitor&& visit) {
              .minimum = 0,
              .maximum = 0.99},
         c.branch_dropout);
-  visit(Info{.name = "protocol",
-             .help = "which epoch counts: last; val: best on the validation split; paper: best on the TEST split",
+  visit(
+      Info{.name = "protocol",
+           .help =
+               "which epoch counts: last; val: best on the validation split; paper: best on the TEST split; honest: the best on "
+               "val, then trained anew on train and val, once a seed, each tested once",
+           .group = "Run",
+           .choices = {"last", "val", "paper", "honest"}},
+      c.protocol);
+  visit(Info{.name = "train_split",
+             .help = "trained on: train or trainval; empty: train with protocol val, otherwise trainval where there is one",
              .group = "Run",
-             .choices = {"last", "val", "paper"}},
-        c.protocol);
+             .choices = {"", "train", "trainval"}},
+        c.train_split);
+  visit(Info{.name = "stop_epoch", .help = "end after this epoch of the schedule; 0: after all", .group = "Run", .minimum = 0},
+        c.stop_epoch);
+  visit(Info{.name = "final_test", .help = "evaluate on the test split at the end; off: it is not opened", .group = "Run"},
+        c.final_test);
   visit(Info{.name = "eval_every", .help = "epochs between evaluations; 0: only after the last", .group = "Run", .minimum = 0},
         c.eval_every);
   visit(Info{.name = "seed", .help = "of the data's order, new parameters and dropout", .group = "Run", .minimum = 0}, c.seed);
+  visit(
+      Info{
+          .name = "seeds",
+          .help =
+              "train once with each, e.g. 1,2,3, and give mean and deviation; empty: with seed alone (protocol honest: with five "
+              "from seed on)",
+          .group = "Run"},
+      c.seeds);
+  visit(Info{.name = "grid",
+             .help = "settings that protocol honest chooses on val, e.g. lr=1e-3,3e-3;weight_decay=0,1e-4",
+             .group = "Run"},
+        c.grid);
   visit(Info{.name = "precision",
              .help = "of the forward pass; bfloat16 is autocast",
              .group = "Run",

@@ -15,28 +15,46 @@ namespace respeft::train {
 /// and shifts of an adapter on a linear decay, and those on `norm1` do not. Source: the papers' training code.
 bool decays(const std::string& parameter);
 
+/// Changes named parameters by their gradients. The state is named too, so that it can be kept in a file.
+class Optimizer {
+ public:
+  using Named = std::vector<std::pair<std::string, at::Tensor>>;
+
+  virtual ~Optimizer() = default;
+
+  /// One step with the parameters' gradients; a parameter without one stays as it is.
+  virtual void step(double lr) = 0;
+  virtual void zero_grad() = 0;
+
+  /// Everything but the parameters that the next steps depend on. The tensors are the optimizer's own, not copies.
+  virtual io::TensorMap state() const = 0;
+  /// Copies the state from `tensors`, which may hold other things too. Throws `std::runtime_error` naming a missing key or
+  /// a wrong shape.
+  void load_state(const io::TensorMap& tensors);
+
+ protected:
+  Optimizer() = default;
+  Optimizer(Optimizer&&) = default;
+  Optimizer& operator=(Optimizer&&) = default;
+};
+
 struct AdamWOptions {
   double beta1 = 0.9;
   double beta2 = 0.999;
   double eps = 1e-8;
-  double weight_decay = 5e-5;  ///< of parameters that `decays` names
+  double weight_decay = 5e-5;
+  bool decay_all = false;  ///< weight decay for every parameter, not only those that `decays` names
 };
 
-/// AdamW (Loshchilov & Hutter 2019) on named parameters, by ATen's fused kernel: hundreds of small tensors take one call
-/// where `torch::optim::AdamW` takes eight for each. The state is named too, so that it can be kept in a file.
-class AdamW {
+/// AdamW (Loshchilov & Hutter 2019), by ATen's fused kernel: hundreds of small tensors take one call where
+/// `torch::optim::AdamW` takes eight for each. State: `exp_avg/NAME`, `exp_avg_sq/NAME`, `step/NAME` for every parameter.
+class AdamW : public Optimizer {
  public:
-  AdamW(std::vector<std::pair<std::string, at::Tensor>> parameters, const AdamWOptions& options);
+  AdamW(Named parameters, const AdamWOptions& options);
 
-  /// One step with the parameters' gradients; a parameter without one stays as it is.
-  void step(double lr);
-  void zero_grad();
-
-  /// `exp_avg/NAME`, `exp_avg_sq/NAME`, `step/NAME` for every parameter. The tensors are the optimizer's own, not copies.
-  io::TensorMap state() const;
-  /// Copies the state from `tensors`, which may hold other things too. Throws `std::runtime_error` naming a missing key or
-  /// a wrong shape.
-  void load_state(const io::TensorMap& tensors);
+  void step(double lr) override;
+  void zero_grad() override;
+  io::TensorMap state() const override;
 
  private:
   struct Slot {
@@ -47,6 +65,33 @@ class AdamW {
 
   std::vector<Slot> slots_;
   AdamWOptions options_;
+};
+
+struct SgdOptions {
+  double momentum = 0.9;
+  double weight_decay = 0.0;
+  bool decay_all = false;  ///< as `AdamWOptions::decay_all`
+};
+
+/// `torch::optim::SGD` with momentum, undamped, and weight decay in the gradient; likewise fused. State: `momentum/NAME` for
+/// every parameter.
+class Sgd : public Optimizer {
+ public:
+  Sgd(Named parameters, const SgdOptions& options);
+
+  void step(double lr) override;
+  void zero_grad() override;
+  io::TensorMap state() const override;
+
+ private:
+  struct Slot {
+    std::string name;
+    at::Tensor parameter, momentum;
+  };
+  void step_group(double lr, double weight_decay, bool decaying);
+
+  std::vector<Slot> slots_;
+  SgdOptions options_;
 };
 
 /// Scales the gradients of `parameters` down so that their norm together is at most `limit`; returns the norm before.

@@ -43,9 +43,9 @@ struct RunProgress {
 
 /// What a run came to.
 struct Outcome {
-  EpochRecord chosen;  ///< the epoch whose parameters count
-  Evaluation test;
-  std::string selection;  ///< how it was chosen, in words
+  EpochRecord chosen;              ///< the epoch whose parameters count
+  std::optional<Evaluation> test;  ///< with `final_test`
+  std::string selection;           ///< how it was chosen, in words
 };
 
 /// JSON objects on one line, and back. Reading throws `std::runtime_error` on anything else.

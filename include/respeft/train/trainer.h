@@ -46,8 +46,9 @@ struct Task {
   /// What forward passes and the hook write while training, by name.
   std::vector<std::pair<std::string, at::Tensor>> recorded;
   std::shared_ptr<TrainingHook> hook;  ///< what the method does besides the optimiser's steps; may be null
-  std::shared_ptr<const Source> train, test;
-  std::shared_ptr<const Source> val;  ///< only with the protocol `val`
+  std::shared_ptr<const Source> train;
+  std::shared_ptr<const Source> test;  ///< null without `final_test`
+  std::shared_ptr<const Source> val;   ///< only with the protocol `val`
 };
 
 /// Trains a task epoch by epoch. Everything that decides the next epoch is in `checkpoint()`, so that a trainer restored
@@ -60,13 +61,13 @@ class Trainer {
   Trainer(Task task, const TrainConfig& config, Observer& observer, const std::atomic<bool>* stop = nullptr);
 
   /// Whether every epoch has been trained.
-  bool done() const { return progress_.epochs >= config_.total_epochs(); }
+  bool done() const { return progress_.epochs >= config_.last_epoch(); }
   /// Trains the next epoch and evaluates, if the protocol wants it. Throws `std::runtime_error` saying at which epoch and
   /// step when the loss is not finite.
   EpochRecord run_epoch();
   /// Loss and accuracy on all of `source`, with the parameters that are in the model; `name` is for progress.
   Evaluation evaluate(const Source& source, const std::string& name);
-  /// Puts the protocol's choice of parameters into the model, and returns how it does on the test split.
+  /// Puts the protocol's choice of parameters into the model, and returns how it does on the test split (with `final_test`).
   Outcome finish();
 
   Checkpoint checkpoint() const;
@@ -100,7 +101,7 @@ class Trainer {
   Observer& observer_;
   const std::atomic<bool>* stop_;
   CosineSchedule schedule_;
-  AdamW optimizer_;
+  std::unique_ptr<Optimizer> optimizer_;
   std::optional<Mixup> mixup_;
   std::mt19937_64 mixing_;           ///< drawn from by `mixup_`; begun anew each epoch
   std::optional<ParameterEma> ema_;  ///< of what is trained

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <respeft/train/experiment.h>
+
+// A benchmark of several data sets, trained one by one.
+namespace respeft::train {
+
+/// One data set of a benchmark.
+struct SuiteTask {
+  std::string name;   ///< e.g. `cifar`: also the last part of its recipe's name
+  std::string group;  ///< e.g. `natural`; empty where the benchmark has no groups
+  std::string data;   ///< e.g. `vtab:vtab-1k/cifar`
+};
+
+/// A benchmark's root, and the data sets in it.
+struct SuiteTasks {
+  std::string benchmark;         ///< `vtab` or `fgvc`: the middle part of its recipes' names
+  std::vector<SuiteTask> tasks;  ///< in the order that tables list them
+  int64_t all = 0;               ///< how many the benchmark has
+};
+
+/// The data sets of `vtab:ROOT` or `fgvc:ROOT` that are there. Throws `std::invalid_argument` on another kind,
+/// `std::runtime_error` if the root is no folder or has none of them.
+SuiteTasks suite_tasks(const std::string& spec);
+
+/// A mean over data sets of their mean accuracy on test.
+struct SuiteMean {
+  std::string name;  ///< a group's, or `mean of 19` (over the data sets), or `mean of groups`
+  double accuracy = 0.0;
+  /// Standard deviation over the seeds of this mean; nothing where the data sets do not have the same number of seeds, more than
+  /// one.
+  std::optional<double> deviation;
+};
+
+/// What came of one data set.
+struct SuiteResult {
+  SuiteTask task;
+  Experiment experiment;
+};
+
+/// The means of each group, over the groups (what VTAB reports), and over all data sets (what papers' tables average).
+std::vector<SuiteMean> suite_means(const std::vector<SuiteResult>& results);
+
+/// A JSON object: every data set's figures (as of an experiment), and the means.
+std::string to_json(const std::vector<SuiteResult>& results);
+
+}  // namespace respeft::train

@@ -1,0 +1,100 @@
+#include "src/cli/training.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+#include <vector>
+
+namespace respeft::cli {
+namespace {
+
+/// Epochs of fewer seconds are only worth a line when they are evaluated.
+constexpr double kQuickEpoch = 1.0;
+
+using Rows = std::vector<std::pair<std::string, std::string>>;
+
+std::string settings_text(const train::Candidate& candidate) {
+  std::string text;
+  for (const auto& [name, value] : candidate.settings) text += fmt::format("{}{} {}", text.empty() ? "" : ", ", name, value);
+  return text;
+}
+
+void print_candidates(const train::Experiment& experiment) {
+  if (experiment.candidates.size() < 2) return;
+  Table table({"chosen from", "best epoch", "val accuracy"});
+  for (const auto& candidate : experiment.candidates) {
+    table.add({settings_text(candidate), count(candidate.epoch), percent(candidate.val_accuracy)});
+  }
+  print(table.text() + "\n");
+}
+
+}  // namespace
+
+void Watcher::note(const std::string& line) {
+  progress_.reset();
+  cli::note(line);
+}
+
+void Watcher::progress(const std::string& what, int64_t done, int64_t total, const std::string& remark) {
+  if (!progress_ || what != what_) {
+    progress_.reset();
+    progress_ = std::make_unique<Progress>(what, total, "images");
+    what_ = what;
+  }
+  progress_->update(done, remark);
+}
+
+void Watcher::epoch(const train::EpochRecord& record, int64_t total) {
+  progress_.reset();
+  if (!record.evaluation && record.seconds < kQuickEpoch) return;
+  std::string line = fmt::format("epoch {}/{}: lr {:.2e}, train loss {:.4f}, train accuracy {}", record.epoch, total, record.lr,
+                                 record.train_loss, percent(record.train_accuracy));
+  if (record.evaluation) line += fmt::format(", {} accuracy {}", record.evaluation->split, percent(record.evaluation->accuracy));
+  cli::note(line + fmt::format(", {}", seconds(record.seconds)));
+}
+
+std::string accuracy_text(double accuracy, std::optional<double> deviation) {
+  return deviation ? fmt::format("{:.2f} ± {:.2f} %", 100 * accuracy, 100 * *deviation) : percent(accuracy);
+}
+
+void print_summary(const train::Summary& s) {
+  const auto& chosen = s.outcome.chosen;
+  Rows rows = {{"model", s.config.model},
+               {"method", s.config.method},
+               {"trained parameters", fmt::format("{} (head: {})", count(s.trained_parameters), count(s.head_parameters))},
+               {"trained on", fmt::format("{}, {} images", s.config.train_split, count(s.train_images))},
+               {"protocol", s.config.protocol},
+               {"epoch", fmt::format("{} of {}: {}", chosen.epoch, s.progress.epochs, s.outcome.selection)},
+               {"train loss", fmt::format("{:.4f}", chosen.train_loss)}};
+  if (chosen.evaluation && chosen.evaluation->split == "val") {
+    rows.emplace_back("val accuracy",
+                      fmt::format("{} of {} images", percent(chosen.evaluation->accuracy), count(chosen.evaluation->images)));
+  }
+  if (const auto& test = s.outcome.test) {
+    rows.emplace_back("test accuracy", fmt::format("{} of {} images", percent(test->accuracy), count(test->images)));
+    rows.emplace_back("test loss", fmt::format("{:.4f}", test->loss));
+  }
+  rows.insert(rows.end(), {{"time", seconds(s.seconds)}, {"peak memory", bytes(s.peak_rss)}, {"written", s.config.out}});
+  print(key_values(rows));
+}
+
+void print_experiment(const train::Experiment& e) {
+  print_candidates(e);
+  Table runs({"seed", "epoch", "test accuracy", "test loss", "run"});
+  for (const auto& run : e.runs) {
+    runs.add(
+        {std::to_string(run.seed), count(run.epoch), percent(run.test_accuracy), fmt::format("{:.4f}", run.test_loss), run.out});
+  }
+  print(runs.text() + "\n");
+  print(key_values(
+      {{"model", e.config.model},
+       {"method", e.config.method},
+       {"trained parameters", count(e.trained_parameters)},
+       {"protocol", fmt::format("{}: {}", e.config.protocol, e.selection)},
+       {"test accuracy", fmt::format("{} of {} images{}", accuracy_text(e.accuracy(), e.deviation()), count(e.test_images),
+                                     e.deviation() ? fmt::format(", mean ± deviation of {} seeds", e.runs.size()) : "")},
+       {"time", seconds(e.seconds)},
+       {"written", e.config.out}}));
+}
+
+}  // namespace respeft::cli

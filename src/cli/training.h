@@ -1,0 +1,33 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include <respeft/train/experiment.h>
+#include <respeft/train/run.h>
+#include <respeft/train/trainer.h>
+
+#include "src/cli/output.h"
+
+namespace respeft::cli {
+
+/// Shows on stderr what training does.
+class Watcher : public train::Observer {
+ public:
+  void note(const std::string& line) override;
+  void progress(const std::string& what, int64_t done, int64_t total, const std::string& remark) override;
+  void epoch(const train::EpochRecord& record, int64_t total) override;
+
+ private:
+  std::unique_ptr<Progress> progress_;
+  std::string what_;
+};
+
+/// `84.93 %`, or with a deviation over several runs `84.93 ± 0.21 %`.
+std::string accuracy_text(double accuracy, std::optional<double> deviation);
+
+/// The figures of one run, or of an experiment's, for people.
+void print_summary(const train::Summary& summary);
+void print_experiment(const train::Experiment& experiment);
+
+}  // namespace respeft::cli
