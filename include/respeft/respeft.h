@@ -17,6 +17,7 @@
 #include <respeft/io/peft.h>
 #include <respeft/io/preprocessing.h>
 #include <respeft/io/safetensors.h>
+#include <respeft/io/tensor_file.h>
 #include <respeft/io/weights.h>
 #include <respeft/io/weights_check.h>
 #include <respeft/merge.h>

@@ -6,7 +6,7 @@
 #include <stdexcept>
 
 #include <respeft/export.h>
-#include <respeft/io/file.h>
+#include <respeft/io/tensor_file.h>
 
 #include "src/cli/command.h"
 #include "src/cli/merging.h"
@@ -110,7 +110,7 @@ class Export : public Command {
     if (!format.adapters) return info;
     info.method = model.attachment->method;
     info.options = model.attachment->options;
-    if (!model.weights.empty()) info.weights_sha256 = io::file_sha256(model.weights);
+    if (!model.weights.empty()) info.weights_sha256 = io::weights_sha256(model.weights);
     return info;
   }
 

@@ -10,7 +10,7 @@
 #include <respeft/export.h>
 #include <respeft/io/file.h>
 #include <respeft/io/peft.h>
-#include <respeft/io/safetensors.h>
+#include <respeft/io/tensor_file.h>
 #include <respeft/methods/method.h>
 #include <respeft/models/model.h>
 
@@ -22,10 +22,16 @@
 namespace respeft::cli {
 namespace {
 
-int64_t elements(const io::SafetensorsFile::Entry& entry) {
+int64_t elements(const io::TensorFile::Entry& entry) {
   int64_t product = 1;
   for (const int64_t size : entry.shape) product *= size;
   return product;
+}
+
+int64_t bytes_of(const io::TensorFile& tensors) {
+  int64_t sum = 0;
+  for (const auto& file : tensors.files()) sum += static_cast<int64_t>(std::filesystem::file_size(file));
+  return sum;
 }
 
 std::string shape_text(const std::vector<int64_t>& shape) {
@@ -44,7 +50,7 @@ nlohmann::json metadata_json(const io::Metadata& metadata) {
   return document;
 }
 
-/// The safetensors file that `given` is or, for an adapter in PEFT's layout, holds; with the latter's configuration.
+/// The file that `given` is or, for an adapter in PEFT's layout, holds; with the latter's configuration.
 std::pair<std::string, nlohmann::json> files_of(const std::string& given) {
   if (!io::is_peft_adapter(given)) return {given, nullptr};
   const io::PeftFiles files = io::peft_files(given);
@@ -108,37 +114,37 @@ nlohmann::json list_everything_json() {
 
 std::string describe_file(const std::string& given) {
   const auto [path, config] = files_of(given);
-  const io::SafetensorsFile file(path);
+  const auto file = io::open_tensor_file(path);
   std::vector<std::pair<std::string, std::string>> entries;
   for (const auto& [key, value] : config.items()) {
     if (!is_empty(value))
       entries.emplace_back(key, value.is_string() ? value.get<std::string>()
                                                   : value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   }
-  for (const auto& [key, value] : file.metadata()) entries.emplace_back(key, value);
+  for (const auto& [key, value] : file->metadata()) entries.emplace_back(key, value);
   std::string text = entries.empty() ? "(no metadata)\n" : key_values(entries);
   Table table({"tensor", "type", "shape"});
   int64_t total = 0;
-  for (const auto& [key, entry] : file.entries()) {
+  for (const auto& [key, entry] : file->entries()) {
     table.add({key, std::string(c10::getDtypeNames(entry.dtype).first), shape_text(entry.shape)});
     total += elements(entry);
   }
   return text + "\n" + table.text() +
-         fmt::format("\n{} tensors, {} numbers, {}\n", count(static_cast<int64_t>(file.entries().size())), count(total),
-                     bytes(static_cast<int64_t>(std::filesystem::file_size(path))));
+         fmt::format("\n{} tensors, {} numbers, {}\n", count(static_cast<int64_t>(file->entries().size())), count(total),
+                     bytes(bytes_of(*file)));
 }
 
 nlohmann::json describe_file_json(const std::string& given) {
   const auto [path, config] = files_of(given);
-  const io::SafetensorsFile file(path);
+  const auto file = io::open_tensor_file(path);
   nlohmann::json tensors = nlohmann::json::array();
   int64_t total = 0;
-  for (const auto& [key, entry] : file.entries()) {
+  for (const auto& [key, entry] : file->entries()) {
     tensors.push_back({{"name", key}, {"dtype", std::string(c10::getDtypeNames(entry.dtype).first)}, {"shape", entry.shape}});
     total += elements(entry);
   }
   nlohmann::json document = {
-      {"file", path}, {"metadata", metadata_json(file.metadata())}, {"tensors", tensors}, {"numbers", total}};
+      {"file", path}, {"format", file->format()}, {"metadata", metadata_json(file->metadata())}, {"tensors", tensors}, {"numbers", total}};
   if (!config.is_null()) document["adapter_config"] = config;
   return document;
 }

@@ -10,7 +10,7 @@
 #include <stdexcept>
 
 #include <respeft/io/adapter_file.h>
-#include <respeft/io/file.h>
+#include <respeft/io/tensor_file.h>
 #include <respeft/io/weights.h>
 
 #include "src/cli/output.h"
@@ -68,8 +68,7 @@ void read_adapter(Sources& sources, const ModelFlags& flags) {
 
 /// Merged weights written by this program say what they are.
 void read_weights_metadata(Sources& sources) {
-  const io::SafetensorsFile file(sources.weights);
-  const auto& metadata = file.metadata();
+  const io::Metadata metadata = io::open_tensor_file(sources.weights)->metadata();
   const auto find = [&](const char* key) {
     const auto found = metadata.find(key);
     return found == metadata.end() ? std::string() : found->second;
@@ -111,7 +110,7 @@ void check_base(const Sources& sources, const ModelFlags& flags) {
   if (!sources.adapter || sources.weights.empty() || flags.any_base) return;
   const std::string& expected = sources.adapter->info.weights_sha256;
   if (expected.empty()) return;
-  const std::string found = io::file_sha256(sources.weights);
+  const std::string found = io::weights_sha256(sources.weights);
   if (found == expected) return;
   throw std::invalid_argument(
       fmt::format("{} was trained on other weights than {} (SHA-256 {}… instead of {}…); --any-base uses them all the same",

@@ -280,7 +280,7 @@ class Checker {
       for (const auto& place : group) texts.push_back(text(place));
       const std::string line = util::join(texts, " = ");
       (group.front().split == group.back().split ? within : across).push_back(line);
-      const auto differs = [&](const Place& place) { return place.label != group.front().label; };
+      const auto differs = [first = group.front().label](const Place& place) { return place.label != first; };
       if (std::any_of(group.begin(), group.end(), differs)) conflicts.push_back(line);
     }
     const auto report = [&](std::vector<std::string>& lines, const char* where) {

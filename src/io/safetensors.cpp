@@ -1,61 +1,23 @@
 #include <respeft/io/safetensors.h>
 
 #include <ATen/ops/empty.h>
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <respeft/io/file.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
-#include <cerrno>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include "src/io/mapped_file.h"
 #include "src/io/safetensors_header.h"
+#include "src/io/shape.h"
 
 namespace respeft::io {
 
 static_assert(std::endian::native == std::endian::little, "safetensors files are little-endian and are read as they are");
-
-/// A file mapped into memory, read-only.
-class SafetensorsFile::Mapping {
- public:
-  explicit Mapping(const std::string& path) {
-    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) fail(path, errno);
-    struct stat status = {};
-    const bool known = ::fstat(fd, &status) == 0;
-    int error = known ? 0 : errno;
-    if (known && !S_ISREG(status.st_mode)) error = S_ISDIR(status.st_mode) ? EISDIR : EINVAL;
-    if (error == 0 && status.st_size > 0) {
-      size_ = static_cast<size_t>(status.st_size);
-      data_ = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd, 0);
-      if (data_ == MAP_FAILED) error = errno;
-    }
-    ::close(fd);
-    if (error != 0) fail(path, error);
-  }
-  Mapping(const Mapping&) = delete;
-  Mapping& operator=(const Mapping&) = delete;
-  ~Mapping() {
-    if (size_ > 0) ::munmap(data_, size_);
-  }
-
-  std::string_view bytes() const { return {static_cast<const char*>(data_), size_}; }
-
- private:
-  [[noreturn]] static void fail(const std::string& path, int error) {
-    throw std::runtime_error(fmt::format("cannot read {}: {}", path, std::strerror(error)));
-  }
-
-  void* data_ = nullptr;
-  size_t size_ = 0;
-};
 
 namespace {
 
@@ -80,19 +42,6 @@ std::string_view header_of(std::string_view file, const std::string& path) {
   return file.substr(length_bytes, length);
 }
 
-/// The bytes of a dense tensor. Throws if they cannot be counted in 63 bits, whatever dimensions are zero.
-uint64_t tensor_bytes(const SafetensorsFile::Entry& entry) {
-  int64_t bound = static_cast<int64_t>(c10::elementSize(entry.dtype));
-  bool empty = false;
-  for (const int64_t size : entry.shape) {
-    empty = empty || size == 0;
-    if (__builtin_mul_overflow(bound, std::max<int64_t>(size, 1), &bound)) {
-      throw std::runtime_error(fmt::format("the shape [{}] is too large", fmt::join(entry.shape, ", ")));
-    }
-  }
-  return empty ? 0 : static_cast<uint64_t>(bound);
-}
-
 void check_entry(const SafetensorsFile::Entry& entry, uint64_t data_bytes) {
   if (entry.begin > entry.end)
     throw std::runtime_error(fmt::format("its data ends at {}, before it begins at {}", entry.end, entry.begin));
@@ -100,7 +49,7 @@ void check_entry(const SafetensorsFile::Entry& entry, uint64_t data_bytes) {
     throw std::runtime_error(
         fmt::format("its data ends at byte {}, the file's data at {}: the file is cut off or damaged", entry.end, data_bytes));
   }
-  const uint64_t expected = tensor_bytes(entry);
+  const uint64_t expected = tensor_bytes(entry.dtype, entry.shape);
   if (entry.end - entry.begin != expected) {
     throw std::runtime_error(fmt::format("shape [{}] of {} takes {} bytes, its data has {}", fmt::join(entry.shape, ", "),
                                          safetensors_name(entry.dtype), expected, entry.end - entry.begin));
@@ -136,7 +85,7 @@ void check_coverage(const std::map<std::string, SafetensorsFile::Entry>& entries
 
 }  // namespace
 
-SafetensorsFile::SafetensorsFile(const std::string& path) : path_(path), mapping_(std::make_unique<Mapping>(path)) {
+SafetensorsFile::SafetensorsFile(const std::string& path) : path_(path), mapping_(std::make_unique<MappedFile>(path)) {
   const std::string_view json = header_of(mapping_->bytes(), path);
   SafetensorsHeader header = parse_safetensors_header(json, path);
   metadata_ = std::move(header.metadata);

@@ -7,6 +7,8 @@
 #include <optional>
 #include <stdexcept>
 
+#include "src/io/shape.h"
+
 namespace respeft::io {
 namespace {
 
@@ -19,9 +21,6 @@ constexpr DtypeName dtype_names[] = {
     {"F64", at::kDouble}, {"F32", at::kFloat}, {"F16", at::kHalf}, {"BF16", at::kBFloat16}, {"I64", at::kLong},
     {"I32", at::kInt},    {"I16", at::kShort}, {"I8", at::kChar},  {"U8", at::kByte},       {"BOOL", at::kBool},
 };
-
-/// A dimension count that no tensor library exceeds; it bounds what a crafted shape can cost.
-constexpr size_t max_dimensions = 64;
 
 /// Receives the header's JSON piece by piece. No document is built, so nesting and repeated keys cost nothing.
 ///
@@ -86,7 +85,7 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
   bool number_unsigned(number_unsigned_t value) override {
     if (place_ == Place::Shape) {
       if (value > uint64_t{std::numeric_limits<int64_t>::max()}) fail(fmt::format("dimension {} is too large", value));
-      if (shape_.size() == max_dimensions) fail(fmt::format("more than {} dimensions", max_dimensions));
+      if (shape_.size() == kMaxDimensions) fail(fmt::format("more than {} dimensions", kMaxDimensions));
       shape_.push_back(static_cast<int64_t>(value));
     } else if (place_ == Place::Offsets) {
       if (offsets_.size() == 2) fail("'data_offsets' must be two numbers");

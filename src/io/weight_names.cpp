@@ -1,7 +1,9 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <respeft/io/weights.h>
 
+#include <algorithm>
 #include <array>
 #include <stdexcept>
 #include <string_view>
@@ -69,6 +71,44 @@ constexpr Rename timm_outer[] = {
     {"register_tokens", "reg_token"},
 };
 
+/// Google's ViT, AugReg and Big Vision, outside the blocks. `kernel`, `scale` and `bias` follow a module's name.
+constexpr Rename google_outer[] = {
+    {"cls", "cls_token"},
+    {"Transformer/posembed_input/pos_embedding", "pos_embed"},
+    {"pos_embedding", "pos_embed"},  // Big Vision's
+    {"embedding", "patch_embed.proj"},
+    {"Transformer/encoder_norm", "norm"},
+    {"head", "head"},
+    {"pre_logits", ""},  // between the norm and the head; timm has none
+};
+
+/// Inside a block. Flax numbers all of a block's modules together, Big Vision each kind by itself.
+constexpr Rename google_layer[] = {
+    {"LayerNorm_0", "norm1"},
+    {"LayerNorm_1", "norm2"},
+    {"LayerNorm_2", "norm2"},
+    {"MultiHeadDotProductAttention_0/query", "attn.q"},
+    {"MultiHeadDotProductAttention_0/key", "attn.k"},
+    {"MultiHeadDotProductAttention_0/value", "attn.v"},
+    {"MultiHeadDotProductAttention_0/out", "attn.proj"},
+    {"MultiHeadDotProductAttention_1/query", "attn.q"},
+    {"MultiHeadDotProductAttention_1/key", "attn.k"},
+    {"MultiHeadDotProductAttention_1/value", "attn.v"},
+    {"MultiHeadDotProductAttention_1/out", "attn.proj"},
+    {"MlpBlock_0/Dense_0", "mlp.fc1"},
+    {"MlpBlock_0/Dense_1", "mlp.fc2"},
+    {"MlpBlock_3/Dense_0", "mlp.fc1"},
+    {"MlpBlock_3/Dense_1", "mlp.fc2"},
+};
+
+/// What Google's names may stand in: nothing, an optimiser with the parameters as its target, or the parameters of a state.
+constexpr std::string_view google_prefixes[] = {"", "opt/target/", "params/"};
+
+/// What a training program's wrappers put before every name of a model.
+constexpr std::string_view wrapper_prefixes[] = {"_orig_mod.", "module.", "backbone."};
+/// The heads of self-supervised training that stand beside a `backbone.`.
+constexpr std::string_view pretraining_heads[] = {"head.", "dino_head.", "ibot_head."};
+
 bool starts_with(std::string_view text, std::string_view prefix) {
   return text.substr(0, prefix.size()) == prefix;
 }
@@ -100,6 +140,27 @@ std::string from_huggingface(const std::string& key, std::string_view prefix) {
     if (rename(name.substr(dot + 1), huggingface_layer, block, result)) return result;
   }
   return rename(name, huggingface_outer, "", result) ? result : key;
+}
+
+/// timm's name of a tensor of Google's; empty if it is dropped; the name itself if it is unknown. A block's number is `*` where
+/// the tensor is that of all blocks, one after the other.
+std::string from_google(const std::string& key, std::string_view prefix) {
+  constexpr std::string_view layers = "Transformer/encoderblock";
+  constexpr std::pair<std::string_view, std::string_view> leaves[] = {
+      {"/kernel", ".weight"}, {"/scale", ".weight"}, {"/bias", ".bias"}};
+  auto name = std::string(std::string_view(key).substr(prefix.size()));
+  for (const auto& [foreign, timm] : leaves) {
+    if (name.ends_with(foreign)) name.replace(name.size() - foreign.size(), foreign.size(), timm);
+  }
+  std::string result;
+  const size_t slash = name.find('/', layers.size());
+  if (starts_with(name, layers) && slash != std::string::npos) {
+    std::string_view block = std::string_view(name).substr(layers.size(), slash - layers.size());
+    if (block.empty()) block = "_*";
+    if (block[0] == '_' && rename(name.substr(slash + 1), google_layer, fmt::format("blocks.{}.", block.substr(1)), result))
+      return result;
+  }
+  return rename(name, google_outer, "", result) ? result : key;
 }
 
 /// The foreign name that is written for timm's `name`, with what follows a module's name kept; empty if the table has none.
@@ -168,6 +229,114 @@ TensorMap fuse_projections(TensorMap tensors) {
   return fused;
 }
 
+[[noreturn]] void refuse_shape(const std::string& key, const at::Tensor& tensor, const char* expected) {
+  throw std::runtime_error(
+      fmt::format("'{}' has shape [{}]; Google's files have {}", key, fmt::join(tensor.sizes(), ", "), expected));
+}
+
+/// A tensor of Google's, under timm's name, in timm's shape: Flax has a linear's inputs first, a convolution's kernel before its
+/// channels, and attention's heads apart.
+at::Tensor to_timm_shape(const std::string& key, const at::Tensor& tensor) {
+  const bool projection = key.find(".attn.q.") != std::string::npos || key.find(".attn.k.") != std::string::npos ||
+                          key.find(".attn.v.") != std::string::npos;
+  if (key == "patch_embed.proj.weight") {
+    if (tensor.dim() != 4) refuse_shape(key, tensor, "[height, width, channels, D]");
+    return tensor.permute({3, 2, 0, 1});
+  }
+  if (key.ends_with(".attn.proj.weight")) {
+    if (tensor.dim() != 3) refuse_shape(key, tensor, "[heads, D / heads, D]");
+    return tensor.flatten(0, 1).t();
+  }
+  if (projection && key.ends_with(".weight")) {
+    if (tensor.dim() != 3) refuse_shape(key, tensor, "[D, heads, D / heads]");
+    return tensor.flatten(1).t();
+  }
+  if (projection) {
+    if (tensor.dim() != 2) refuse_shape(key, tensor, "[heads, D / heads]");
+    return tensor.flatten();
+  }
+  return key.ends_with(".weight") && tensor.dim() == 2 ? tensor.t() : tensor;
+}
+
+/// `blocks.*.…`, which hold one tensor for each block, become `blocks.0.…` and so on.
+TensorMap unstacked(TensorMap tensors) {
+  constexpr std::string_view before = "blocks.*.";
+  constexpr int64_t most = 1000;  // no published model comes near
+  TensorMap result;
+  for (auto& [key, tensor] : tensors) {
+    if (!starts_with(key, before)) {
+      result.emplace(key, tensor);
+      continue;
+    }
+    if (tensor.dim() < 1 || tensor.size(0) > most) refuse_shape(key, tensor, "the number of blocks first");
+    for (int64_t i = 0; i < tensor.size(0); ++i) {
+      const auto name = fmt::format("blocks.{}.{}", i, key.substr(before.size()));
+      if (!result.emplace(name, tensor.select(0, i)).second)
+        throw std::runtime_error(fmt::format("'{}': it is there twice", name));
+    }
+  }
+  return result;
+}
+
+/// Names of a head that no plain model has, so that it is left out.
+void set_head_aside(TensorMap& tensors) {
+  for (const char* name : {"weight", "bias"}) {
+    auto node = tensors.extract(std::string("head.") + name);
+    if (node.empty()) continue;
+    node.key() = std::string("classifier.") + name;
+    tensors.insert(std::move(node));
+  }
+}
+
+TensorMap google_to_timm(TensorMap tensors, std::string_view prefix) {
+  const bool has_pre_logits = tensors.count(fmt::format("{}pre_logits/kernel", prefix)) != 0;
+  if (prefix == "opt/target/") {  // beside which lies the optimiser's state
+    std::erase_if(tensors, [](const auto& item) { return item.first.starts_with("opt/state/"); });
+  }
+  tensors = unstacked(renamed(std::move(tensors),
+                              [&](const std::string& key) { return starts_with(key, prefix) ? from_google(key, prefix) : key; }));
+  for (auto& [key, tensor] : tensors) tensor = to_timm_shape(key, tensor);
+  tensors = fuse_projections(std::move(tensors));
+  if (has_pre_logits) set_head_aside(tensors);  // it reads what the dropped layer makes
+  return tensors;
+}
+
+/// Without what wrappers put before the names. Beside a `backbone.` there may be heads.
+TensorMap without_wrappers(TensorMap tensors) {
+  const auto is_head = [](const std::string& key) {
+    return std::any_of(std::begin(pretraining_heads), std::end(pretraining_heads),
+                       [&](auto head) { return key.starts_with(head); });
+  };
+  for (size_t i = 0; i < std::size(wrapper_prefixes);) {
+    const std::string_view prefix = wrapper_prefixes[i];
+    const auto wrapped = [&](const auto& item) { return starts_with(item.first, prefix); };
+    if (!std::any_of(tensors.begin(), tensors.end(), wrapped) ||
+        !std::all_of(tensors.begin(), tensors.end(),
+                     [&](const auto& item) { return wrapped(item) || (prefix == "backbone." && is_head(item.first)); })) {
+      ++i;
+      continue;
+    }
+    tensors = renamed(std::move(tensors),
+                      [&](const std::string& key) { return starts_with(key, prefix) ? key.substr(prefix.size()) : key; });
+    i = 0;  // they are nested in any order
+  }
+  return tensors;
+}
+
+/// timm's name of a tensor that is called as in timm or in the original DINOv2, whose large models have their blocks in chunks:
+/// `blocks.1.7.…` is block 7.
+std::string from_dinov2(const std::string& key) {
+  std::string name = key, result;
+  if (starts_with(name, "blocks.")) {
+    const size_t chunk = name.find('.', 7), block = chunk == std::string::npos ? chunk : name.find('.', chunk + 1);
+    const auto number = [&](size_t begin, size_t end) {
+      return end != std::string::npos && end > begin && name.find_first_not_of("0123456789", begin) == end;
+    };
+    if (number(7, chunk) && number(chunk + 1, block)) name.erase(7, chunk - 6);
+  }
+  return rename(name, timm_outer, "", result) ? result : name;
+}
+
 /// DINOv2 with registers is published with positions for the class token; timm's model has none and takes their sum.
 void split_class_position(TensorMap& tensors) {
   const auto positions = tensors.find("pos_embed"), token = tensors.find("cls_token");
@@ -188,13 +357,8 @@ void set_wide_head_aside(TensorMap& tensors) {
   if (token->second.dim() == 0 || head->second.size(1) != 2 * token->second.size(-1)) return;
   if (const auto narrow = narrow_head(head->second); narrow.defined()) {
     head->second = narrow;
-    return;
-  }
-  for (const char* name : {"weight", "bias"}) {
-    auto node = tensors.extract(std::string("head.") + name);
-    if (node.empty()) continue;
-    node.key() = std::string("classifier.") + name;
-    tensors.insert(std::move(node));
+  } else {
+    set_head_aside(tensors);
   }
 }
 
@@ -276,14 +440,12 @@ TensorMap to_huggingface_layout(const TensorMap& timm_tensors, const std::string
 }
 
 TensorMap to_timm_layout(TensorMap tensors, std::string& layout) {
+  tensors = without_wrappers(std::move(tensors));
   const auto has = [&](std::string_view prefix, const char* name) { return tensors.count(std::string(prefix) + name) != 0; };
   if (has("", "patch_embed.proj.weight") || has("", "blocks.0.norm1.weight")) {
     layout = "timm";
     const bool registers = has("", "register_tokens");
-    tensors = renamed(std::move(tensors), [](const std::string& key) {
-      std::string result;
-      return rename(key, timm_outer, "", result) ? result : key;
-    });
+    tensors = renamed(std::move(tensors), from_dinov2);
     if (registers) split_class_position(tensors);
     return tensors;
   }
@@ -297,9 +459,14 @@ TensorMap to_timm_layout(TensorMap tensors, std::string& layout) {
     set_wide_head_aside(tensors);
     return tensors;
   }
+  for (const auto& prefix : google_prefixes) {
+    if (!has(prefix, "embedding/kernel")) continue;
+    layout = "google";
+    return google_to_timm(std::move(tensors), prefix);
+  }
   const std::string first =
       tensors.empty() ? "it holds no tensors" : fmt::format("its first tensor is '{}'", tensors.begin()->first);
-  throw std::runtime_error("neither timm's nor Hugging Face's names of a Vision Transformer: " + first);
+  throw std::runtime_error("neither timm's, Hugging Face's nor Google's names of a Vision Transformer: " + first);
 }
 
 int64_t head_classes(const TensorMap& timm_tensors) {

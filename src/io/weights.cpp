@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <respeft/io/file.h>
+#include <respeft/io/tensor_file.h>
 #include <respeft/models/vit.h>
 
 #include <algorithm>
@@ -16,7 +17,8 @@ namespace respeft::io {
 namespace {
 
 bool is_head(const std::string& key) {
-  return key.rfind("head.", 0) == 0 || key.rfind("classifier.", 0) == 0;
+  constexpr const char* heads[] = {"head.", "classifier.", "dino_head.", "ibot_head."};
+  return std::any_of(std::begin(heads), std::end(heads), [&](const char* head) { return key.starts_with(head); });
 }
 bool is_final_norm(const std::string& key) {
   return key.rfind("norm.", 0) == 0 || key.rfind("fc_norm.", 0) == 0;
@@ -49,13 +51,18 @@ class Loading {
     }
   }
 
-  /// Every check comes before the first write: a model that cannot be loaded stays what it was.
-  LoadReport run() {
+  /// Throws where the tensors, which may be without data, do not fit the model.
+  void check() {
     unflatten_patch_projection();
     fit_positions();
     leave_out_other_head();
     match_keys();
     for (const auto& [key, tensor] : tensors_) check(key, tensor);
+  }
+
+  /// Every check comes before the first write: a model that cannot be loaded stays what it was.
+  LoadReport run() {
+    check();
     const at::NoGradGuard no_grad;
     for (const auto& [key, tensor] : tensors_) parameters_.at(key).copy_(tensor);
     return std::move(report_);
@@ -86,7 +93,9 @@ class Loading {
       fail(fmt::format("'pos_embed' has shape [{}]; {} takes [1, {} + n², {}]", fmt::join(embedding.sizes(), ", "), model_.name(),
                        prefix, vit->pos_embed.size(2)));
     }
-    found->second = models::resample_position_embedding(embedding, grid, prefix);
+    const auto resampling =
+        report_.layout == "google" ? models::Resampling::kBilinear : models::Resampling::kBicubic;  // timm's choice
+    found->second = models::resample_position_embedding(embedding, grid, prefix, resampling);
     report_.positions_resampled = true;
   }
 
@@ -169,23 +178,22 @@ class Loading {
 }  // namespace
 
 int64_t head_classes_of_file(const std::string& path) {
-  const SafetensorsFile file(path);
-  TensorMap shapes;
-  for (const auto& [key, entry] : file.entries()) {
-    // Shapes are enough, but for a classifier, whose zeros may say that it is a head.
-    const bool values = key == "classifier.weight";
-    shapes.emplace(key, values ? file.tensor(key) : at::empty(entry.shape, at::TensorOptions(at::kMeta).dtype(entry.dtype)));
-  }
+  const auto file = open_tensor_file(path);
+  TensorMap tensors = file->shapes();
+  // Shapes are enough, but for a classifier, whose zeros may say that it is a head.
+  if (file->contains("classifier.weight")) tensors["classifier.weight"] = file->tensor("classifier.weight");
   try {
     std::string layout;
-    return head_classes(to_timm_layout(std::move(shapes), layout));
+    return head_classes(to_timm_layout(std::move(tensors), layout));
   } catch (const std::runtime_error& error) {
     throw std::runtime_error(fmt::format("{}: {}", path, error.what()));
   }
 }
 
 LoadReport load_weights(models::ImageModel& model, const std::string& path) {
-  return load_weights(model, SafetensorsFile(path).tensors(), path);
+  const auto file = open_tensor_file(path);
+  Loading(model, file->shapes(), path).check();  // before anything large is read
+  return load_weights(model, file->tensors(), path);
 }
 
 LoadReport load_weights(models::ImageModel& model, TensorMap tensors, const std::string& origin) {

@@ -1,6 +1,5 @@
 #include <respeft/io/weights_check.h>
 
-#include <ATen/ops/empty.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -14,7 +13,7 @@
 
 #include <respeft/io/file.h>
 #include <respeft/io/preprocessing.h>
-#include <respeft/io/safetensors.h>
+#include <respeft/io/tensor_file.h>
 #include <respeft/io/weights.h>
 #include <respeft/models/vit.h>
 
@@ -103,21 +102,6 @@ std::optional<Normalisation> of_family(const std::string& path, const std::strin
   return std::nullopt;
 }
 
-/// Names and shapes of a weights file, without its data.
-struct Shapes {
-  TensorMap tensors;  ///< on the meta device
-  Metadata metadata;
-};
-
-Shapes read_shapes(const std::string& path) {
-  const SafetensorsFile file(path);
-  Shapes shapes{{}, file.metadata()};
-  for (const auto& [key, entry] : file.entries()) {
-    shapes.tensors.emplace(key, at::empty(entry.shape, at::TensorOptions(at::kMeta).dtype(entry.dtype)));
-  }
-  return shapes;
-}
-
 const at::Tensor* find(const TensorMap& tensors, const char* key) {
   const auto found = tensors.find(key);
   return found == tensors.end() ? nullptr : &found->second;
@@ -198,7 +182,7 @@ std::string without_path(const std::string& message, const std::string& path) {
 }  // namespace
 
 std::optional<Normalisation> known_normalisation(const std::string& path, const std::string& model) {
-  if (const auto found = of_metadata(path, read_shapes(path).metadata)) return found;
+  if (const auto found = of_metadata(path, open_tensor_file(path)->metadata())) return found;
   if (const auto found = of_companions(path)) return found;
   return of_family(path, model);
 }
@@ -206,12 +190,12 @@ std::optional<Normalisation> known_normalisation(const std::string& path, const 
 WeightsCheck check_weights(const std::string& path, const std::string& name, models::ModelOptions options) {
   options.device = at::kMeta;
   const auto model = models::create(name, options);
-  const Shapes shapes = read_shapes(path);
+  const TensorMap shapes = open_tensor_file(path)->shapes();
   WeightsCheck check;
   check.normalisation = known_normalisation(path, name);
   TensorMap tensors;
   try {
-    tensors = to_timm_layout(shapes.tensors, check.layout);
+    tensors = to_timm_layout(shapes, check.layout);
   } catch (const std::runtime_error& error) {
     check.fault = error.what();
     return check;
@@ -225,7 +209,7 @@ WeightsCheck check_weights(const std::string& path, const std::string& name, mod
   check.head_classes = head_classes(tensors);
   compare_keys(check, *model, tensors);
   try {
-    load_weights(*model, shapes.tensors, path);
+    load_weights(*model, shapes, path);
   } catch (const std::runtime_error& error) {
     check.fault = without_path(error.what(), path);
     check.fitting = fitting_models(tensors);

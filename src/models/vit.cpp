@@ -213,7 +213,7 @@ int64_t VisionTransformerImpl::macs_per_image() const {
          block(last) + dim * config.num_classes;
 }
 
-at::Tensor resample_position_embedding(const at::Tensor& embedding, int64_t grid, int64_t prefix_tokens) {
+at::Tensor resample_position_embedding(const at::Tensor& embedding, int64_t grid, int64_t prefix_tokens, Resampling resampling) {
   TORCH_CHECK(embedding.dim() == 3 && embedding.size(0) == 1 && embedding.size(1) > prefix_tokens,
               "resample_position_embedding: expected [1, ", prefix_tokens, " + n², D], got ", embedding.sizes());
   const int64_t patches = embedding.size(1) - prefix_tokens, dim = embedding.size(2);
@@ -223,7 +223,9 @@ at::Tensor resample_position_embedding(const at::Tensor& embedding, int64_t grid
   const auto prefix = embedding.narrow(1, 0, prefix_tokens);
   const auto image =
       embedding.narrow(1, prefix_tokens, patches).to(at::kFloat).reshape({1, side, side, dim}).permute({0, 3, 1, 2});
-  const auto resampled = at::_upsample_bicubic2d_aa(image, {grid, grid}, /*align_corners=*/false);
+  const auto resampled = resampling == Resampling::kBicubic
+                             ? at::_upsample_bicubic2d_aa(image, {grid, grid}, /*align_corners=*/false)
+                             : at::upsample_bilinear2d(image, {grid, grid}, /*align_corners=*/false);
   return at::cat({prefix, resampled.permute({0, 2, 3, 1}).reshape({1, grid * grid, dim}).to(embedding.scalar_type())}, 1);
 }
 

@@ -13,6 +13,7 @@
 
 #include <respeft/data/augment.h>
 #include <respeft/io/file.h>
+#include <respeft/io/tensor_file.h>
 #include <respeft/io/weights.h>
 #include <respeft/methods/method.h>
 #include <respeft/models/model.h>
@@ -205,7 +206,7 @@ io::AdapterFile adapter_file(const TrainConfig& config, const models::ImageModel
   file.info.method = attachment.method;
   file.info.model = config.model;
   file.info.options = attachment.options;
-  file.info.weights_sha256 = io::file_sha256(config.weights);
+  file.info.weights_sha256 = io::weights_sha256(config.weights);
   file.info.preprocessing = config.preprocessing();
   file.info.class_names = class_names;
   file.info.pool = config.pool;

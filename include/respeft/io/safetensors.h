@@ -13,6 +13,8 @@ namespace respeft::io {
 using TensorMap = std::map<std::string, at::Tensor>;
 using Metadata = std::map<std::string, std::string>;
 
+class MappedFile;
+
 /// A safetensors file, memory-mapped. The file is treated as hostile: every size and offset is checked when it is opened.
 class SafetensorsFile {
  public:
@@ -37,9 +39,8 @@ class SafetensorsFile {
   TensorMap tensors() const;
 
  private:
-  class Mapping;
   std::string path_;
-  std::unique_ptr<Mapping> mapping_;
+  std::unique_ptr<MappedFile> mapping_;
   Metadata metadata_;
   std::map<std::string, Entry> entries_;
   const char* data_ = nullptr;

@@ -10,14 +10,17 @@ namespace respeft::io {
 
 /// What loading weights did.
 struct LoadReport {
-  std::string layout;                    ///< `timm` or `huggingface`
+  std::string layout;                    ///< `timm`, `huggingface` or `google`
   std::vector<std::string> missing;      ///< keys of the model that the file lacks: only the head's, or loading fails
   std::vector<std::string> unused;       ///< keys of the file that the model has no place for: only a head's, or loading fails
   bool positions_resampled = false;      ///< the position embedding was resampled to the model's grid
 };
 
-/// Renames a state dict to timm's keys, fusing q, k and v where they are apart. Recognised: timm, Hugging Face ViT and
-/// DINOv2 (with registers too). Throws `std::runtime_error` on any other layout. `layout` receives its name.
+/// Renames a state dict to timm's keys, fusing q, k and v where they are apart, and turns Google's arrays into PyTorch's shapes.
+/// Recognised: timm; DINOv2's own; Hugging Face ViT and DINOv2 (with registers too); Google's ViT, AugReg and Big Vision. What
+/// training programs put before every name (`module.`, `backbone.`, `_orig_mod.`) is taken away. A head behind Google's
+/// `pre_logits`, which timm's models lack, is set aside. Throws `std::runtime_error` on any other layout. `layout` receives its
+/// name.
 TensorMap to_timm_layout(TensorMap tensors, std::string& layout);
 
 /// The other direction: a plain classifier's state dict under timm's keys as Hugging Face's image classifier of `model_type`
@@ -31,7 +34,7 @@ int64_t head_classes(const TensorMap& timm_tensors);
 /// The same, for a file in any recognised layout.
 int64_t head_classes_of_file(const std::string& path);
 
-/// Loads a weights file into the plain model. A head of another number of classes is left out and reported.
+/// Loads weights in any format of `open_tensor_file` into the plain model. A head of another number of classes is left out and reported.
 /// Throws `std::runtime_error` naming file, key and fault: a key that does not match (with what was expected), a wrong shape.
 LoadReport load_weights(models::ImageModel& model, const std::string& path);
 LoadReport load_weights(models::ImageModel& model, TensorMap tensors, const std::string& origin);

@@ -142,7 +142,12 @@ TORCH_MODULE(VisionTransformer);
 /// The configuration that timm gives `name`, changed by `options`. Throws `std::invalid_argument` on an unknown name or size.
 VitConfig vit_config(const std::string& name, const ModelOptions& options = {});
 
-/// A position embedding `[1, prefix + n², D]` resampled to `[1, prefix + grid², D]`: antialiased bicubic, as timm does it.
-at::Tensor resample_position_embedding(const at::Tensor& embedding, int64_t grid, int64_t prefix_tokens);
+/// How a grid of positions is resampled, as timm does it: weights of its own and of PyTorch's kind bicubic and antialiased,
+/// Google's bilinear and not antialiased.
+enum class Resampling { kBicubic, kBilinear };
+
+/// A position embedding `[1, prefix + n², D]` resampled to `[1, prefix + grid², D]`.
+at::Tensor resample_position_embedding(const at::Tensor& embedding, int64_t grid, int64_t prefix_tokens,
+                                       Resampling resampling = Resampling::kBicubic);
 
 }  // namespace respeft::models
