@@ -2,13 +2,13 @@
 """The demo's Python side: reads the images with Pillow, runs the exported model with PyTorch alone, compares, draws."""
 
 import argparse
-import gzip
 import json
 import os
 import pathlib
 import sys
 import warnings
 
+import fashion_mnist
 import numpy as np
 import torch
 from PIL import Image
@@ -22,24 +22,22 @@ warnings.filterwarnings("ignore", category=FutureWarning, module="torch.jit")
 TOLERANCE = 1e-4  # of the largest logit
 
 
-def idx(path):
-    """An array in the IDX format that the MNIST family is published in."""
-    raw = gzip.decompress(path.read_bytes())
-    dimensions = raw[3]
-    shape = np.frombuffer(raw, ">i4", dimensions, offset=4)
-    return np.frombuffer(raw, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
-
-
-def test_images(folder, count=None):
-    images, labels = (idx(folder / f"t10k-{kind}-ubyte.gz") for kind in ("images-idx3", "labels-idx1"))
-    return images[:count], labels[:count]
+def test_images(data, count):
+    """The first `count` test images of a data set, `[H, W]` or `[H, W, 3]` each, and their labels."""
+    kind, _, folder = data.partition(":")
+    if kind == "fashion-mnist":
+        images, labels = fashion_mnist.load("t10k", folder)
+        return list(images[:count]), labels[:count]
+    lines = [line.rsplit(" ", 1) for line in (pathlib.Path(folder) / "test.txt").read_text().splitlines()[:count]]
+    images = [np.asarray(Image.open(pathlib.Path(folder) / path).convert("RGB")) for path, _ in lines]
+    return images, np.array([int(label) for _, label in lines])
 
 
 def pixels(arguments):
     """Writes the test images as a model reads them, made by Pillow and numpy: an independent view of the preprocessing."""
-    images, _ = test_images(arguments.images, arguments.count)
-    resized = np.stack([np.asarray(Image.fromarray(image).resize((SIZE, SIZE), Image.Resampling.BICUBIC)) for image in images])
-    colours = torch.from_numpy(resized).float().div(255).unsqueeze(1).expand(-1, 3, -1, -1)
+    images, _ = test_images(arguments.data, arguments.count)
+    resized = [Image.fromarray(image).convert("RGB").resize((SIZE, SIZE), Image.Resampling.BICUBIC) for image in images]
+    colours = torch.from_numpy(np.stack([np.asarray(image) for image in resized])).permute(0, 3, 1, 2).float().div(255)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
     save_file({"pixels": ((colours - mean) / std).contiguous()}, arguments.out)
 
@@ -113,7 +111,7 @@ def curves(runs, path):
         tested = [e for e in epochs if "test_accuracy" in e]
         share = [100 * e["test_accuracy"] for e in tested]
         right.plot([e["epoch"] for e in tested], share, marker="o", markersize=4, color=colour, label=name)
-    left.set(title="Training loss (1,000 images)", xlabel="epoch", ylim=(0, None))
+    left.set(title="Training loss", xlabel="epoch", ylim=(0, None))
     right.set(title="Test accuracy (%)", xlabel="epoch")
     for axis in (left, right):
         axis.grid(alpha=0.3)
@@ -129,7 +127,7 @@ def pictures(arguments):
 
     matplotlib.use("Agg")
     logits = load_file(arguments.logits)["logits"]
-    images, labels = test_images(arguments.images, len(logits))
+    images, labels = test_images(arguments.data, len(logits))
     _, names = load_exported(arguments.exported)
     contact_sheet(images, labels, logits, names, arguments.predictions)
     curves(read_runs(arguments.runs), arguments.curves)
@@ -166,9 +164,9 @@ def main():
 
     labelled = {"action": "append", "metavar": "LABEL=FILE"}
     path, paths = {"type": pathlib.Path}, {"type": pathlib.Path, "nargs": "+"}
-    command(pixels, images=path, count={"type": int}, out=path)
+    command(pixels, data={}, count={"type": int}, out=path)
     command(check, exported=path, pixels=path, logits=labelled, shown={**labelled, "required": False, "default": []})
-    command(pictures, images=path, logits=path, exported=path, runs=paths, predictions=path, curves=path)
+    command(pictures, data={}, logits=path, exported=path, runs=paths, predictions=path, curves=path)
     command(table, runs=paths)
     arguments = parser.parse_args()
     arguments.run(arguments)

@@ -123,12 +123,14 @@ Options MethodFlags::options(const std::string& method) const {
 }
 
 void PreprocessingFlags::declare(CLI::App& app) {
-  const auto add = [&](const std::string& flag, std::string& value, const std::string& type, const std::string& help) {
+  const auto add = [&](const std::string& flag, auto& value, const std::string& type, const std::string& help) {
     app.add_option(flag, value, help)->type_name(type)->group("Preprocessing (where the files do not say)");
   };
   add("--mean", mean, "R,G,B", "mean of each channel, of values in 0…1; or imagenet, or half");
   add("--std", std, "R,G,B", "standard deviation of each channel, likewise");
   add("--interpolation", interpolation, "NAME", "how images are resized: bicubic or bilinear, antialiased");
+  add("--resize-size", resize_size, "N", "pixels that images are resized to before the middle is cut out; 0: the image size");
+  add("--resize-mode", resize_mode, "NAME", "squash: to a square; shortest: the shorter side, aspect kept");
 }
 
 io::Preprocessing PreprocessingFlags::apply(io::Preprocessing files) const {
@@ -147,12 +149,18 @@ io::Preprocessing PreprocessingFlags::apply(io::Preprocessing files) const {
   if (std::any_of(files.std.begin(), files.std.end(), [](double value) { return !(value > 0) || !std::isfinite(value); })) {
     throw bad_value("--std", std, "numbers above zero");
   }
-  if (!interpolation.empty()) {
-    if (interpolation != "bicubic" && interpolation != "bilinear") {
-      throw std::invalid_argument("--interpolation: " + util::unknown("value", interpolation, {"bicubic", "bilinear"}));
-    }
-    files.interpolation = interpolation;
-  }
+  const auto choose = [](std::string& chosen, const std::string& flag, const std::string& text,
+                         std::vector<std::string> choices) {
+    if (text.empty()) return;
+    if (std::find(choices.begin(), choices.end(), text) == choices.end())
+      throw std::invalid_argument(flag + ": " + util::unknown("value", text, choices));
+    chosen = text;
+  };
+  choose(files.interpolation, "--interpolation", interpolation, {"bicubic", "bilinear"});
+  choose(files.resize_mode, "--resize-mode", resize_mode, {"squash", "shortest"});
+  if (resize_size) files.resize_size = *resize_size;
+  if (files.resize_size < 0)
+    throw std::invalid_argument(fmt::format("--resize-size: must be at least 0, not {}", files.resize_size));
   return files;
 }
 

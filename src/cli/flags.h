@@ -24,9 +24,10 @@ struct MethodFlags {
   Options options() const { return options(name); }
 };
 
-/// How images become pixels, where the files do not say: `--mean`, `--std`, `--interpolation`.
+/// How images become pixels, where the files do not say: `--mean`, `--std`, `--interpolation`, `--resize-size`, `--resize-mode`.
 struct PreprocessingFlags {
-  std::string mean, std, interpolation;  ///< `0.485,0.456,0.406`; empty: not given
+  std::string mean, std, interpolation, resize_mode;  ///< `0.485,0.456,0.406`; empty: not given
+  std::optional<int64_t> resize_size;
 
   void declare(CLI::App& app);
   /// `files` with what was given put over it.

@@ -78,7 +78,9 @@ std::string flops(double number) {
 class Info : public Command {
  public:
   void declare(CLI::App& app) override {
-    app.add_option("FILE", file_, "an adapter's or weights file of any format, or an adapter's folder in PEFT's layout, to describe")->group("Subject");
+    app.add_option("FILE", file_,
+                   "an adapter's or weights file of any format, or an adapter's folder in PEFT's layout, to describe")
+        ->group("Subject");
     const auto add = [&](const std::string& flag, auto& value, const std::string& type, const std::string& help) {
       return app.add_option(flag, value, help)->type_name(type)->group("Subject");
     };

@@ -167,8 +167,9 @@ LoadedModel load_torchscript(const ModelFlags& flags, const PreprocessingFlags& 
     loaded.preprocessing = io::preprocessing_from_json(extra["preprocessing.json"]);
   }
   loaded.class_names = names_from_json(extra["class_names.json"]);
+  if (flags.image_size) loaded.preprocessing = loaded.preprocessing.at_size(*flags.image_size);
   loaded.preprocessing = preprocessing.apply(loaded.preprocessing);
-  if (flags.image_size) loaded.preprocessing.size = *flags.image_size;
+  io::check_sizes(loaded.preprocessing);
   return loaded;
 }
 
@@ -189,8 +190,9 @@ LoadedModel load_model(const ModelFlags& flags, const PreprocessingFlags& prepro
   if (sources.adapter) loaded.attachment = io::attach_adapter(*loaded.model, *sources.adapter);
   loaded.model->eval();
   loaded.name = sources.model;
-  loaded.preprocessing = preprocessing.apply(sources.preprocessing.value_or(usual_preprocessing(sources.model)));
-  loaded.preprocessing.size = loaded.model->image_size();
+  const auto found = sources.preprocessing.value_or(usual_preprocessing(sources.model)).at_size(loaded.model->image_size());
+  loaded.preprocessing = preprocessing.apply(found);
+  io::check_sizes(loaded.preprocessing);
   loaded.class_names = sources.class_names;
   if (static_cast<int64_t>(loaded.class_names.size()) != options.num_classes) loaded.class_names.clear();
   loaded.data = sources.data;

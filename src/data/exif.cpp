@@ -1,4 +1,5 @@
 #include <cstdint>
+#include <optional>
 
 #include "src/data/codecs.h"
 
@@ -25,12 +26,11 @@ struct TiffReader {
   }
 };
 
-}  // namespace
-
-int exif_orientation(std::string_view tiff) {
-  if (!tiff.starts_with("II") && !tiff.starts_with("MM")) return 1;
+/// What the first directory's entry says, sense or not; nothing where it has none.
+std::optional<uint32_t> tiff_orientation(std::string_view tiff) {
+  if (!tiff.starts_with("II") && !tiff.starts_with("MM")) return std::nullopt;
   const TiffReader reader{tiff, tiff[0] == 'M'};
-  if (reader.integer(2, 2) != 42) return 1;
+  if (reader.integer(2, 2) != 42) return std::nullopt;
   const size_t directory = reader.integer(4, 4);
   const uint32_t entries = reader.integer(directory, 2);
   for (uint32_t i = 0; i < entries; ++i) {
@@ -38,11 +38,28 @@ int exif_orientation(std::string_view tiff) {
     if (entry > tiff.size()) break;
     if (reader.integer(entry, 2) != kOrientationTag) continue;
     const uint32_t type = reader.integer(entry + 2, 2);
-    if (type != kShort && type != kLong) return 1;
-    const uint32_t value = reader.integer(entry + 8, type == kShort ? 2 : 4);
-    return value >= 1 && value <= 8 ? static_cast<int>(value) : 1;
+    return type == kShort || type == kLong ? reader.integer(entry + 8, type == kShort ? 2 : 4) : 0;
   }
-  return 1;
+  return std::nullopt;
+}
+
+/// The first `tiff:Orientation="6"` or `<tiff:Orientation>6`.
+std::optional<uint32_t> xmp_orientation(std::string_view xmp) {
+  constexpr std::string_view name = "tiff:Orientation";
+  for (size_t at = xmp.find(name); at != std::string_view::npos; at = xmp.find(name, at + 1)) {
+    std::string_view rest = xmp.substr(at + name.size());
+    rest.remove_prefix(rest.starts_with("=\"") ? 2 : rest.starts_with(">") ? 1 : rest.size());
+    if (!rest.empty() && rest[0] >= '0' && rest[0] <= '9') return static_cast<uint32_t>(rest[0] - '0');
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+int exif_orientation(std::string_view tiff, std::string_view xmp) {
+  auto value = tiff_orientation(tiff);
+  if (!value) value = xmp_orientation(xmp);
+  return value && *value >= 1 && *value <= 8 ? static_cast<int>(*value) : 1;
 }
 
 }  // namespace respeft::data

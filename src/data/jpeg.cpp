@@ -16,6 +16,7 @@ namespace {
 constexpr int kMaxScans = 200;
 
 constexpr std::string_view kExifHeader("Exif\0\0", 6);
+constexpr std::string_view kXmpHeader("http://ns.adobe.com/xap/1.0/\0", 29);
 
 struct ErrorHandler {
   jpeg_error_mgr manager;  // first, so that libjpeg's pointer to it is a pointer to this
@@ -90,11 +91,13 @@ class JpegReader {
   }
 
   int orientation() const {
+    std::string_view exif, xmp;  // of several Pillow takes the first and the last
     for (auto* marker = info_.marker_list; marker; marker = marker->next) {
       const std::string_view data(reinterpret_cast<const char*>(marker->data), marker->data_length);
-      if (data.starts_with(kExifHeader)) return exif_orientation(data.substr(kExifHeader.size()));
+      if (exif.empty() && data.starts_with(kExifHeader)) exif = data.substr(kExifHeader.size());
+      if (data.starts_with(kXmpHeader)) xmp = data.substr(kXmpHeader.size());
     }
-    return 1;
+    return exif_orientation(exif, xmp);
   }
 
   const jpeg_decompress_struct& info() const { return info_; }

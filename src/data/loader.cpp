@@ -109,7 +109,8 @@ class Loader::State {
     try {
       const int64_t index = task.slot->batch.indices[static_cast<size_t>(task.position)];
       std::mt19937_64 generator(mix(options_.seed, static_cast<uint64_t>(index)));
-      transform_.apply(dataset_->load(index), generator, task.out);
+      const Image image = dataset_->load(index);
+      apply(image, index, generator, task.out);
       task.slot->batch.labels.data_ptr<int64_t>()[task.position] = dataset_->label(index);
     } catch (...) {
       error = std::current_exception();
@@ -118,6 +119,14 @@ class Loader::State {
     Slot& slot = *task.slot;
     if (error && (!slot.error || task.position < slot.error_position)) slot.error = error, slot.error_position = task.position;
     if (--slot.left == 0) finished_.notify_one();
+  }
+
+  void apply(const Image& image, int64_t index, std::mt19937_64& generator, float* out) {
+    try {
+      transform_.apply(image, generator, out);
+    } catch (const std::exception& error) {
+      throw std::runtime_error(fmt::format("{}: {}", dataset_->item_name(index), error.what()));
+    }
   }
 
   void work(std::stop_token stop) {

@@ -1,8 +1,11 @@
 #include <png.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cstdio>
 #include <cstring>
+#include <iterator>
+#include <string>
 #include <vector>
 
 #include "src/data/codecs.h"
@@ -58,12 +61,21 @@ class PngReader {
   size_t row_bytes() const { return png_get_rowbytes(png_, info_); }
 
   int orientation() const {
+    std::string_view exif, xmp;
+    std::string profile;  // where older programs put EXIF data
     for (png_infop info : {info_, end_}) {
       png_uint_32 size = 0;
-      png_bytep exif = nullptr;
-      if (png_get_eXIf_1(png_, info, &size, &exif) != 0) return exif_orientation({reinterpret_cast<const char*>(exif), size});
+      png_bytep data = nullptr;
+      if (png_get_eXIf_1(png_, info, &size, &data) != 0) exif = {reinterpret_cast<const char*>(data), size};
+      png_textp texts = nullptr;
+      const int count = png_get_text(png_, info, &texts, nullptr);
+      for (int i = 0; i < count; ++i) {
+        const std::string_view key = texts[i].key, text(texts[i].text, std::max(texts[i].text_length, texts[i].itxt_length));
+        if (key == "XML:com.adobe.xmp") xmp = text;
+        if (key == "Raw profile type exif") profile = from_raw_profile(text);
+      }
     }
-    return 1;
+    return exif_orientation(exif.empty() ? profile : exif, xmp);
   }
 
   const char* message() const { return message_; }
@@ -76,6 +88,19 @@ class PngReader {
   }
 
   static void on_warning(png_structp, png_const_charp) {}
+
+  /// The bytes of `\nexif\n LENGTH\nHEXADECIMAL DIGITS`, without EXIF's header.
+  static std::string from_raw_profile(std::string_view text) {
+    for (int line = 0; line < 3; ++line) {
+      const size_t end = text.find('\n');
+      text = end == std::string_view::npos ? std::string_view() : text.substr(end + 1);
+    }
+    std::string digits, bytes;
+    std::copy_if(text.begin(), text.end(), std::back_inserter(digits), [](unsigned char c) { return std::isxdigit(c) != 0; });
+    for (size_t i = 0; i + 1 < digits.size(); i += 2) bytes += static_cast<char>(std::stoi(digits.substr(i, 2), nullptr, 16));
+    constexpr std::string_view header("Exif\0\0", 6);
+    return bytes.starts_with(header) ? bytes.substr(header.size()) : bytes;
+  }
 
   static void on_read(png_structp png, png_bytep out, size_t size) {
     auto* self = static_cast<PngReader*>(png_get_io_ptr(png));

@@ -140,4 +140,10 @@ DatasetPtr cached(DatasetPtr dataset, const Transform& transform) {
   return std::make_shared<Cached>(std::move(dataset), transform);
 }
 
+int64_t cached_bytes(const Transform& transform) {
+  const auto& preprocessing = transform.preprocessing();
+  const int64_t side = preprocessing.resized_side();
+  return side * side * 3 * (preprocessing.resize_mode == "shortest" ? 2 : 1);
+}
+
 }  // namespace respeft::data

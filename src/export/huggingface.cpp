@@ -55,19 +55,29 @@ ordered_json model_config(const models::VitConfig& config, const std::string& mo
   return result;
 }
 
-/// The image processor that squashes an image to the size, as this library does.
+ordered_json square(int64_t side) {
+  return {{"height", side}, {"width", side}};
+}
+
+/// The image processor that does to an image what this library does. ViT's only resizes in older versions; BiT's crops in all.
+/// Where an odd number of pixels is cut off a side, Transformers may leave the odd one on the other end.
 ordered_json processor_config(const io::Preprocessing& preprocessing) {
   constexpr int bilinear = 2, bicubic = 3;  // Pillow's numbers
-  return {{"image_processor_type", "ViTImageProcessor"},
-          {"do_convert_rgb", true},
-          {"do_resize", true},
-          {"size", {{"height", preprocessing.size}, {"width", preprocessing.size}}},
-          {"resample", preprocessing.interpolation == "bicubic" ? bicubic : bilinear},
-          {"do_rescale", true},
-          {"rescale_factor", 1.0 / 255.0},
-          {"do_normalize", true},
-          {"image_mean", preprocessing.mean},
-          {"image_std", preprocessing.std}};
+  const bool shortest = preprocessing.resize_mode == "shortest";
+  const bool crops = shortest || preprocessing.resized_side() > preprocessing.size;
+  ordered_json config = {{"image_processor_type", crops ? "BitImageProcessor" : "ViTImageProcessor"},
+                         {"do_convert_rgb", true},
+                         {"do_resize", true},
+                         {"size", square(preprocessing.resized_side())},
+                         {"resample", preprocessing.interpolation == "bicubic" ? bicubic : bilinear},
+                         {"do_rescale", true},
+                         {"rescale_factor", 1.0 / 255.0},
+                         {"do_normalize", true},
+                         {"image_mean", preprocessing.mean},
+                         {"image_std", preprocessing.std}};
+  if (shortest) config["size"] = {{"shortest_edge", preprocessing.resized_side()}};
+  if (crops) config["do_center_crop"] = true, config["crop_size"] = square(preprocessing.size);
+  return config;
 }
 
 at::Tensor run(const std::string& folder, const at::Tensor& images, const models::ImageModel& like) {

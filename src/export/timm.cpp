@@ -4,6 +4,7 @@
 #include <respeft/models/vit.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
@@ -38,16 +39,24 @@ ordered_json model_args(const models::VitConfig& config, bool named) {
   return args;
 }
 
-/// The configuration that timm's `load_model_config_from_path` reads. Its evaluation transform squashes an image to the size, as
-/// this library does.
+/// The share of what images are resized to that is cut out, such that timm, which cuts the fraction off `size / share`, finds
+/// that size again.
+double crop_share(const io::Preprocessing& preprocessing) {
+  const auto size = static_cast<double>(preprocessing.size), side = static_cast<double>(preprocessing.resized_side());
+  double share = size / side;
+  while (std::floor(size / share) < side) share = std::nextafter(share, 0.0);
+  return share;
+}
+
+/// The configuration that timm's `load_model_config_from_path` reads. timm's evaluation transform then is this library's.
 ordered_json timm_config(const models::VitConfig& config, const ExportInfo& info) {
   const auto names = models::list();
   const bool named = std::find(names.begin(), names.end(), config.name) != names.end();
   ordered_json pretrained = {{"input_size", {config.in_channels, config.image_size, config.image_size}},
                              {"fixed_input_size", true},
                              {"interpolation", info.preprocessing.interpolation},
-                             {"crop_pct", 1.0},
-                             {"crop_mode", "squash"},
+                             {"crop_pct", crop_share(info.preprocessing)},
+                             {"crop_mode", info.preprocessing.resize_mode == "shortest" ? "center" : "squash"},
                              {"mean", info.preprocessing.mean},
                              {"std", info.preprocessing.std},
                              {"num_classes", config.num_classes},

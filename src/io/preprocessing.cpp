@@ -29,22 +29,35 @@ std::array<double, 3> channels(const json& value, const std::string& key) {
   return result;
 }
 
-int64_t image_size(const json& value) {
+int64_t pixels(const json& value, const std::string& key, int64_t smallest) {
   constexpr int64_t largest = 1 << 16;
-  if (!value.is_number_integer() || value.get<double>() < 1 || value.get<double>() > largest) {
-    fail(fmt::format("'size' must be a number of pixels from 1 to {}, is {}", largest, value.dump()));
+  if (!value.is_number_integer() || value.get<double>() < static_cast<double>(smallest) || value.get<double>() > largest) {
+    fail(fmt::format("'{}' must be a number of pixels from {} to {}, is {}", key, smallest, largest, value.dump()));
   }
   return value.get<int64_t>();
 }
 
-std::string interpolation(const json& value) {
-  if (value != "bicubic" && value != "bilinear") {
-    fail(fmt::format("'interpolation' must be \"bicubic\" or \"bilinear\", is {}", value.dump()));
-  }
+std::string one_of(const json& value, const std::string& key, const char* first, const char* second) {
+  if (value != first && value != second)
+    fail(fmt::format("'{}' must be \"{}\" or \"{}\", is {}", key, first, second, value.dump()));
   return value.get<std::string>();
 }
 
 }  // namespace
+
+Preprocessing Preprocessing::at_size(int64_t other) const {
+  Preprocessing result = *this;
+  result.size = other;
+  if (resize_size > 0)
+    result.resize_size = std::llround(static_cast<double>(resize_size) / static_cast<double>(size) * static_cast<double>(other));
+  return result;
+}
+
+void check_sizes(const Preprocessing& p) {
+  if (p.resize_size == 0 || p.resize_size >= p.size) return;
+  throw std::invalid_argument(fmt::format(
+      "resize_size: {0} pixels do not hold the {1} × {1} that are cut out; must be 0 or at least {1}", p.resize_size, p.size));
+}
 
 std::string to_json(const Preprocessing& preprocessing) {
   nlohmann::ordered_json object;
@@ -52,21 +65,35 @@ std::string to_json(const Preprocessing& preprocessing) {
   object["std"] = preprocessing.std;
   object["size"] = preprocessing.size;
   object["interpolation"] = preprocessing.interpolation;
+  const Preprocessing squashed;
+  if (preprocessing.resize_size != squashed.resize_size || preprocessing.resize_mode != squashed.resize_mode) {
+    object["resize_size"] = preprocessing.resize_size;
+    object["resize_mode"] = preprocessing.resize_mode;
+  }
   return object.dump();
 }
 
 Preprocessing preprocessing_from_json(const std::string& text) {
   const json object = json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!object.is_object()) fail("not a JSON object");
-  static const std::vector<std::string> keys = {"mean", "std", "size", "interpolation"};
+  static const std::vector<std::string> required = {"mean", "std", "size", "interpolation"};
+  static const std::vector<std::string> known = {"mean", "std", "size", "interpolation", "resize_size", "resize_mode"};
   for (const auto& [key, value] : object.items()) {
-    if (std::find(keys.begin(), keys.end(), key) == keys.end()) fail(util::unknown("member", key, keys));
+    if (std::find(known.begin(), known.end(), key) == known.end()) fail(util::unknown("member", key, known));
   }
-  for (const auto& key : keys) {
+  for (const auto& key : required) {
     if (!object.contains(key)) fail(fmt::format("'{}' is missing", key));
   }
-  return {channels(object["mean"], "mean"), channels(object["std"], "std"), image_size(object["size"]),
-          interpolation(object["interpolation"])};
+  Preprocessing result{channels(object["mean"], "mean"), channels(object["std"], "std"), pixels(object["size"], "size", 1),
+                       one_of(object["interpolation"], "interpolation", "bicubic", "bilinear")};
+  if (object.contains("resize_size")) result.resize_size = pixels(object["resize_size"], "resize_size", 0);
+  if (object.contains("resize_mode")) result.resize_mode = one_of(object["resize_mode"], "resize_mode", "squash", "shortest");
+  try {
+    check_sizes(result);
+  } catch (const std::invalid_argument& error) {
+    fail(error.what());
+  }
+  return result;
 }
 
 }  // namespace respeft::io

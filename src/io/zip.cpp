@@ -174,10 +174,11 @@ void ZipStream::fail(const std::string& fault) const {
 
 void ZipStream::read(void* target, uint64_t bytes) {
   if (bytes > left_) fail(fmt::format("it ends {} bytes too early", bytes - left_));
+  if (bytes == 0) return;  // zlib takes a null target for a wish to start anew
   auto* out = static_cast<uint8_t*>(target);
   if (entry_.deflated) {
     inflate_into(out, bytes);
-  } else if (bytes > 0) {
+  } else {
     std::memcpy(out, archive_.bytes().data() + entry_.data + taken_, bytes);
     taken_ += bytes;
   }

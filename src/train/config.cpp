@@ -76,6 +76,16 @@ bool filled_in_by_run(const std::string& field, const TrainConfig& started) {
   return field == "train_split" || (field == "weights" && std::filesystem::path(started.weights).parent_path() == started.out);
 }
 
+/// Of sizes, once `image_size` is known.
+void check_crop(const TrainConfig& c) {
+  io::check_sizes(c.preprocessing());
+  require(!c.random_crop || c.resize_mode == "shortest" || c.resize_size > c.image_size,
+          fmt::format(
+              "random_crop: images are resized to the very {0} × {0} pixels that the model reads, so there is nothing to choose; "
+              "give resize_size above {0}, or resize_mode = shortest",
+              c.image_size));
+}
+
 }  // namespace
 
 void set_field(TrainConfig& config, const std::string& name, const std::string& text) {
@@ -131,6 +141,7 @@ TrainConfig resolve(TrainConfig config) {
   if (config.image_size > 0) shape.image_size = config.image_size;
   shape.pool = config.pool;
   config.image_size = models::create(config.model, shape)->image_size();
+  check_crop(config);
   if (config.warmup_epochs < 0) config.warmup_epochs = config.epochs / 10;
   return config;
 }

@@ -66,6 +66,7 @@ Data open_data(TrainConfig& config) {
 /// How training images are changed at random.
 data::TransformOptions augmentation(const TrainConfig& config) {
   data::TransformOptions options;
+  options.random_crop = config.random_crop;
   options.random_flip = config.flip;
   if (!config.auto_augment.empty()) {
     std::optional<data::Filter> filter;
@@ -82,7 +83,7 @@ data::TransformOptions augmentation(const TrainConfig& config) {
 /// The images of a split as the model reads them, kept in memory where they are few.
 std::shared_ptr<const Source> open_source(data::DatasetPtr dataset, const TrainConfig& config, bool random) {
   const data::Transform transform(config.preprocessing(), random ? augmentation(config) : data::TransformOptions());
-  if (dataset->size() * config.image_size * config.image_size * 3 <= kCacheBytes) dataset = data::cached(dataset, transform);
+  if (dataset->size() * data::cached_bytes(transform) <= kCacheBytes) dataset = data::cached(dataset, transform);
   return image_source(dataset, transform, config.workers);
 }
 
@@ -115,8 +116,9 @@ std::shared_ptr<models::ImageModel> make_model(TrainConfig& config, int64_t clas
 /// Whether the features that the head reads are the same in every epoch.
 bool features_are_fixed(const TrainConfig& config, const Attachment& attachment) {
   const auto in_head = [](const auto& named) { return named.first.starts_with("head."); };
-  return !config.flip && config.auto_augment.empty() && config.random_erasing == 0 && !config.mixes() && config.drop_path == 0 &&
-         config.branch_dropout == 0 && std::all_of(attachment.trained.begin(), attachment.trained.end(), in_head);
+  return !config.random_crop && !config.flip && config.auto_augment.empty() && config.random_erasing == 0 && !config.mixes() &&
+         config.drop_path == 0 && config.branch_dropout == 0 &&
+         std::all_of(attachment.trained.begin(), attachment.trained.end(), in_head);
 }
 
 /// Replaces the images by their features, and the model by its head.

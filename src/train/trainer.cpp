@@ -154,19 +154,27 @@ Trainer::StepResult Trainer::step(Pass& pass, int64_t images, double lr) {
   return sum;
 }
 
+std::unique_ptr<Pass> Trainer::begin_pass(int64_t epoch) const {
+  const auto seed = static_cast<uint64_t>(config_.seed);
+  return task_.train->pass(data::epoch_order(task_.train->size(), seed, epoch), config_.batch_size,
+                           data::epoch_seed(seed, epoch));
+}
+
 void Trainer::train_epoch(EpochRecord& record) {
   const Stopwatch watch;
-  const auto seed = static_cast<uint64_t>(config_.seed);
-  const int64_t epoch = progress_.epochs, total = task_.train->size();
-  const auto pass = task_.train->pass(data::epoch_order(total, seed, epoch), config_.batch_size, data::epoch_seed(seed, epoch));
-  mixing_.seed(data::mix(data::epoch_seed(seed, epoch), kMixing));
+  const int64_t epoch = progress_.epochs, total = task_.train->size(), images = config_.batch_size * config_.accumulate;
+  const auto pass = upcoming_ ? std::move(upcoming_) : begin_pass(epoch);
+  std::unique_ptr<Pass> next;
+  mixing_.seed(data::mix(data::epoch_seed(static_cast<uint64_t>(config_.seed), epoch), kMixing));
   task_.module->train();
   optimizer_->zero_grad();
   record.lr = schedule_.at_epoch(epoch);
   StepResult sum;
   while (sum.images < total) {
     check_stop(fmt::format("in epoch {} after {} of {} images", epoch + 1, sum.images, total));
-    const StepResult one = step(*pass, std::min(config_.batch_size * config_.accumulate, total - sum.images), record.lr);
+    const int64_t left = total - sum.images;
+    if (left <= images && epoch + 1 < config_.total_epochs()) next = begin_pass(epoch + 1);
+    const StepResult one = step(*pass, std::min(images, left), record.lr);
     sum.loss += one.loss;
     sum.correct += one.correct;
     sum.images += one.images;
@@ -176,6 +184,7 @@ void Trainer::train_epoch(EpochRecord& record) {
   record.train_loss = sum.loss / static_cast<double>(total);
   record.train_accuracy = static_cast<double>(sum.correct) / static_cast<double>(total);
   record.data_wait_seconds = pass->wait_seconds();
+  upcoming_ = std::move(next);
   record.seconds = watch.seconds();
 }
 
@@ -293,6 +302,7 @@ void Trainer::restore(const Checkpoint& checkpoint) {
   load_parameters(state_, checkpoint.tensors, "trained/");
   if (ema_) load_parameters(ema_->values(), checkpoint.tensors, "ema/");
   optimizer_->load_state(checkpoint.tensors);
+  upcoming_.reset();
   progress_ = checkpoint.progress;
   best_.clear();
   if (progress_.best) {

@@ -108,6 +108,30 @@ TEST(PredictImages, PrintsTheLikeliestClasses) {
   }
 }
 
+TEST(PredictImages, FlagsSayHowImagesAreCropped) {
+  const SmallModel small;
+  const NoiseImages noise(small.folder);
+  const std::string script = small.folder / "cropping.pt", side = std::to_string(kSize + 8);
+  const std::vector<std::string> model = {"--weights", small.base(), "--adapter", small.adapter()};
+  const auto first = [&](std::vector<std::string> arguments, const std::vector<std::string>& more) {
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Outcome outcome = run(arguments);
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    return outcome.json()[0]["predictions"][0]["probability"].get<double>();
+  };
+  const std::vector<std::string> predict = {"predict", noise.paths[0], "--json", "--resize-size", side};
+  const std::vector<std::string> plain = {"predict", noise.paths[0], "--json"};
+  std::vector<std::string> exporting = {"export", "--out", script, "--resize-size", side};
+  exporting.insert(exporting.end(), model.begin(), model.end());
+  ASSERT_EQ(run(exporting).status, 0);
+  EXPECT_GT(std::abs(first(predict, model) - first(plain, model)), 1e-4);
+  EXPECT_NEAR(first(predict, model), first(plain, {"--torchscript", script}), 1e-4);
+  expect_error(run({"predict", noise.paths[0], "--torchscript", script, "--resize-size", "5"}), 2, {"resize_size", "5"});
+  expect_error(run({"predict", noise.paths[0], "--torchscript", script, "--resize-size", "-5"}), 2, {"--resize-size", "-5"});
+  expect_error(run({"predict", noise.paths[0], "--torchscript", script, "--resize-mode", "squish"}), 2,
+               {"--resize-mode", "did you mean 'squash'"});
+}
+
 TEST(PredictImages, ACorruptImageIsNamed) {
   const SmallModel small;
   const NoiseImages noise(small.folder);

@@ -36,7 +36,7 @@ TEST(Recipes, AreListedOneByOne) {
 
 TEST(Recipes, EveryOneCanBeUsed) {
   const auto recipes = train::recipes_in(recipe_folder());
-  ASSERT_GE(recipes.size(), 76u);
+  ASSERT_EQ(recipes.size(), 4u * 19 + 4u * 5);
   for (const auto& recipe : recipes) {
     SCOPED_TRACE(recipe.name);
     EXPECT_GT(recipe.summary.size(), 10u);
@@ -93,6 +93,46 @@ TEST(Recipes, RlrrsTable) {
     EXPECT_EQ(c.mean[0], 0.5);
     EXPECT_EQ(c.protocol, "paper");
     EXPECT_EQ(c.seed, 42);
+  }
+}
+
+// FGVC's learning rates and dropouts in RLRR's released code, and SSF's learning rates in its released scripts.
+TEST(Recipes, FgvcsTables) {
+  struct Row {
+    double rlrr_lr, rlrr_dropout, ssf_lr;
+  };
+  const std::map<std::string, Row> table = {{"cub", {3e-3, 0.1, 1e-2}},
+                                            {"nabirds", {5e-4, 0.3, 2e-4}},
+                                            {"flowers", {3e-3, 0.2, 1e-2}},
+                                            {"dogs", {1e-4, 0.0, 2.5e-4}},
+                                            {"cars", {3e-3, 0.2, 2e-2}}};
+  for (const auto& [name, row] : table) {
+    SCOPED_TRACE(name);
+    const auto plain = recipe("rlrr/fgvc/" + name), augmented = recipe("rlrr/fgvc-augmented/" + name),
+               ssf = recipe("ssf/fgvc/" + name);
+    EXPECT_EQ(plain.total_epochs(), 60);
+    EXPECT_EQ(plain.mixup, 0.0);
+    EXPECT_EQ(plain.ema_decay, 0.0);
+    EXPECT_EQ(augmented.total_epochs(), 110);
+    EXPECT_EQ(augmented.mixup, 0.8);
+    EXPECT_EQ(augmented.cutmix, 1.0);
+    EXPECT_EQ(augmented.label_smoothing, 0.1);
+    EXPECT_EQ(augmented.ema_decay, 0.9998);
+    for (const auto& c : {plain, augmented}) {
+      EXPECT_EQ(c.lr, row.rlrr_lr);
+      EXPECT_EQ(c.branch_dropout, row.rlrr_dropout);
+      EXPECT_EQ(c.resize_mode, "squash");
+      EXPECT_EQ(c.interpolation, "bilinear");
+    }
+    EXPECT_EQ(ssf.lr, row.ssf_lr);
+    EXPECT_EQ(ssf.random_erasing, 0.25);
+    EXPECT_EQ(ssf.ema_decay, name == "flowers" ? 0.999 : 0.9998);
+    EXPECT_EQ(ssf.resize_mode, "shortest");
+    for (const auto& c : {plain, augmented, ssf}) {
+      EXPECT_EQ(c.weight_decay, 5e-2);
+      EXPECT_EQ(c.resize_size, 256);
+      EXPECT_TRUE(c.random_crop && c.flip);
+    }
   }
 }
 

@@ -56,7 +56,7 @@ class Train : public testing::Test {
 };
 
 TEST_F(Train, ARunIsWhatTheOtherCommandsTake) {
-  const Outcome trained = run(flags({"--json"}));
+  const Outcome trained = run(flags({"--resize-size", "38", "--random-crop", "--json"}));
   ASSERT_EQ(trained.status, 0) << trained.err;
   const auto summary = trained.json();
   ASSERT_TRUE(summary.is_object()) << trained.out;
@@ -67,6 +67,7 @@ TEST_F(Train, ARunIsWhatTheOtherCommandsTake) {
   ASSERT_EQ(eval.status, 0) << eval.err;
   EXPECT_EQ(eval.json()["images"], 50);
   EXPECT_NEAR(eval.json()["accuracy"].get<double>(), summary["test_accuracy"].get<double>(), 1e-9);
+  EXPECT_NEAR(eval.json()["loss"].get<double>(), summary["test_loss"].get<double>(), 1e-4) << "of other pixels";
 
   const at::Tensor logits = small.predict({"--run", out()});
   EXPECT_EQ(logits.sizes(), at::IntArrayRef({5, 10}));
@@ -117,6 +118,9 @@ TEST_F(Train, WrongSettingsAreOneLineAndNothingIsWritten) {
   refused(flags({"--protocol", "onest"}), 2, {"--protocol", "last, val, paper", "'onest'"});
   refused(flags({"--precision", "bfloat"}), 2, {"--precision", "bfloat16", "'bfloat'"});
   refused(with("--lr", "fast"), 2, {"--lr", "fast"});
+  refused(flags({"--random-crop"}), 2, {"random_crop", "nothing to choose", "32"});
+  refused(flags({"--resize-size", "31"}), 2, {"resize_size", "31", "at least 32"});
+  refused(flags({"--resize-mode", "shorter"}), 2, {"--resize-mode", "squash, shortest", "'shorter'"});
   refused(with("--epochs", "0"), 2, {"epochs", "0"});
   refused(with("--data", "fashon-mnist:x"), 2, {"fashon-mnist", "did you mean 'fashion-mnist'"});
   refused(with("--data", "fashion-mnist:" + small.folder.path()), 1, {small.folder.path()});

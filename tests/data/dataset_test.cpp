@@ -321,6 +321,14 @@ TEST(Cached, LoadsEachImageOnceFromAnyThread) {
   EXPECT_EQ(numbers->loads, 150);
 }
 
+TEST(Cached, KeepsWhatACropChoosesFrom) {
+  const auto numbers = std::make_shared<Numbers>(labels_of_sizes(1, 1, 1));
+  const Transform transform({.size = 3, .resize_size = 5}), shortest({.size = 3, .resize_size = 5, .resize_mode = "shortest"});
+  EXPECT_EQ(cached(numbers, transform)->load(0).width, 5);
+  EXPECT_EQ(cached_bytes(transform), 5 * 5 * 3);
+  EXPECT_EQ(cached_bytes(shortest), 2 * 5 * 5 * 3);
+}
+
 TEST(Cached, AFailureIsTriedAgain) {
   const auto numbers = std::make_shared<Numbers>(labels_of_sizes(1, 1, 1));
   const auto kept = cached(numbers, Transform({.size = 3}));

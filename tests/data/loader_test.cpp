@@ -44,7 +44,7 @@ class Source : public Dataset {
   std::vector<std::string> names_ = std::vector<std::string>(7, "class");
 };
 
-const Transform kFlipping({.size = 4}, {.random_flip = true});
+const Transform kRandom({.size = 4, .resize_size = 6}, {.random_crop = true, .random_flip = true});
 
 std::vector<Batch> all_batches(Loader loader) {
   std::vector<Batch> batches;
@@ -57,13 +57,13 @@ std::vector<Batch> all_batches(Loader loader) {
 TEST(Loader, BatchesDoNotDependOnWorkers) {
   const auto source = std::make_shared<Source>(103, [](int64_t i) { std::this_thread::sleep_for(i % 5 * 100us); });
   const auto order = epoch_order(103, 1, 0);
-  const auto expected = all_batches(Loader(source, kFlipping, order, {.batch_size = 8, .workers = 0, .seed = 3}));
+  const auto expected = all_batches(Loader(source, kRandom, order, {.batch_size = 8, .workers = 0, .seed = 3}));
   ASSERT_EQ(expected.size(), 13u);
   EXPECT_EQ(expected.back().images.size(0), 103 - 12 * 8);
   for (int64_t workers : {1, 2, 4, 200}) {
     for (int64_t ahead : {1, 3}) {
       const auto batches =
-          all_batches(Loader(source, kFlipping, order, {.batch_size = 8, .workers = workers, .ahead = ahead, .seed = 3}));
+          all_batches(Loader(source, kRandom, order, {.batch_size = 8, .workers = workers, .ahead = ahead, .seed = 3}));
       ASSERT_EQ(batches.size(), expected.size());
       for (size_t b = 0; b < batches.size(); ++b) {
         EXPECT_EQ(batches[b].indices, expected[b].indices);
@@ -95,7 +95,7 @@ TEST(Loader, BatchesHoldTheImagesOfTheirIndices) {
 TEST(Loader, AnImagesDrawsDependOnSeedAndIndexAlone) {
   const auto source = std::make_shared<Source>(64);
   const auto images = [&](std::vector<int64_t> order, uint64_t seed) {
-    return all_batches(Loader(source, kFlipping, std::move(order), {.batch_size = 64, .seed = seed})).at(0).images;
+    return all_batches(Loader(source, kRandom, std::move(order), {.batch_size = 64, .seed = seed})).at(0).images;
   };
   auto reversed = sequential_order(64);
   std::reverse(reversed.begin(), reversed.end());
@@ -103,9 +103,15 @@ TEST(Loader, AnImagesDrawsDependOnSeedAndIndexAlone) {
   EXPECT_FALSE(at::equal(images(sequential_order(64), 1), images(sequential_order(64), 2)));
 }
 
+TEST(Loader, NamesTheImageThatCannotBeTransformed) {
+  const Transform impossible({.size = 30000, .resize_size = 1 << 16});
+  Loader loader(std::make_shared<Source>(3), impossible, {2}, {.batch_size = 1, .workers = 1});
+  expect_error<std::runtime_error>([&] { loader.next(); }, {"2: ", "refused"});
+}
+
 TEST(Loader, GoesNoFurtherAheadThanTold) {
   const auto source = std::make_shared<Source>(100);
-  Loader loader(source, kFlipping, sequential_order(100), {.batch_size = 5, .workers = 3, .ahead = 2});
+  Loader loader(source, kRandom, sequential_order(100), {.batch_size = 5, .workers = 3, .ahead = 2});
   for (int taken = 0; taken < 3; ++taken) {
     while (source->loads < (taken + 2) * 5) std::this_thread::sleep_for(1ms);
     std::this_thread::sleep_for(20ms);
@@ -124,7 +130,7 @@ TEST(Loader, WorkersWorkAtOnce) {
       std::this_thread::sleep_for(1ms);
     }
   });
-  Loader loader(source, kFlipping, sequential_order(2), {.batch_size = 2, .workers = 2});
+  Loader loader(source, kRandom, sequential_order(2), {.batch_size = 2, .workers = 2});
   EXPECT_TRUE(loader.next().has_value());
   EXPECT_TRUE(together);
 }
@@ -135,7 +141,7 @@ TEST(Loader, AFailureReachesItsBatchAndStays) {
     if (i == 9 || i == 11) throw std::runtime_error("image " + std::to_string(i) + " is corrupt");
   });
   for (int64_t workers : {0, 1, 4}) {
-    Loader loader(source, kFlipping, sequential_order(20), {.batch_size = 4, .workers = workers});
+    Loader loader(source, kRandom, sequential_order(20), {.batch_size = 4, .workers = workers});
     EXPECT_EQ(loader.next()->indices.front(), 0);
     EXPECT_EQ(loader.next()->indices.front(), 4);
     for (int i = 0; i < 2; ++i) expect_error<std::runtime_error>([&] { loader.next(); }, {"image 9 is corrupt"});
@@ -146,7 +152,7 @@ TEST(Loader, MayBeDestroyedAtAnyMoment) {
   const auto source = std::make_shared<Source>(1000, [](int64_t) { std::this_thread::sleep_for(1ms); });
   for (int taken = 0; taken < 4; ++taken) {
     for (int64_t workers : {0, 1, 4}) {
-      Loader loader(source, kFlipping, sequential_order(1000), {.batch_size = 4, .workers = workers, .ahead = 2});
+      Loader loader(source, kRandom, sequential_order(1000), {.batch_size = 4, .workers = workers, .ahead = 2});
       for (int i = 0; i < taken; ++i) loader.next();
       Loader moved = std::move(loader);
       EXPECT_EQ(moved.next()->indices.front(), taken * 4);
@@ -157,7 +163,7 @@ TEST(Loader, MayBeDestroyedAtAnyMoment) {
 
 TEST(Loader, CountsTheTimeWaited) {
   const auto source = std::make_shared<Source>(4, [](int64_t) { std::this_thread::sleep_for(10ms); });
-  Loader loader(source, kFlipping, sequential_order(4), {.batch_size = 2, .workers = 0});
+  Loader loader(source, kRandom, sequential_order(4), {.batch_size = 2, .workers = 0});
   EXPECT_EQ(loader.wait_seconds(), 0);
   loader.next();
   EXPECT_GE(loader.wait_seconds(), 0.02);
@@ -167,7 +173,7 @@ TEST(Loader, CountsTheTimeWaited) {
 
 TEST(Loader, DoesNotWaitForWhatIsReady) {
   const auto source = std::make_shared<Source>(4, [](int64_t) { std::this_thread::sleep_for(100ms); });
-  Loader loader(source, kFlipping, sequential_order(4), {.batch_size = 2, .workers = 2});
+  Loader loader(source, kRandom, sequential_order(4), {.batch_size = 2, .workers = 2});
   loader.next();
   const double once = loader.wait_seconds();
   while (source->loads < 4) std::this_thread::sleep_for(1ms);
@@ -177,14 +183,14 @@ TEST(Loader, DoesNotWaitForWhatIsReady) {
 }
 
 TEST(Loader, AnEmptyOrderHasNoBatches) {
-  Loader loader(std::make_shared<Source>(3), kFlipping, {});
+  Loader loader(std::make_shared<Source>(3), kRandom, {});
   EXPECT_EQ(loader.batches(), 0);
   EXPECT_FALSE(loader.next().has_value());
 }
 
 TEST(Loader, RefusesWrongArguments) {
   const auto make = [](std::vector<int64_t> order, LoaderOptions options) {
-    Loader(std::make_shared<Source>(3), kFlipping, std::move(order), options);
+    Loader(std::make_shared<Source>(3), kRandom, std::move(order), options);
   };
   expect_error<std::invalid_argument>([&] { make({0, 3}, {}); }, {"image 3", "of 3"});
   expect_error<std::invalid_argument>([&] { make({-1}, {}); }, {"image -1"});

@@ -4,6 +4,10 @@
 #include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
 #include "tests/expect_error.h"
 
 // Expected pixels are those of Pillow 13.0.0's Image.resize. More sizes: tests/interop/test_pixels.py.
@@ -110,6 +114,85 @@ TEST(Transform, FlipsHalfOfTheImages) {
   EXPECT_NEAR(flips, 500, 64);  // four standard deviations
 }
 
+TEST(Crop, CutsOutAndRefusesWhatIsNotThere) {
+  const Image image = pattern(6, 5), cut = crop(image, 2, 1, 3, 4);
+  ASSERT_EQ(cut.width, 3);
+  ASSERT_EQ(cut.height, 4);
+  for (int64_t y = 0; y < 4; ++y) EXPECT_TRUE(std::equal(cut.row(y), cut.row(y) + 9, image.row(y + 1) + 6));
+  expect_error<std::invalid_argument>([&] { crop(image, 4, 0, 3, 1); }, {"3 × 1", "(4, 0)", "6 × 5"});
+  expect_error<std::invalid_argument>([&] { crop(image, 0, -1, 3, 1); }, {"(0, -1)"});
+}
+
+/// The square that the transform cuts out of `image`, which has the resized size already.
+Image middle(const Image& image, const std::string& mode, int64_t side) {
+  io::Preprocessing same_values{{0, 0, 0}, {1, 1, 1}, 4, "bilinear", side, mode};
+  const at::Tensor input = Transform(same_values)(image);
+  Image square(4, 4);
+  for (int64_t i = 0; i < 48; ++i)
+    square.pixels[static_cast<size_t>(i)] =
+        static_cast<uint8_t>(std::lround(input[i % 3][i / 12][i / 3 % 4].item<float>() * 255.0f));
+  return square;
+}
+
+TEST(Transform, CutsOutTheMiddleRoundedAsTorchvisionDoes) {
+  EXPECT_EQ(middle(pattern(8, 8), "squash", 8), crop(pattern(8, 8), 2, 2, 4, 4));
+  EXPECT_EQ(middle(pattern(9, 9), "squash", 9), crop(pattern(9, 9), 2, 2, 4, 4));       // 2.5 becomes 2
+  EXPECT_EQ(middle(pattern(11, 11), "squash", 11), crop(pattern(11, 11), 4, 4, 4, 4));  // 3.5 becomes 4
+  EXPECT_EQ(middle(pattern(5, 7), "shortest", 5), crop(pattern(5, 7), 0, 2, 4, 4));     // 0.5 becomes 0, 1.5 becomes 2
+}
+
+TEST(Transform, ResizesTheShorterSide) {
+  const auto size = [](int64_t width, int64_t height, const std::string& mode, int64_t side) {
+    return Transform({.size = 224, .resize_size = side, .resize_mode = mode}).resized_size(Image(width, height));
+  };
+  using Size = std::array<int64_t, 2>;
+  EXPECT_EQ(size(500, 375, "squash", 256), (Size{256, 256}));
+  EXPECT_EQ(size(500, 375, "squash", 0), (Size{224, 224}));
+  EXPECT_EQ(size(500, 375, "shortest", 256), (Size{341, 256}));  // 341.33
+  EXPECT_EQ(size(375, 500, "shortest", 256), (Size{256, 341}));
+  EXPECT_EQ(size(500, 331, "shortest", 0), (Size{338, 224}));  // 338.37
+  EXPECT_EQ(size(10, 10, "shortest", 256), (Size{256, 256}));
+}
+
+TEST(Transform, RefusesToMakeAHugeImageOfALongOne) {
+  const Transform transform({.resize_size = 256, .resize_mode = "shortest"});
+  expect_error<std::runtime_error>([&] { transform(Image(10000, 1)); }, {"10000 × 1", "2560000 × 256", "refused"});
+}
+
+TEST(Transform, KeptImagesAreCroppedAnew) {
+  const Image image = pattern(9, 7);
+  for (const char* mode : {"squash", "shortest"}) {
+    const Transform transform({.size = 4, .resize_size = 6, .resize_mode = mode}, {.random_crop = true, .random_flip = true});
+    const Image kept = transform.resized(image);
+    EXPECT_TRUE(at::equal(transform(kept), transform(image)));
+    for (uint64_t seed = 0; seed < 20; ++seed) {
+      std::mt19937_64 one(seed), other(seed);
+      at::Tensor from_image = at::empty({3, 4, 4}), from_kept = at::empty({3, 4, 4});
+      transform.apply(image, one, from_image.data_ptr<float>());
+      transform.apply(kept, other, from_kept.data_ptr<float>());
+      EXPECT_TRUE(at::equal(from_image, from_kept)) << seed;
+    }
+  }
+}
+
+TEST(Transform, CropsEveryPlaceAsOften) {
+  const io::Preprocessing preprocessing{.size = 3, .resize_size = 4, .resize_mode = "shortest"};
+  const Transform transform(preprocessing, {.random_crop = true});
+  const Image image = pattern(5, 4);  // 3 × 2 places
+  const Transform plain({.size = 3});
+  std::mt19937_64 generator(3);
+  std::array<int, 6> counts{};
+  constexpr int kDraws = 3000;
+  for (int i = 0; i < kDraws; ++i) {
+    at::Tensor out = at::empty({3, 3, 3});
+    transform.apply(image, generator, out.data_ptr<float>());
+    for (int64_t place = 0; place < 6; ++place)
+      counts[static_cast<size_t>(place)] += at::equal(out, plain(crop(image, place % 3, place / 3, 3, 3)));
+  }
+  EXPECT_EQ(std::accumulate(counts.begin(), counts.end(), 0), kDraws);
+  for (const int count : counts) EXPECT_NEAR(count, kDraws / 6, 82);  // four standard deviations
+}
+
 TEST(Transform, RefusesWhatCannotBe) {
   auto bad = kImageNet;
   bad.size = 0;
@@ -118,6 +201,10 @@ TEST(Transform, RefusesWhatCannotBe) {
   expect_error<std::invalid_argument>([&] { Transform{bad}; }, {"deviation 0"});
   bad = kImageNet, bad.interpolation = "nearest";
   expect_error<std::invalid_argument>([&] { Transform{bad}; }, {"nearest", "bicubic"});
+  bad = kImageNet, bad.resize_size = 3;
+  expect_error<std::invalid_argument>([&] { Transform{bad}; }, {"resize_size", "3 pixels", "at least 4"});
+  bad = kImageNet, bad.resize_mode = "shorter";
+  expect_error<std::invalid_argument>([&] { Transform{bad}; }, {"shorter", "shortest"});
 }
 
 }  // namespace

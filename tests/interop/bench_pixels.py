@@ -1,6 +1,7 @@
-"""Decoding, resizing to 224 × 224 and normalising a 500 × 375 JPEG on one thread, beside Pillow and torchvision.
+"""Images a second from a 500 × 375 JPEG to a normalised 224 × 224 tensor, beside Pillow and torchvision, which make the same values.
 
-Both take turns in one run; the figures are medians of processor time. Run as: .venv/bin/python tests/interop/bench_pixels.py
+Both take turns in one run, on one thread; the figures are of processor time. Then the same with a loader's workers, in time that
+passes. Run as: .venv/bin/python tests/interop/bench_pixels.py
 """
 
 import os
@@ -12,37 +13,72 @@ import time
 import numpy
 import torch
 from conftest import built
+from golden import photograph
 from PIL import Image
-from test_pixels import IMAGENET, photograph, pillows
+from test_pixels import IMAGENET
 from torchvision import transforms
 
-ROUNDS, REPEATS = 15, 10
+ROUNDS, REPEATS, LOADED = 15, 10, 400
+BICUBIC, BILINEAR = transforms.InterpolationMode.BICUBIC, transforms.InterpolationMode.BILINEAR
+CHAINS = {  # SIZE FILTER RESIZE_SIZE RESIZE_MODE of ours, and their steps up to the square
+    "to 224 × 224, bicubic": ((224, "bicubic", 0, "squash"), [transforms.Resize((224, 224), BICUBIC)]),
+    "shorter side to 256, bilinear, middle 224 × 224":
+        ((224, "bilinear", 256, "shortest"), [transforms.Resize(256, BILINEAR), transforms.CenterCrop(224)]),
+}  # fmt: skip
+
+
+class Tool:
+    def __init__(self):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        tool = built("RESPEFT_PIXELS", "bin/respeft_pixels")
+        self.process = subprocess.Popen([tool], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+
+    def __call__(self, *job):
+        self.process.stdin.write("\t".join(map(str, job)) + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        assert not answer.startswith("error"), answer
+        return [float(word) for word in answer.split()]
+
+
+def seconds_of(steps, path):
+    start = time.thread_time()
+    steps(Image.open(path).convert("RGB"))
+    return time.thread_time() - start
+
+
+def compare(tool, path, name):
+    job, steps = CHAINS[name]
+    steps = transforms.Compose([*steps, transforms.ToTensor(), IMAGENET])
+    ours, theirs = [], []
+    for _ in range(ROUNDS):
+        ours += tool("time", path, REPEATS, *job)
+        theirs += [seconds_of(steps, path) for _ in range(REPEATS)]
+    print(f"{name}: images a second, respeft {1 / numpy.median(ours):.0f}, Pillow and torchvision {1 / numpy.median(theirs):.0f}; "
+          f"{numpy.median(theirs) / numpy.median(ours):.2f} times as fast by medians, {min(theirs) / min(ours):.2f} by minima")  # fmt: skip
+
+
+def scale(tool, path):
+    job, _ = CHAINS["to 224 × 224, bicubic"]
+    best = {workers: 0.0 for workers in (0, 1, 2)}
+    for _ in range(5):
+        for workers in best:
+            best[workers] = max(best[workers], LOADED / tool("load", path, LOADED, workers, *job)[0])
+    print(f"with a loader, the best of 5: {', '.join(f'{workers} workers {rate:.0f}' for workers, rate in best.items())}; "
+          f"two do {best[2] / best[1]:.2f} times what one does")  # fmt: skip
 
 
 def main():
     torch.set_num_threads(1)
-    steps = transforms.Compose(
-        [transforms.Resize((224, 224), transforms.InterpolationMode.BICUBIC), transforms.ToTensor(), IMAGENET]
-    )
-    tool, environment = built("RESPEFT_PIXELS", "bin/respeft_pixels"), {**os.environ, "OMP_NUM_THREADS": "1"}
-    our_seconds, their_seconds = [], []
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        subprocess.Popen([tool], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as process,
-    ):
+    with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "photo.jpg"
         Image.fromarray(photograph(500, 375)).save(path, quality=90)
-        for _ in range(ROUNDS):
-            process.stdin.write(f"time\t{path}\t{REPEATS}\t224\tbicubic\n")
-            process.stdin.flush()
-            our_seconds += map(float, process.stdout.readline().split())
-            for _ in range(REPEATS):
-                start = time.thread_time()
-                steps(pillows(path))
-                their_seconds.append(time.thread_time() - start)
-        process.stdin.close()
-    ours, theirs = numpy.median(our_seconds), numpy.median(their_seconds)
-    print(f"ours {ours * 1e3:.2f} ms, Pillow and torchvision {theirs * 1e3:.2f} ms an image: {theirs / ours:.2f} times as fast")
+        tool = Tool()
+        for name in CHAINS:
+            compare(tool, path, name)
+        scale(tool, path)
+        tool.process.stdin.close()
+        tool.process.wait()
 
 
 if __name__ == "__main__":

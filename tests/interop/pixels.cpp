@@ -1,25 +1,32 @@
 // Decodes and resizes images for test_pixels.py to compare. One job a line on stdin, its fields separated by tabs:
 //   decode IN OUT                        OUT becomes a binary PPM
 //   resize IN OUT WIDTH HEIGHT FILTER    OUT becomes a binary PPM
-//   input IN OUT SIZE FILTER             OUT becomes raw float32 [3, SIZE, SIZE], ImageNet's normalisation
-//   time IN REPEATS SIZE FILTER          decode, resize, normalise; prints the processor seconds of each repeat
+//   input IN OUT SIZE FILTER RESIZE_SIZE RESIZE_MODE         OUT becomes raw float32 [3, SIZE, SIZE], ImageNet's normalisation
+//   train IN OUT SIZE FILTER RESIZE_SIZE RESIZE_MODE SEED    the same, cropped and mirrored at random
+//   time IN REPEATS SIZE FILTER RESIZE_SIZE RESIZE_MODE      makes an input so many times; prints the processor seconds of each
+//   load IN REPEATS WORKERS SIZE FILTER RESIZE_SIZE RESIZE_MODE    likewise with a loader; prints the seconds in all
 // and one line a job on stdout: what was asked for, `ok`, or `error` and the message.
 #include <time.h>
 
+#include <chrono>
 #include <fstream>
 #include <iostream>
+#include <memory>
+#include <random>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include <respeft/data/dataset.h>
 #include <respeft/data/image.h>
+#include <respeft/data/loader.h>
 #include <respeft/data/transforms.h>
 
 #include "src/util/text.h"
 
 namespace {
 
-using respeft::data::Image;
+using namespace respeft::data;
 
 void write_ppm(const std::string& path, const Image& image) {
   std::ofstream file(path, std::ios::binary);
@@ -27,8 +34,31 @@ void write_ppm(const std::string& path, const Image& image) {
   file.write(reinterpret_cast<const char*>(image.pixels.data()), static_cast<std::streamsize>(image.pixels.size()));
 }
 
-respeft::data::Transform imagenet_transform(const std::string& size, const std::string& filter) {
-  return respeft::data::Transform({{0.485, 0.456, 0.406}, {0.229, 0.224, 0.225}, std::stoll(size), filter});
+using Job = std::vector<std::string>;
+
+/// Of the fields SIZE FILTER RESIZE_SIZE RESIZE_MODE that start at `first`.
+Transform imagenet_transform(const Job& job, size_t first, const TransformOptions& options = {}) {
+  return Transform({.mean = {0.485, 0.456, 0.406},
+                    .std = {0.229, 0.224, 0.225},
+                    .size = std::stoll(job.at(first)),
+                    .interpolation = job.at(first + 1),
+                    .resize_size = std::stoll(job.at(first + 2)),
+                    .resize_mode = job.at(first + 3)},
+                   options);
+}
+
+void write_input(const std::string& path, const std::vector<float>& values) {
+  std::ofstream(path, std::ios::binary)
+      .write(reinterpret_cast<const char*>(values.data()), static_cast<std::streamsize>(values.size() * sizeof(float)));
+}
+
+std::string input(const Job& job, bool random) {
+  const auto transform = imagenet_transform(job, 3, {.random_crop = random, .random_flip = random});
+  std::vector<float> values(static_cast<size_t>(3 * transform.size() * transform.size()));
+  std::mt19937_64 generator(random ? std::stoull(job.at(7)) : 0);
+  transform.apply(read_image(job.at(1)), generator, values.data());
+  write_input(job.at(2), values);
+  return "ok";
 }
 
 double processor_seconds() {
@@ -37,29 +67,53 @@ double processor_seconds() {
   return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
-std::string time_input(const std::vector<std::string>& job) {
-  const auto transform = imagenet_transform(job.at(3), job.at(4));
+std::string time_input(const Job& job) {
+  const auto transform = imagenet_transform(job, 3);
   std::string seconds;
   for (int i = 0; i < std::stoi(job.at(2)); ++i) {
     const double start = processor_seconds();
-    transform(respeft::data::read_image(job.at(1)));
+    transform(read_image(job.at(1)));
     seconds += std::to_string(processor_seconds() - start) + " ";
   }
   return seconds;
 }
 
-std::string run(const std::vector<std::string>& job) {
+/// One file, as often as asked for.
+class Repeated : public Dataset {
+ public:
+  Repeated(std::string path, int64_t count) : path_(std::move(path)), count_(count) {}
+  int64_t size() const override { return count_; }
+  int64_t label(int64_t) const override { return 0; }
+  Image load(int64_t) const override { return read_image(path_); }
+  std::string item_name(int64_t) const override { return path_; }
+  const std::vector<std::string>& class_names() const override { return class_names_; }
+  std::string description() const override { return path_; }
+
+ private:
+  std::string path_;
+  int64_t count_;
+  std::vector<std::string> class_names_ = {"only"};
+};
+
+std::string time_loader(const Job& job) {
+  const int64_t count = std::stoll(job.at(2));
+  const auto start = std::chrono::steady_clock::now();
+  Loader loader(std::make_shared<Repeated>(job.at(1), count), imagenet_transform(job, 4), sequential_order(count),
+                {.workers = std::stoll(job.at(3))});
+  while (loader.next()) continue;
+  return std::to_string(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+}
+
+std::string run(const Job& job) {
   if (job.at(0) == "time") return time_input(job);
-  const Image image = respeft::data::read_image(job.at(1));
+  if (job[0] == "load") return time_loader(job);
+  if (job[0] == "input") return input(job, false);
+  if (job[0] == "train") return input(job, true);
+  const Image image = read_image(job.at(1));
   if (job[0] == "decode") {
     write_ppm(job.at(2), image);
   } else if (job[0] == "resize") {
-    write_ppm(job.at(2), respeft::data::resize(image, std::stoll(job.at(3)), std::stoll(job.at(4)),
-                                               respeft::data::filter_from_name(job.at(5))));
-  } else if (job[0] == "input") {
-    const at::Tensor input = imagenet_transform(job.at(3), job.at(4))(image);
-    std::ofstream(job.at(2), std::ios::binary)
-        .write(static_cast<const char*>(input.data_ptr()), static_cast<std::streamsize>(input.nbytes()));
+    write_ppm(job.at(2), resize(image, std::stoll(job.at(3)), std::stoll(job.at(4)), filter_from_name(job.at(5))));
   } else {
     throw std::invalid_argument("unknown job " + job[0]);
   }

@@ -17,7 +17,8 @@ from timm.data.random_erasing import RandomErasing
 from timm.utils import ModelEmaV2
 
 from conftest import built
-from test_pixels import FILTERS, photograph
+from golden import photograph
+from test_pixels import FILTERS
 
 FILL = (124, 116, 104)  # ImageNet's mean, as timm rounds it
 TIMM_NAMES = {"TranslateX": "TranslateXRel", "TranslateY": "TranslateYRel"}

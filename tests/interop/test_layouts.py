@@ -13,6 +13,7 @@ import torch
 import transformers
 from conftest import assert_close, built, randomised
 from test_io import huggingface_vit, predict, shaken
+from torchvision import transforms
 
 TOLERANCE = 1e-5
 NAMES = ["ant", "bee", "cat", "dog", 'eel "e"', "fox", "gnü"]
@@ -72,25 +73,38 @@ def test_huggingface_folder(case, program, tmp_path, label):
         assert_close(predict(program, tmp_path, name, weights, model.pixels), model.logits(), TOLERANCE)
 
 
-@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
-def test_huggingface_image_processor(case, program, tmp_path, interpolation):
+CROPS = {
+    "squash": ({}, lambda mode: [transforms.Resize((64, 64), mode)]),
+    "squash and crop": ({"resize_size": 73, "resize_mode": "squash"}, lambda mode: [transforms.Resize((73, 73), mode), transforms.CenterCrop(64)]),
+    "shortest": ({"resize_size": 0, "resize_mode": "shortest"}, lambda mode: [transforms.Resize(64, mode), transforms.CenterCrop(64)]),
+    "shortest and crop": ({"resize_size": 72, "resize_mode": "shortest"}, lambda mode: [transforms.Resize(72, mode), transforms.CenterCrop(64)]),
+}
+
+
+def torchvisions(crop, interpolation, image, mean, std):
+    """The pixels that torchvision makes as preprocessing `crop` says, on Pillow."""
+    steps = CROPS[crop][1](transforms.InterpolationMode(interpolation))
+    return transforms.Compose([*steps, transforms.ToTensor(), transforms.Normalize(mean, std)])(image)
+
+
+@pytest.mark.parametrize("interpolation, crop", [("bicubic", "squash"), *(("bilinear", crop) for crop in CROPS)])
+def test_huggingface_image_processor(case, program, tmp_path, interpolation, crop):
     """The same pixels as here, through the logits: within the rounding of a resized byte, which is 1/255 before normalisation."""
     model = case("vit_tiny_patch16_224", weights_size=64, num_classes=7)
     mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-    weights = with_metadata(model, tmp_path / "named.safetensors", mean=mean, std=std, interpolation=interpolation)
+    options = {"mean": mean, "std": std, "interpolation": interpolation} | CROPS[crop][0]
+    weights = with_metadata(model, tmp_path / "named.safetensors", **options)
     program("export", "--weights", weights, "--format", "huggingface", "--out", tmp_path / "huggingface")
     generator = numpy.random.default_rng(0)
-    image = PIL.Image.fromarray(generator.integers(0, 256, (97, 143, 3), numpy.uint8))
-    filter = PIL.Image.Resampling[interpolation.upper()]
-    resized = torch.from_numpy(numpy.asarray(image.resize((64, 64), filter)).copy()).permute(2, 0, 1) / 255  # as Pillow has it
-    expected = (resized - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+    image = PIL.Image.fromarray(generator.integers(0, 256, (97, 142, 3), numpy.uint8))
+    expected = torchvisions(crop, interpolation, image, mean, std)
     for backend, levels in (("pil", 0), ("torchvision", 2)):  # torchvision's own resizing is up to 2 of 255 off Pillow's
         processor = transformers.AutoImageProcessor.from_pretrained(tmp_path / "huggingface", backend=backend)
         pixels = processor(image, return_tensors="pt")["pixel_values"][0]
         assert pixels.shape == expected.shape
         assert (pixels - expected).abs().max() < 1e-5 + levels / 255 / min(std), backend
     config = json.loads((tmp_path / "huggingface" / "preprocessor_config.json").read_text())
-    assert config["resample"] == int(filter)
+    assert config["resample"] == int(PIL.Image.Resampling[interpolation.upper()])
 
 
 CASES = {
@@ -111,11 +125,24 @@ def test_timm_folder(case, program, tmp_path, label):
     data = timm.data.resolve_model_data_config(loaded)
     assert data["input_size"] == (3, size, size) and list(data["std"]) == [0.25] * 3 and list(data["mean"]) == [0.5] * 3
     assert data["interpolation"] == "bicubic" and loaded.pretrained_cfg["label_names"] == NAMES
-    # timm's evaluation transform squashes the image to the size, as this program does.
-    image = PIL.Image.effect_mandelbrot((90, 60), (-2, -1, 1, 1), 50).convert("RGB")
-    resized = numpy.asarray(image.resize((size, size), PIL.Image.Resampling.BICUBIC))
-    expected = (torch.from_numpy(resized.copy()).permute(2, 0, 1) / 255 - 0.5) / 0.25
-    torch.testing.assert_close(timm.data.create_transform(**data, is_training=False)(image), expected)
+
+
+@pytest.mark.parametrize("crop", CROPS)
+def test_timms_evaluation_transform(case, program, tmp_path, crop):
+    """Of a timm folder: the same pixels as torchvision's, which are this program's, too."""
+    model = case("vit_tiny_patch16_224", weights_size=64, num_classes=7)
+    weights = with_metadata(model, tmp_path / "named.safetensors", std=[0.25] * 3, **CROPS[crop][0])
+    program("export", "--weights", weights, "--format", "timm-folder", "--out", tmp_path / "timm")
+    data = timm.data.resolve_model_data_config(timm.create_model(f"local-dir:{tmp_path / 'timm'}", pretrained=True))
+    image = PIL.Image.effect_mandelbrot((91, 60), (-2, -1, 1, 1), 50).convert("RGB")
+    expected = torchvisions(crop, "bicubic", image, [0.5] * 3, [0.25] * 3)
+    assert torch.equal(timm.data.create_transform(**data, is_training=False)(image), expected)
+    image.save(tmp_path / "image.png")
+    safetensors.torch.save_file({"pixels": expected[None]}, tmp_path / "pixels.safetensors")
+    program("predict", "--weights", weights, "--pixels", tmp_path / "pixels.safetensors", "--logits", tmp_path / "logits.safetensors")
+    wanted = safetensors.torch.load_file(tmp_path / "logits.safetensors")["logits"].softmax(1).max()
+    (answer,) = json.loads(program("predict", "--weights", weights, tmp_path / "image.png", "--json"))
+    assert abs(answer["predictions"][0]["probability"] - wanted) < 1e-6
 
 
 def test_timm_folder_of_a_size_without_a_name(program, tmp_path):

@@ -1,6 +1,9 @@
 """What the README shows is what is compiled and tested."""
 
+import json
+import os
 import re
+import subprocess
 
 from conftest import ROOT
 
@@ -25,3 +28,22 @@ def test_links_lead_somewhere():
     assert targets
     for target in targets:
         assert (ROOT / target).exists(), f"README.md links to {target}, which is not there"
+
+
+def test_commands_on_small_vtab_can_be_pasted(tmp_path):
+    """The README's block of shell commands, run as it stands in a folder that has what a built checkout has."""
+    block = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert len(block) == 1
+    for name in (".venv", "build", "scripts"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RESPEFT")}
+    done = subprocess.run(["bash", "-euc", block[0]], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    for name in ("svhn", "eurosat", "dsprites_loc", "dsprites_ori"):
+        experiment = json.loads((tmp_path / "runs" / "vtab" / name / "summary.json").read_text())
+        assert experiment["protocol"] == "honest"
+        assert f"rlrr/vtab/{name}" in json.dumps(experiment)
+        assert len(experiment["runs"]) == 2
+    assert (tmp_path / "svhn.safetensors").stat().st_size > 80_000_000  # a ViT-S, folded
+    for column in ("svhn", "eurosat", "dsprites_loc", "dsprites_ori", "natural", "specialized", "structured", "±"):
+        assert column.lower() in done.stdout.lower(), done.stdout

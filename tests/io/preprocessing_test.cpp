@@ -12,12 +12,24 @@ TEST(Preprocessing, RoundTripsExactly) {
   const Preprocessing imagenet = {{0.485, 0.456, 0.406}, {0.229, 0.224, 0.225}, 56, "bilinear"};
   EXPECT_EQ(preprocessing_from_json(to_json(imagenet)), imagenet);
   EXPECT_EQ(preprocessing_from_json(to_json({})), Preprocessing{});
+  const Preprocessing cropped = {.size = 224, .resize_size = 256, .resize_mode = "shortest"};
+  EXPECT_EQ(preprocessing_from_json(to_json(cropped)), cropped);
+}
+
+TEST(Preprocessing, KeepsTheCropsShareAtAnotherSize) {
+  const Preprocessing cropped = {.size = 224, .resize_size = 256, .resize_mode = "shortest"};
+  EXPECT_EQ(cropped.at_size(448), (Preprocessing{.size = 448, .resize_size = 512, .resize_mode = "shortest"}));
+  EXPECT_EQ(cropped.at_size(1), (Preprocessing{.size = 1, .resize_size = 1, .resize_mode = "shortest"}));
+  EXPECT_EQ(Preprocessing{}.at_size(56), (Preprocessing{.size = 56}));
 }
 
 TEST(Preprocessing, WritesTheDocumentedMembers) {
   EXPECT_EQ(
       nlohmann::json::parse(to_json({})),
       nlohmann::json::parse(R"({"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "size": 224, "interpolation": "bicubic"})"));
+  const auto cropped = nlohmann::json::parse(to_json({.resize_size = 256}));
+  EXPECT_EQ(cropped["resize_size"], 256);
+  EXPECT_EQ(cropped["resize_mode"], "squash");
 }
 
 TEST(Preprocessing, RefusesWhatIsNotOne) {
@@ -34,6 +46,10 @@ TEST(Preprocessing, RefusesWhatIsNotOne) {
       {R"({"mean": [0,0,0], "std": [1,1,1], "size": 18446744073709551615, "interpolation": "bicubic"})", "'size' must be"},
       {R"({"mean": [0,0,0], "std": [1,1,1], "size": 8, "interpolation": "nearest"})", "'interpolation' must be"},
       {R"({"mean": [0,0,0], "std": [1,1,1], "size": 8, "interpolation": 3})", "'interpolation' must be"},
+      {R"({"mean": [0,0,0], "std": [1,1,1], "size": 8, "interpolation": "bicubic", "resize_size": -1})", "'resize_size' must be"},
+      {R"({"mean": [0,0,0], "std": [1,1,1], "size": 8, "interpolation": "bicubic", "resize_size": 7})", "at least 8"},
+      {R"({"mean": [0,0,0], "std": [1,1,1], "size": 8, "interpolation": "bicubic", "resize_mode": "crop"})",
+       "'resize_mode' must be"},
       {R"({"means": [0,0,0], "std": [1,1,1], "size": 8, "interpolation": "bicubic"})", "did you mean 'mean'?"},
   };
   for (const auto& [text, fault] : cases) {

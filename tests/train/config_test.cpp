@@ -164,6 +164,12 @@ TEST(TrainConfig, ResolveRefuses) {
   EXPECT_EQ(error([](auto& c) { c.auto_augment = "rand-m9-mst0.5"; }),
             "auto_augment: RandAugment 'rand-m9-mst0.5': unknown section 'mst'; did you mean 'mstd'?");
   EXPECT_EQ(error([](auto& c) { c.random_erasing = 0.25, c.random_erasing_mode = "const"; }), "(no error)");
+  EXPECT_EQ(error([](auto& c) { c.resize_size = 256, c.random_crop = true; }), "(no error)");
+  EXPECT_EQ(error([](auto& c) { c.resize_mode = "shortest", c.random_crop = true; }), "(no error)");
+  EXPECT_EQ(error([](auto& c) { c.resize_size = 200; }).rfind("resize_size: 200 pixels do not hold the 224 × 224", 0), 0U);
+  for (const int64_t size : {0, 224})
+    EXPECT_EQ(error([&](auto& c) { c.resize_size = size, c.random_crop = true; }).rfind("random_crop: images are resized to", 0),
+              0U);
   EXPECT_NE(error([](auto& c) { c.random_erasing_mode = "pixels"; }).find("did you mean 'pixel'"), std::string::npos);
   EXPECT_NE(error([](auto& c) { c.method = "rlr"; }).find("did you mean 'rlrr'"), std::string::npos);
   EXPECT_NE(error([](auto& c) { c.model = "vit_tyny_patch16_224"; }).find("vit_tiny_patch16_224"), std::string::npos);

@@ -49,6 +49,8 @@ class RunTest : public testing::Test {
     c.batch_size = 10;
     c.accumulate = 2;
     c.lr = 3e-3;
+    c.resize_size = 36;
+    c.random_crop = true;
     c.flip = true;
     c.drop_path = 0.1;
     c.branch_dropout = 0.1;
@@ -366,7 +368,7 @@ TEST_F(RunTest, LinearProbeOnFeaturesEqualsTheOneOnImages) {
   for (auto* c : {&fast, &slow}) {
     c->method = "linear";
     c->method_options.clear();
-    c->flip = false;
+    c->random_crop = c->flip = false;
     c->drop_path = c->branch_dropout = c->random_erasing = c->mixup = c->cutmix = 0.0;
     c->auto_augment.clear();
     c->protocol = "last";
@@ -384,6 +386,9 @@ TEST_F(RunTest, EveryAugmentationIsUsed) {
   const std::vector<std::pair<std::string, std::function<void(TrainConfig&)>>> settings = {
       {"none", [](TrainConfig&) {}},
       {"ema", [](TrainConfig& c) { c.ema_decay = 0.5; }},
+      {"resize_size", [](TrainConfig& c) { c.resize_size = 38; }},
+      {"random_crop", [](TrainConfig& c) { c.random_crop = true; }},
+      {"flip", [](TrainConfig& c) { c.flip = true; }},
       {"auto_augment", [](TrainConfig& c) { c.auto_augment = "rand-m9"; }},
       {"train_interpolation", [](TrainConfig& c) { c.auto_augment = "rand-m9", c.train_interpolation = "bicubic"; }},
       {"random_erasing", [](TrainConfig& c) { c.random_erasing = 0.5; }},
@@ -405,7 +410,7 @@ TEST_F(RunTest, EveryAugmentationIsUsed) {
     c.test_samples = 8;
     c.batch_size = 4;
     c.accumulate = 1;
-    c.flip = false;
+    c.random_crop = c.flip = false;
     c.drop_path = c.branch_dropout = c.ema_decay = c.random_erasing = c.mixup = c.cutmix = 0.0;
     c.auto_augment.clear();
     set(c);

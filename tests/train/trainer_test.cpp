@@ -237,6 +237,31 @@ class Counted : public Source {
   std::shared_ptr<const Source> source_;
 };
 
+TEST(Trainer, BeginsTheNextEpochsPassBeforeItEvaluates) {
+  /// Tells, when it is evaluated on, how often training has begun.
+  struct Watching : Counted {
+    using Counted::Counted;
+    std::unique_ptr<Pass> pass(std::vector<int64_t> order, int64_t batch_size, uint64_t seed) const override {
+      seen.push_back(train->passes);
+      return Counted::pass(std::move(order), batch_size, seed);
+    }
+    std::shared_ptr<Counted> train;
+    mutable std::vector<int64_t> seen;
+  };
+  auto problem = make_problem(24);
+  const auto train = std::make_shared<Counted>(problem.task.train);
+  const auto test = std::make_shared<Watching>(problem.task.test);
+  test->train = train;
+  problem.task.train = train;
+  problem.task.test = test;
+  TrainConfig config = make_config();
+  config.epochs = 3;
+  Observer observer;
+  Trainer trainer(problem.task, config, observer);
+  while (!trainer.done()) trainer.run_epoch();
+  EXPECT_EQ(test->seen, (std::vector<int64_t>{2, 3, 3}));
+}
+
 /// Few examples, noisy labels and a high rate: the accuracy goes up and down.
 struct Noisy {
   Problem problem = make_problem(24);

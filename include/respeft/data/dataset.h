@@ -112,7 +112,10 @@ DatasetPtr first(DatasetPtr dataset, int64_t count);
 /// The images of `head`, then those of `tail`. Throws `std::invalid_argument` if their classes differ.
 DatasetPtr concatenated(DatasetPtr head, DatasetPtr tail, const std::string& description);
 
-/// Keeps each image in memory after its first use, resized by `transform` (`size * size * 3` bytes an image).
+/// Keeps each image in memory after its first use, resized by `transform` but not cropped, so that each use may crop anew.
 DatasetPtr cached(DatasetPtr dataset, const Transform& transform);
+
+/// Bytes that an image takes there: of one that is twice as long as wide, where the transform keeps the aspect.
+int64_t cached_bytes(const Transform& transform);
 
 }  // namespace respeft::data

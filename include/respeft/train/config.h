@@ -28,6 +28,9 @@ struct TrainConfig {
   std::array<double, 3> mean = {0.5, 0.5, 0.5};
   std::array<double, 3> std = {0.5, 0.5, 0.5};
   std::string interpolation = "bicubic";
+  int64_t resize_size = 0;
+  bool random_crop = false;
+  std::string resize_mode = "squash";
   bool flip = false;
 
   std::string method = "rlrr";
@@ -85,7 +88,7 @@ struct TrainConfig {
   int64_t last_epoch() const { return stop_epoch > 0 ? std::min(stop_epoch, total_epochs()) : total_epochs(); }
   /// Whether batches are mixed with themselves.
   bool mixes() const { return mixup > 0 || cutmix > 0; }
-  io::Preprocessing preprocessing() const { return {mean, std, image_size, interpolation}; }
+  io::Preprocessing preprocessing() const { return {mean, std, image_size, interpolation, resize_size, resize_mode}; }
 };
 
 /// What the list says about one field.
@@ -118,7 +121,7 @@ void visit_fields(Config& c, Visitor&& visit) {
              .path = true},
         c.weights);
   visit(Info{.name = "image_size",
-             .help = "pixels a side that images are resized to; 0: the model's own",
+             .help = "pixels a side of what the model reads; 0: the model's own",
              .group = "Model",
              .minimum = 0},
         c.image_size);
@@ -155,6 +158,19 @@ void visit_fields(Config& c, Visitor&& visit) {
         c.std);
   visit(Info{.name = "interpolation", .help = "how images are resized", .group = "Data", .choices = {"bicubic", "bilinear"}},
         c.interpolation);
+  visit(Info{.name = "resize_size",
+             .help = "pixels that images are resized to before image_size of them are cut out; 0: image_size",
+             .group = "Data",
+             .minimum = 0,
+             .maximum = 1 << 16},
+        c.resize_size);
+  visit(Info{.name = "resize_mode",
+             .help = "squash: to a square; shortest: the shorter side, aspect kept",
+             .group = "Data",
+             .choices = {"squash", "shortest"}},
+        c.resize_mode);
+  visit(Info{.name = "random_crop", .help = "cut training images out anywhere, not in the middle", .group = "Data"},
+        c.random_crop);
   visit(Info{.name = "flip", .help = "flip training images left to right at random", .group = "Data"}, c.flip);
   visit(Info{.name = "method", .help = "how to fine-tune", .group = "Method"}, c.method);
   visit(Info{.name = "zero_head", .help = "start with a head of zeros, not the weights file's", .group = "Method"}, c.zero_head);

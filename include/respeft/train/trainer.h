@@ -81,6 +81,7 @@ class Trainer {
     int64_t correct = 0, images = 0;
   };
   void train_epoch(EpochRecord& record);
+  std::unique_ptr<Pass> begin_pass(int64_t epoch) const;
   StepResult step(Pass& pass, int64_t images, double lr);
   StepResult accumulate(Examples& batch, int64_t images);
   Mix draw_mix(const Examples& batch);
@@ -106,7 +107,8 @@ class Trainer {
   std::mt19937_64 mixing_;           ///< drawn from by `mixup_`; begun anew each epoch
   std::optional<ParameterEma> ema_;  ///< of what is trained
   RunProgress progress_;
-  io::TensorMap best_;  ///< what was evaluated in the best epoch
+  io::TensorMap best_;              ///< what was evaluated in the best epoch
+  std::unique_ptr<Pass> upcoming_;  ///< over the next epoch's images, begun early so that its first batch is there in time
 };
 
 }  // namespace respeft::train

@@ -1,9 +1,9 @@
 # Shared by scripts/demo and scripts/compare, which source it after common.sh: fine-tuning a DINOv2 ViT-S/14 on 1,000 images
-# of Fashion-MNIST at 56×56.
+# at 56×56, of Fashion-MNIST unless `data` says otherwise.
 
 model=vit_small_patch14_dinov2
 weights=demo/$model.safetensors
-images=/usr/share/datasets/fashion-mnist
+data=fashion-mnist:/usr/share/datasets/fashion-mnist
 respeft=build/bin/respeft
 
 # The highest learning rate of a method here. Of LoRA, reslora-bs and reslora-ms it is the one with which the training loss of seed 0
@@ -28,6 +28,6 @@ train() { # METHOD DIRECTORY [FLAG…]
   [[ -f $directory/summary.json ]] && rm -rf "$directory"
   "$respeft" train --method "$method" --lr "$(learning_rate "$method")" --out "$directory" --resume \
     --model "$model" --weights "$weights" --image-size 56 --mean imagenet --std imagenet \
-    --data "fashion-mnist:$images" --train-samples 1000 \
+    --data "$data" --train-samples 1000 \
     --epochs 9 --warmup-epochs 1 --batch-size 32 --weight-decay 1e-4 "$@" >/dev/null
 }
