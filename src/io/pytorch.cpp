@@ -45,13 +45,14 @@ View view_of(const PickleValue& tensor) {
   const int64_t stored = view.storage->number;
   if (view.sizes.size() != view.strides.size()) throw std::runtime_error("it has other numbers of sizes and of strides");
   const auto bytes = tensor_bytes(view.storage->dtype, view.sizes);
-  int64_t end = view.offset + 1;
+  int64_t last = view.offset;
   for (size_t i = 0; i < view.sizes.size() && bytes > 0; ++i) {
     int64_t reach = 0;
-    if (__builtin_mul_overflow(view.sizes[i] - 1, view.strides[i], &reach) || __builtin_add_overflow(end, reach, &end)) end = -1;
-    if (end < 0) break;
+    if (__builtin_mul_overflow(view.sizes[i] - 1, view.strides[i], &reach) || __builtin_add_overflow(last, reach, &last))
+      last = -1;
+    if (last < 0) break;
   }
-  if (view.offset < 0 || (bytes > 0 && (end < 0 || end > stored))) {
+  if (view.offset < 0 || (bytes > 0 && (last < 0 || last >= stored))) {
     throw std::runtime_error(fmt::format("shape [{}] with strides [{}] from {} reaches beyond its storage of {} numbers",
                                          fmt::join(view.sizes, ", "), fmt::join(view.strides, ", "), view.offset, stored));
   }
