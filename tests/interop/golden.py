@@ -13,10 +13,10 @@ from PIL import Image, ImageOps, PngImagePlugin
 from conftest import built
 
 
-def run_jobs(jobs):
-    """The answers of bin/respeft_pixels, one a job."""
+def run_jobs(jobs, program="pixels"):
+    """The answers of bin/respeft_PROGRAM, one a job."""
     lines = "".join("\t".join(map(str, job)) + "\n" for job in jobs)
-    tool = built("RESPEFT_PIXELS", "bin/respeft_pixels")
+    tool = built(f"RESPEFT_{program.upper()}", f"bin/respeft_{program}")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([tool], input=lines, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr

@@ -1,9 +1,7 @@
 """Augmented images against timm's own operations: every value; and what is drawn at random against timm's draws."""
 
 import itertools
-import os
 import random
-import subprocess
 
 import numpy
 import pytest
@@ -16,25 +14,13 @@ from timm.data.mixup import Mixup, cutmix_bbox_and_lam, mixup_target
 from timm.data.random_erasing import RandomErasing
 from timm.utils import ModelEmaV2
 
-from conftest import built
+import golden
 from golden import photograph
 from test_pixels import FILTERS
 
 FILL = (124, 116, 104)  # ImageNet's mean, as timm rounds it
 TIMM_NAMES = {"TranslateX": "TranslateXRel", "TranslateY": "TranslateYRel"}
 SIGNIFICANCE = 1e-4  # draws are seeded: a test that passes goes on passing
-
-
-def run_jobs(jobs):
-    """The answers of bin/respeft_augment, one a job."""
-    lines = "".join("\t".join(map(str, job)) + "\n" for job in jobs)
-    tool = built("RESPEFT_AUGMENT", "bin/respeft_augment")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([tool], input=lines, capture_output=True, text=True, timeout=300, env=environment)
-    assert done.returncode == 0, done.stderr
-    answers = done.stdout.splitlines()
-    assert len(answers) == len(jobs)
-    return answers
 
 
 def images(folder):
@@ -89,7 +75,7 @@ def test_an_operation_equals_timms_in_every_value(tmp_path, name):
         jobs.append(("apply", path, tmp_path / f"{len(jobs)}.ppm", name, repr(argument), filter, ",".join(map(str, FILL))))
         expected.append(numpy.array(timms(name, Image.open(path), argument, resampling)))
     changed = 0
-    for job, answer, wanted in zip(jobs, run_jobs(jobs), expected):
+    for job, answer, wanted in zip(jobs, golden.run_jobs(jobs, "augment"), expected):
         assert answer == "ok", answer
         result = numpy.array(Image.open(job[2]))
         changed += not numpy.array_equal(wanted, numpy.array(Image.open(job[1])))
@@ -107,7 +93,7 @@ def test_moving_pixels_equals_timms_at_random_arguments(tmp_path):
         path = tmp_path / f"{len(jobs)}.ppm"
         jobs.append(("apply", tmp_path / "photo.png", path, name, repr(argument), filter, ",".join(map(str, FILL))))
         expected.append(timms(name, Image.open(tmp_path / "photo.png"), argument, resampling))
-    for job, answer, wanted in zip(jobs, run_jobs(jobs), expected):
+    for job, answer, wanted in zip(jobs, golden.run_jobs(jobs, "augment"), expected):
         assert answer == "ok", answer
         assert numpy.array_equal(numpy.array(Image.open(job[2])), numpy.array(wanted)), job
 
@@ -115,7 +101,7 @@ def test_moving_pixels_equals_timms_at_random_arguments(tmp_path):
 def test_no_bits_is_black(tmp_path):
     """timm's PosterizeIncreasing keeps 0 bits at magnitude 10: black before Pillow 13, which raises an error."""
     Image.fromarray(photograph(20, 10)).save(tmp_path / "in.png")
-    assert run_jobs([("apply", tmp_path / "in.png", tmp_path / "out.ppm", "Posterize", 0, "bicubic", "0,0,0")]) == ["ok"]
+    assert golden.run_jobs([("apply", tmp_path / "in.png", tmp_path / "out.ppm", "Posterize", 0, "bicubic", "0,0,0")], "augment") == ["ok"]
     assert not numpy.array(Image.open(tmp_path / "out.ppm")).any()
 
 
@@ -129,7 +115,7 @@ def as_steps(text):
 
 def our_steps(config, count, seed=1):
     """For each of `count` images the steps drawn: (name, argument, filter)."""
-    (answer,) = run_jobs([("policy", config, seed, count)])
+    (answer,) = golden.run_jobs([("policy", config, seed, count)], "augment")
     assert not answer.startswith("error"), answer
     steps = [as_steps(image) for image in answer.split("|")[:-1]]
     assert len(steps) == count
@@ -205,7 +191,7 @@ def test_wrong_policies_are_refused():
         "rand-t3a": "known: tweights",
         "rand-n16-tweights": "without replacement among 15",
     }
-    for config, answer in zip(cases, run_jobs([("policy", config, 1, 1) for config in cases])):
+    for config, answer in zip(cases, golden.run_jobs([("policy", config, 1, 1) for config in cases], "augment")):
         assert answer.startswith(f"error RandAugment '{config}': ") and cases[config] in answer, answer
 
 
@@ -213,7 +199,7 @@ def test_wrong_policies_are_refused():
 
 
 def our_boxes(height, width, count, probability, rectangles):
-    (answer,) = run_jobs([("boxes", height, width, 1, count, probability, rectangles)])
+    (answer,) = golden.run_jobs([("boxes", height, width, 1, count, probability, rectangles)], "augment")
     return [[tuple(map(int, box.split(":"))) for box in image.split()] for image in answer.split("|")[:-1]]
 
 
@@ -261,7 +247,7 @@ def test_erased_boxes_are_drawn_as_timms(height, width, probability, rectangles)
 def test_what_is_erased_is_filled_as_timms(tmp_path, mode):
     """const: 0; rand: one normal number a channel; pixel: one a value. The rest stays."""
     jobs = [("erase", tmp_path / f"{seed}.bin", 40, seed, mode) for seed in range(300)]
-    assert run_jobs(jobs) == ["ok"] * len(jobs)
+    assert golden.run_jobs(jobs, "augment") == ["ok"] * len(jobs)
     drawn = []
     for job in jobs:
         image = numpy.fromfile(job[1], numpy.float32).reshape(3, 40, 40)
@@ -289,7 +275,7 @@ def test_what_is_erased_is_filled_as_timms(tmp_path, mode):
 )
 def test_mixing_is_drawn_as_timms(mixup, cutmix, prob, switch_prob, height, width):
     count = 5000
-    (answer,) = run_jobs([("mixes", mixup, cutmix, prob, switch_prob, height, width, 1, count)])
+    (answer,) = golden.run_jobs([("mixes", mixup, cutmix, prob, switch_prob, height, width, 1, count)], "augment")
     ours = [[float(part) for part in draw.split(":")] for draw in answer.split()]
     numpy.random.seed(3)
     timms, theirs = Mixup(mixup, cutmix, prob=prob, switch_prob=switch_prob), []
@@ -315,7 +301,7 @@ def test_a_mixed_batch_equals_timms_in_every_bit(tmp_path, monkeypatch, lam, box
     images, labels = torch.randn(6, 3, 12, 10), torch.randint(7, (6,))
     safetensors.torch.save_file({"images": images, "labels": labels}, tmp_path / "in.safetensors")
     where = ":".join(map(str, box)) if box else "-"
-    assert run_jobs([("mix", tmp_path / "in.safetensors", tmp_path / "out.safetensors", lam, where, 7, 0.1)]) == ["ok"]
+    assert golden.run_jobs([("mix", tmp_path / "in.safetensors", tmp_path / "out.safetensors", lam, where, 7, 0.1)], "augment") == ["ok"]
     result = safetensors.torch.load_file(tmp_path / "out.safetensors")
     mixup = Mixup(mixup_alpha=1.0, label_smoothing=0.1, num_classes=7)
     monkeypatch.setattr(mixup, "_params_per_batch", lambda: (lam, box is not None))
@@ -331,7 +317,7 @@ def test_the_moving_average_equals_timms_in_every_bit(tmp_path, decay):
     torch.manual_seed(1)
     steps = torch.randn(50, 37).cumsum(0)
     safetensors.torch.save_file({"steps": steps}, tmp_path / "in.safetensors")
-    assert run_jobs([("ema", tmp_path / "in.safetensors", tmp_path / "out.safetensors", decay)]) == ["ok"]
+    assert golden.run_jobs([("ema", tmp_path / "in.safetensors", tmp_path / "out.safetensors", decay)], "augment") == ["ok"]
     model = torch.nn.ParameterList([steps[0].clone()])
     ema = ModelEmaV2(model, decay)
     for step in steps[1:]:
@@ -352,7 +338,7 @@ def test_transforms_come_in_timms_order(tmp_path):
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     jobs = [("train", tmp_path / "in.png", tmp_path / f"{seed}.bin", size, seed, config, 1.0) for seed in range(8)]
     flips = 0
-    for job, answer in zip(jobs, run_jobs(jobs)):
+    for job, answer in zip(jobs, golden.run_jobs(jobs, "augment")):
         flip, steps = answer.split("|")
         image = Image.open(tmp_path / "in.png").resize((size, size), Image.Resampling.BICUBIC)
         if flip == "1":
