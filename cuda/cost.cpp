@@ -23,12 +23,18 @@ constexpr std::array<Architecture, 6> kArchitectures = {{
     {"RTX 5090", 12, 0, 170, 2.407, 512, 512, 256, 1.79e6, 5.0e6, 96 << 20},
 }};
 
-constexpr double kLaunch = 2.5;        ///< from one kernel's end to the next one's start, on a stream
-constexpr double kTensorShare = 0.85;  ///< of the tensor cores' or the issue slots' time that our main loops keep busy
-constexpr double kPlainShare = 0.65;   ///< of the peak without tensor cores
-constexpr double kVendorShare = 0.80;  ///< of the peak, in the vendor's
-constexpr double kStepLatency = 0.35;  ///< microseconds from a load's issue to its use
-constexpr double kMemoryShare = 0.85;  ///< of DRAM's bandwidth that streaming reaches
+// Fitted to what an H100 SXM took for the sizes of docs/gpu.md; microseconds where no unit is said.
+constexpr double kLaunch = 2.6;            ///< from one kernel's end to the next one's start, on a stream
+constexpr double kOnce = 4.1;              ///< the first loads and the epilogue of our products, which nothing overlaps
+constexpr double kVendorOnce = 1.75;       ///< the same of the vendor's
+constexpr double kReductionOnce = 6.5;     ///< the stages of a sum in ATen
+constexpr double kTensorShare = 0.60;      ///< of the tensor cores' or the issue slots' time that our main loops keep busy
+constexpr double kPlainShare = 0.65;       ///< of the peak without tensor cores; not measured
+constexpr double kVendorShare = 0.70;      ///< of the peak, in the vendor's
+constexpr double kVendorTf32Share = 0.47;  ///< the same with TF32 operands
+constexpr double kLoadLatency = 0.20;      ///< from a load's issue to its use, when no cache has it
+constexpr double kLoneCycles = 3.1;        ///< from one instruction to the next, of a warp alone in its quarter of an SM
+constexpr double kMemoryShare = 0.95;      ///< of DRAM's bandwidth that streaming reaches
 
 double element_bytes(Arithmetic arithmetic) {
   return arithmetic == Arithmetic::Half ? 2.0 : 4.0;
@@ -108,8 +114,11 @@ KernelCost our_product(const char* what, const Architecture& gpu, Arithmetic ari
   const double block_bytes = steps * product_of(cut.rows + cut.columns, cut.depth_bytes);
   const double tiles = std::max(static_cast<double>(work.blocks) * block_bytes / gpu.l2,
                                 most_blocks * block_bytes / (kPortBytes * gpu.gigahertz * 1e3));
-  const double latency = kStepLatency * (1.0 + steps / (cut.stages - 1));
-  return {what, compute, std::max(dram_time(gpu, work.bytes), tiles), latency, work.bytes, work.flops};
+  // A block's steps follow each other no faster than their loads arrive, or than a warp issues what is in one.
+  const double step_issue =
+      (arithmetic == Arithmetic::Half ? instructions.half : instructions.tf32) * kLoneCycles / (gpu.gigahertz * 1e3);
+  const double latency = steps * std::max(kLoadLatency / (cut.stages - 1), step_issue);
+  return {what, compute, std::max(dram_time(gpu, work.bytes), tiles), latency, kOnce, work.bytes, work.flops};
 }
 
 /// The most groups that have rows in one tile of `side`; it is a tile in which one of them begins.
@@ -142,7 +151,8 @@ Cost vendor_product(const Architecture& gpu, Arithmetic arithmetic, const Produc
   const double reading = dram_time(gpu, operands - in_l2) + l2_time(gpu, in_l2, before.written);
   const double result = before.adds ? 2.0 * output : output;
   const double writing = before.adds ? l2_time(gpu, result, before.written) : dram_time(gpu, result);
-  const double speed = flops_per_microsecond(gpu, arithmetic, gpu.vendor_half) * kVendorShare;
+  const double share = arithmetic == Arithmetic::Tf32 ? kVendorTf32Share : kVendorShare;
+  const double speed = flops_per_microsecond(gpu, arithmetic, gpu.vendor_half) * share;
   Cost best;
   for (const int64_t splits : {1, 2, 4, 8}) {
     if (splits > 1 && size.depth / splits < 128) continue;
@@ -154,14 +164,14 @@ Cost vendor_product(const Architecture& gpu, Arithmetic arithmetic, const Produc
         compute = std::min(compute, product_of(ceil_divide(blocks, gpu.processors), 2 * rows * columns, depth) / speed);
       }
     }
-    const double latency = kStepLatency * (1.0 + static_cast<double>(ceil_divide(depth, 64)) / 2.0);  // two steps on their way
+    const double latency = kLoadLatency * static_cast<double>(ceil_divide(depth, 64)) / 4.0;  // four steps on their way
     Cost cost;
     if (splits == 1) {
-      cost.then(KernelCost{what, compute, reading + writing, latency, operands + result, flops(size)});
+      cost.then(KernelCost{what, compute, reading + writing, latency, kVendorOnce, operands + result, flops(size)});
     } else {
       const double parts = 4.0 * product_of(size.rows, size.columns, splits), passing = l2_time(gpu, parts, parts);
-      cost.then(KernelCost{what, compute, reading + passing, latency, operands + parts, flops(size)});
-      cost.then(KernelCost{"sum of the splits", 0.0, passing + writing, kStepLatency, parts + result, 0.0});
+      cost.then(KernelCost{what, compute, reading + passing, latency, kVendorOnce, operands + parts, flops(size)});
+      cost.then(KernelCost{"sum of the splits", 0.0, passing + writing, 0.0, 0.0, parts + result, 0.0});
     }
     if (best.count == 0 || cost.time() < best.time()) best = cost;
   }
@@ -170,7 +180,14 @@ Cost vendor_product(const Architecture& gpu, Arithmetic arithmetic, const Produc
 
 /// A kernel that goes over memory once.
 KernelCost pass(const char* what, const Architecture& gpu, double dram, double l2 = 0.0) {
-  return {what, 0.0, dram_time(gpu, dram) + l2_time(gpu, l2, l2), kStepLatency, dram + l2, 0.0};
+  return {what, 0.0, dram_time(gpu, dram) + l2_time(gpu, l2, l2), 0.0, 0.0, dram + l2, 0.0};
+}
+
+/// A sum in ATen, of what is in L2 if there is room.
+KernelCost reduction(const char* what, const Architecture& gpu, double bytes) {
+  auto cost = pass(what, gpu, 0.0, bytes);
+  cost.once = kReductionOnce;
+  return cost;
 }
 
 }  // namespace
@@ -189,12 +206,12 @@ Architecture architecture_of(int major, int minor, int processors) {
 }
 
 double KernelCost::time() const {
-  return kLaunch + std::max({compute, memory, latency});
+  return kLaunch + once + std::max({compute, memory, latency});
 }
 
 const char* KernelCost::limit() const {
   const double largest = std::max({compute, memory, latency});
-  if (largest < kLaunch) return "launch";
+  if (largest < kLaunch + once) return "launch";
   return largest == compute ? "compute" : largest == memory ? "memory" : "latency";
 }
 
@@ -245,7 +262,7 @@ Cost fused_scale_gradients(const Architecture& gpu, Arithmetic arithmetic, const
                   element_bytes(arithmetic) * elements(size) + parts, flops(size)};
   auto sum = pass("sum the parts", gpu, 4.0 * (product_of(groups, size.columns) + product_of(2, size.rows)), parts);
   constexpr int64_t kAtOnce = SumPartsCut::kLanes * SumPartsCut::kLoads;
-  sum.latency *= static_cast<double>(1 + ceil_divide(tiles.splits * std::max(tiles.rows, tiles.columns), kAtOnce));
+  sum.latency = kLoadLatency * static_cast<double>(ceil_divide(tiles.splits * std::max(tiles.rows, tiles.columns), kAtOnce));
   return Cost().then(our_product("scale gradients", gpu, arithmetic, cut, kScaleGradientsStep, work)).then(sum);
 }
 
@@ -259,9 +276,9 @@ Cost composed_scale_gradients(const Architecture& gpu, Arithmetic arithmetic, co
   } else {
     cost.then(pass("G times W", gpu, product, 2.0 * product));
   }
-  return cost.then(pass("times scale_out", gpu, 0.0, product))
-      .then(pass("times scale_in", gpu, 0.0, product))
-      .then(pass("sum of the gradient", gpu, 0.0, grad));
+  return cost.then(reduction("times scale_out", gpu, product))
+      .then(reduction("times scale_in", gpu, product))
+      .then(reduction("sum of the gradient", gpu, grad));
 }
 
 Cost fused_thin_product(const Architecture& gpu, Arithmetic arithmetic, const ProductSize& size, int64_t groups) {

@@ -32,17 +32,18 @@ std::span<const Architecture> architectures();
 /// The architecture of a compute capability, or the newest that is not newer; with the SMs that the device at hand has.
 Architecture architecture_of(int major, int minor, int processors);
 
-/// One kernel's time: the largest of three limits, after the launch.
+/// One kernel's time: the largest of three limits, after the launch and what is not overlapped with anything.
 struct KernelCost {
   const char* what;
   double compute;  ///< the SM with the most blocks, at the rate that real kernels reach
   double memory;   ///< every byte once, from and to DRAM, or L2 where the kernel before has just left it there; or all that tiles
                    ///< read again and again through L2
   double latency;  ///< the steps of a block, one after the other
+  double once;     ///< before and after them: the first loads, the epilogue
   double bytes, flops;
 
   double time() const;
-  const char* limit() const;  ///< "compute", "memory", "latency" or "launch": the largest part
+  const char* limit() const;  ///< "compute", "memory", "latency", or "launch" for that and `once`: the largest part
 };
 
 /// Kernels one after the other: at most a product of the vendor's for all and one for each group, in two kernels each.

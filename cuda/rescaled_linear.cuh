@@ -59,12 +59,13 @@ __global__ void __launch_bounds__(RescaledProduct<Precision, direction>::kThread
   auto& shared = *reinterpret_cast<typename K::Shared*>(raw);
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32;
   const int column0 = thread / 32 * K::kWarpColumns;
-  const int64_t rows = p.w.group_rows, groups = p.w.out / rows;
-  const int64_t tiles_of_group = ((K::kForward ? rows : p.w.in) + K::kColumns - 1) / K::kColumns;
-  const TileOfBlock tile((p.tokens + K::kRows - 1) / K::kRows, K::kForward ? groups * tiles_of_group : tiles_of_group);
-  const int64_t token0 = tile.row * K::kRows;
+  const int64_t rows = p.w.group_rows;
+  const unsigned groups = static_cast<unsigned>(p.w.out) / static_cast<unsigned>(rows);
+  const unsigned tiles_of_group = tiles_of<K::kColumns>(K::kForward ? rows : p.w.in);
+  const TileOfBlock tile(tiles_of<K::kRows>(p.tokens), K::kForward ? groups * tiles_of_group : tiles_of_group);
+  const int64_t token0 = int64_t(tile.row) * K::kRows;
   const int64_t tile_group = tile.column / tiles_of_group;  // Forward
-  const int64_t first_column = tile_group * rows + tile.column % tiles_of_group * K::kColumns;
+  const int64_t first_column = tile_group * rows + int64_t(tile.column % tiles_of_group) * K::kColumns;
   const int64_t end_column = K::kForward ? (tile_group + 1) * rows : p.w.in;
   const int64_t part_depth = K::kForward ? p.w.in : rows;  // of one group
   const int steps_per_group = static_cast<int>((part_depth + K::kDepth - 1) / K::kDepth);
@@ -133,7 +134,8 @@ __global__ void __launch_bounds__(RescaleWeight::kThreads)
   const int count = p.w.in - i < Values::kSize ? static_cast<int>(p.w.in - i) : Values::kSize;
   for (int64_t o = int64_t(blockIdx.y) * 8 + threadIdx.x / 32; o < p.w.out; o += int64_t(gridDim.y) * 8) {
     const float by_row = p.w.scale_out[o];
-    const float* by_column = p.w.scale_in + o / p.w.group_rows * p.w.in + i;
+    const auto group = static_cast<unsigned>(o) / static_cast<unsigned>(p.w.group_rows);
+    const float* by_column = p.w.scale_in + group * p.w.in + i;
     const auto* from = p.w.weight + o * p.w.in + i;
     auto* to = p.rescaled + o * p.w.in + i;
     auto values = Values::read(from, count, p.vector);
@@ -185,7 +187,7 @@ __global__ void __launch_bounds__(ScaleGradients<Precision>::kThreads, Precision
   auto& shared = *reinterpret_cast<typename K::Shared*>(raw);
   const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32;
   const int row0 = warp / 2 * K::kWarpRows, column0 = warp % 2 * K::kWarpColumns;
-  const int64_t row_tiles = (p.w.group_rows + K::kRows - 1) / K::kRows, column_tiles = (p.w.in + K::kColumns - 1) / K::kColumns;
+  const unsigned row_tiles = tiles_of<K::kRows>(p.w.group_rows), column_tiles = tiles_of<K::kColumns>(p.w.in);
   const int64_t column_tile = blockIdx.x % column_tiles, row_tile = blockIdx.x / column_tiles % row_tiles;
   const int64_t group = blockIdx.x / column_tiles / row_tiles;
   const int64_t first_row = group * p.w.group_rows + row_tile * K::kRows, end_row = (group + 1) * p.w.group_rows;
@@ -305,7 +307,8 @@ __global__ void __launch_bounds__(SumParts::kThreads)
   const bool wanted = job.result && at < job.batch * job.width;
   float sum = 0.0f;
   if (wanted) {
-    const float* parts = job.parts + at / job.width * job.count * job.width + at % job.width;
+    const int64_t of_batch = job.batch == 1 ? 0 : at / job.width;
+    const float* parts = job.parts + of_batch * job.count * job.width + (at - of_batch * job.width);
 #pragma unroll SumParts::kLoads
     for (int64_t part = first; part < job.count; part += SumParts::kLanes) sum += parts[part * job.width];
   }

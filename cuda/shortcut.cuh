@@ -120,8 +120,8 @@ __global__ void __launch_bounds__(UpdatedProduct<Precision, direction>::kThreads
   const int thread = static_cast<int>(threadIdx.x);
   const int row0 = thread / 64 * K::kWarpRows, column0 = thread / 32 % 2 * K::kWarpColumns;
   const int64_t end_column = K::kForward ? p.out : p.in;
-  const TileOfBlock tile((p.tokens + K::kRows - 1) / K::kRows, (end_column + K::kColumns - 1) / K::kColumns);
-  const int64_t token0 = tile.row * K::kRows, first_column = tile.column * K::kColumns;
+  const TileOfBlock tile(tiles_of<K::kRows>(p.tokens), tiles_of<K::kColumns>(end_column));
+  const int64_t token0 = int64_t(tile.row) * K::kRows, first_column = int64_t(tile.column) * K::kColumns;
   const int depth_length = static_cast<int>(K::kForward ? p.in : p.out);
 
   typename K::Product product(thread % 32);
@@ -194,8 +194,9 @@ __global__ void __launch_bounds__(Fold<Precision>::kThreads, 4)
   auto& shared = *reinterpret_cast<typename K::Shared*>(raw);
   const int thread = static_cast<int>(threadIdx.x);
   const int row0 = thread / 64 * K::kWarpRows, column0 = thread / 32 % 2 * K::kWarpColumns;
-  const int64_t column_tiles = (p.in + K::kColumns - 1) / K::kColumns;
-  const int64_t first_column = blockIdx.x % column_tiles * K::kColumns, first_row = blockIdx.x / column_tiles * K::kRows;
+  const unsigned column_tiles = tiles_of<K::kColumns>(p.in);
+  const int64_t first_column = int64_t(blockIdx.x % column_tiles) * K::kColumns,
+                first_row = int64_t(blockIdx.x / column_tiles) * K::kRows;
   int first_group, met;
   groups_meeting(p.groups, first_row, first_row + K::kRows, first_group, met);
   const int rank = static_cast<int>(p.groups.rank);

@@ -109,15 +109,16 @@ class TileLoader {
 };
 
 /// The block's tile of the output: down the rows first, within bands of `kTogether` rows of tiles, so that the blocks that run at
-/// one time share what they read. The grid is one-dimensional, of all tiles.
+/// one time share what they read. The grid is one-dimensional, of all tiles, which are fewer than 2³¹: a division of 64 bits
+/// takes a hundred instructions, each waiting for the one before.
 struct TileOfBlock {
   static constexpr unsigned kTogether = 16;
-  int64_t row, column;  ///< in tiles
+  unsigned row, column;  ///< in tiles
 
-  __device__ __forceinline__ TileOfBlock(int64_t row_tiles, int64_t column_tiles) {
-    const int64_t band = blockIdx.x / (kTogether * column_tiles), first = band * kTogether;
-    const int64_t rows = row_tiles - first < kTogether ? row_tiles - first : kTogether;
-    const int64_t within = blockIdx.x - first * column_tiles;
+  __device__ __forceinline__ TileOfBlock(unsigned row_tiles, unsigned column_tiles) {
+    const unsigned band = blockIdx.x / (kTogether * column_tiles), first = band * kTogether;
+    const unsigned rows = row_tiles - first < kTogether ? row_tiles - first : kTogether;
+    const unsigned within = blockIdx.x - first * column_tiles;
     row = first + within % rows;
     column = within / rows;
   }
@@ -319,6 +320,12 @@ struct TiledProduct {
     alignas(16) float sums[kRows * kStagedPitch<kColumns>];
   };
 };
+
+/// How many tiles of `Side` a side below 2³¹ has.
+template <int Side>
+__device__ __forceinline__ unsigned tiles_of(int64_t side) {
+  return (static_cast<unsigned>(side) + Side - 1) / Side;
+}
 
 /// Along what the lines of a weight `[out, in]` lie when it is the second factor.
 constexpr Along weight_lines(Direction direction) {
