@@ -15,6 +15,7 @@
 
 #include "src/cli/output.h"
 #include "src/cli/run_directory.h"
+#include "src/io/json.h"
 #include "src/util/text.h"
 
 namespace respeft::cli {
@@ -30,12 +31,28 @@ struct Sources {
   std::vector<std::string> class_names;
 };
 
-std::vector<std::string> names_from_json(const std::string& json) {
-  const auto names = nlohmann::json::parse(json, nullptr, false);
+/// What `read` returns; its fault is said to be in `path`.
+template <class Read>
+auto from_file(const std::string& path, const Read& read) {
+  try {
+    return read();
+  } catch (const std::invalid_argument& error) {
+    throw std::runtime_error(fmt::format("{}: {}", path, error.what()));
+  } catch (const std::runtime_error& error) {
+    throw std::runtime_error(fmt::format("{}: {}", path, error.what()));
+  }
+}
+
+std::vector<std::string> names_from_json(const std::string& path, const std::string& json) {
+  const auto names = from_file(path, [&] { return io::parse_json(json); });
   if (!names.is_array()) return {};
   std::vector<std::string> texts;
   for (const auto& name : names) texts.push_back(name.is_string() ? name.get<std::string>() : name.dump());
   return texts;
+}
+
+io::Preprocessing preprocessing_in(const std::string& path, const std::string& json) {
+  return from_file(path, [&] { return io::preprocessing_from_json(json); });
 }
 
 std::string without_tag(const std::string& name) {
@@ -76,9 +93,10 @@ void read_weights_metadata(Sources& sources) {
   fill(sources.model, find("model"));
   fill(sources.pool, find("pool"));
   if (!sources.preprocessing && !find("preprocessing").empty()) {
-    sources.preprocessing = io::preprocessing_from_json(find("preprocessing"));
+    sources.preprocessing = preprocessing_in(sources.weights, find("preprocessing"));
   }
-  if (!sources.adapter && !find("class_names").empty()) sources.class_names = names_from_json(find("class_names"));
+  if (!sources.adapter && !find("class_names").empty())
+    sources.class_names = names_from_json(sources.weights, find("class_names"));
 }
 
 Sources collect(const ModelFlags& flags) {
@@ -164,13 +182,25 @@ LoadedModel load_torchscript(const ModelFlags& flags, const PreprocessingFlags& 
   }
   loaded.torchscript->eval();
   if (!extra["preprocessing.json"].empty()) {
-    loaded.preprocessing = io::preprocessing_from_json(extra["preprocessing.json"]);
+    loaded.preprocessing = preprocessing_in(flags.torchscript, extra["preprocessing.json"]);
   }
-  loaded.class_names = names_from_json(extra["class_names.json"]);
+  loaded.class_names = names_from_json(flags.torchscript, extra["class_names.json"]);
   if (flags.image_size) loaded.preprocessing = loaded.preprocessing.at_size(*flags.image_size);
   loaded.preprocessing = preprocessing.apply(loaded.preprocessing);
   io::check_sizes(loaded.preprocessing);
   return loaded;
+}
+
+Attachment attach_to(models::ImageModel& model, const Sources& sources) {
+  return from_file(sources.adapter_path, [&] { return io::attach_adapter(model, *sources.adapter); });
+}
+
+/// Throws unless the files fit the model: by shapes alone, before it takes memory for what a file says about its head.
+void check_files(const Sources& sources, models::ModelOptions options) {
+  options.device = at::kMeta;
+  const auto model = models::create(sources.model, options);
+  if (!sources.weights.empty()) io::load_weights(*model, io::open_tensor_file(sources.weights)->shapes(), sources.weights);
+  if (sources.adapter) attach_to(*model, sources);
 }
 
 }  // namespace
@@ -184,10 +214,12 @@ LoadedModel load_model(const ModelFlags& flags, const PreprocessingFlags& prepro
   options.image_size = sources.image_size;
   options.pool = sources.pool;
 
+  check_files(sources, options);
+
   LoadedModel loaded;
   loaded.model = models::create(sources.model, options);
   if (!sources.weights.empty()) io::load_weights(*loaded.model, sources.weights);
-  if (sources.adapter) loaded.attachment = io::attach_adapter(*loaded.model, *sources.adapter);
+  if (sources.adapter) loaded.attachment = attach_to(*loaded.model, sources);
   loaded.model->eval();
   loaded.name = sources.model;
   const auto found = sources.preprocessing.value_or(usual_preprocessing(sources.model)).at_size(loaded.model->image_size());

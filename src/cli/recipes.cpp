@@ -25,17 +25,23 @@ class RecipesCommand : public Command {
   }
 
   int run() override {
-    if (!name_.empty() && !is_folder()) {
+    while (name_.size() > 1 && name_.ends_with('/')) name_.pop_back();
+    const auto chosen = collection();
+    if (chosen.empty()) {
       print_recipe(train::find_recipe(name_, recipe_directory()));
     } else {
-      list();
+      list(chosen);
     }
     return kDone;
   }
 
  private:
-  /// Whether the name is a part of a collection, e.g. `rlrr` or `rlrr/vtab`.
-  bool is_folder() const { return std::filesystem::is_directory(std::filesystem::path(recipe_directory()) / name_); }
+  /// The recipes in a part of the collection, e.g. `rlrr` or `rlrr/vtab`; all without a name.
+  std::vector<train::Recipe> collection() const {
+    auto recipes = train::recipes_in(recipe_directory());
+    std::erase_if(recipes, [&](const auto& recipe) { return !name_.empty() && !recipe.name.starts_with(name_ + "/"); });
+    return recipes;
+  }
 
   void print_recipe(const train::Recipe& recipe) const {
     if (json()) {
@@ -47,11 +53,10 @@ class RecipesCommand : public Command {
     }
   }
 
-  void list() const {
+  void list(const std::vector<train::Recipe>& recipes) const {
     Table table({"recipe", "settings of"});
     nlohmann::json document = nlohmann::json::array();
-    for (const auto& recipe : train::recipes_in(recipe_directory())) {
-      if (!name_.empty() && !recipe.name.starts_with(name_ + "/")) continue;
+    for (const auto& recipe : recipes) {
       table.add({recipe.name, recipe.summary});
       document.push_back({{"recipe", recipe.name}, {"summary", recipe.summary}, {"file", recipe.path}});
     }

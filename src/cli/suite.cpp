@@ -1,10 +1,13 @@
+#include <c10/util/Exception.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <filesystem>
+#include <new>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include <respeft/data/dataset.h>
 #include <respeft/io/file.h>
 #include <respeft/train/interrupt.h>
 #include <respeft/train/recipe.h>
@@ -13,6 +16,7 @@
 #include "src/cli/command.h"
 #include "src/cli/output.h"
 #include "src/cli/recipes.h"
+#include "src/cli/suite_file.h"
 #include "src/cli/train_flags.h"
 #include "src/cli/training.h"
 #include "src/util/text.h"
@@ -27,28 +31,32 @@ class SuiteCommand : public Command {
     app.add_option("benchmark", spec_, "vtab:ROOT or fgvc:ROOT: the data sets that are there are trained on, one after the other")
         ->type_name("KIND:ROOT")
         ->required();
-    app.add_option("--recipes", recipes_, "settings of each data set: NAME/DATASET of 'respeft recipes'; none: the flags' alone")
+    app.add_option(
+           "--recipes", recipes_,
+           "settings of each data set: NAME/DATASET of 'respeft recipes', or a folder's DATASET.toml; none: the flags' alone")
         ->type_name("NAME")
         ->group("Run");
-    app.add_option("--datasets", datasets_, "only these, with commas between")->type_name("NAMES")->group("Data");
+    datasets_option_ = app.add_option("--datasets", datasets_, "only these, with commas between")->type_name("NAMES");
+    datasets_option_->group("Data");
     flags_.declare(app, {"data", "recipe"});
   }
 
   int run() override {
     const auto suite = chosen_tasks();
-    const std::string root = flags_.given("out");
-    if (root.empty()) throw std::invalid_argument("--out: missing; give --out DIR for the runs' files");
+    root_ = flags_.given("out");
+    if (root_.empty()) throw std::invalid_argument("--out: missing; give --out DIR for the runs' files");
+    continue_or_begin(suite.benchmark);
     std::vector<train::TrainConfig> configs;  // all of them first, so that a mistake is found before hours have passed
-    for (const auto& task : suite.tasks) {
-      configs.push_back(config_of(task, suite.benchmark, root));
-      if (!flags_.resume() && std::filesystem::exists(configs.back().out))
-        throw std::invalid_argument(
-            fmt::format("--out: {} is there already; --resume goes on with what it holds", configs.back().out));
+    for (const auto& task : suite.tasks) configs.push_back(config_of(task));
+    for (const auto& config : configs) check_before_training(config);
+    std::filesystem::create_directories(root_);
+    write_suite_file(file_path(), {suite.benchmark, recipes_, flags_.settings()});
+    for (const auto& config : configs) {
+      if (flags_.note_protocol(config)) break;  // once is enough
     }
 
     const train::InterruptGuard guard;
-    std::vector<train::SuiteResult> results;
-    std::vector<std::string> failures;
+    train::SuiteReport report{suite.benchmark, suite.all, {}, {}};
     for (size_t i = 0; i < configs.size(); ++i) {
       const auto& task = suite.tasks[i];
       note(fmt::format("{} ({} of {}): {} with {} -> {}", task.name, i + 1, configs.size(), configs[i].model, configs[i].method,
@@ -56,28 +64,31 @@ class SuiteCommand : public Command {
       try {
         Watcher watcher;
         const train::RunOptions options{.resume = flags_.resume(), .stop = &train::InterruptGuard::flag()};
-        results.push_back({task, train::run_experiment(configs[i], options, watcher)});
+        train::run_experiment(configs[i], options, watcher);
       } catch (const train::Interrupted&) {
         throw;
-      } catch (const std::runtime_error& error) {
-        failures.push_back(fmt::format("{}: {}", task.name, error.what()));
-        warn(failures.back());
+      } catch (const std::exception& error) {
+        report.failed.emplace_back(task.name, fault_of(error));
+        warn(fmt::format("{}: {}", task.name, report.failed.back().second));
       }
     }
-    report(results, suite.all, root);
-    if (!failures.empty())
-      throw std::runtime_error(
-          fmt::format("{} of {} data sets failed: {}", failures.size(), configs.size(), util::join(failures, "; ")));
-    return kDone;
+    collect(report);
+    show(report);
+    if (report.failed.empty()) return kDone;
+    std::vector<std::string> failures;
+    for (const auto& [name, fault] : report.failed) failures.push_back(fmt::format("{}: {}", name, fault));
+    throw std::runtime_error(
+        fmt::format("{} of {} data sets failed: {}", failures.size(), configs.size(), util::join(failures, "; ")));
   }
 
  private:
   train::SuiteTasks chosen_tasks() const {
     auto suite = train::suite_tasks(spec_);
-    if (datasets_.empty()) return suite;
+    if (datasets_option_->count() == 0) return suite;
     std::vector<std::string> names;
     for (const auto& task : suite.tasks) names.push_back(task.name);
     const auto wanted = util::split(datasets_, ',');
+    if (wanted.empty()) throw std::invalid_argument(fmt::format("--datasets: '{}' names none", datasets_));
     for (const auto& name : wanted) {
       if (std::find(names.begin(), names.end(), name) == names.end())
         throw std::invalid_argument(fmt::format("--datasets: {}", util::unknown("data set in " + spec_, name, names)));
@@ -87,35 +98,120 @@ class SuiteCommand : public Command {
     return suite;
   }
 
-  train::TrainConfig config_of(const train::SuiteTask& task, const std::string& benchmark, const std::string& root) const {
-    std::vector<std::pair<std::string, std::string>> fixed = {{"data", task.data},
-                                                              {"out", (std::filesystem::path(root) / task.name).string()}};
-    const std::string recipes = recipes_.empty() ? "rlrr/" + benchmark : recipes_;
-    if (recipes != "none") fixed.emplace_back("recipe", recipes + "/" + task.name);
+  std::string file_path() const { return (std::filesystem::path(root_) / "suite.toml").string(); }
+  std::string run_path(const std::string& task) const { return (std::filesystem::path(root_) / task).string(); }
+
+  /// Settles the recipes, and puts in what the suite was begun with, if it goes on.
+  void continue_or_begin(const std::string& benchmark) {
+    const bool recipes_given = !recipes_.empty();
+    recipes_ = recipes_given ? collection_or_folder(recipes_) : "rlrr/" + benchmark;
+    const auto kept = read_suite_file(file_path());
+    if (kept && kept->benchmark != benchmark)
+      throw std::invalid_argument(
+          fmt::format("--out: {} is for {}, not for {}; give another", root_, kept->benchmark, benchmark));
+    const auto tasks = train::benchmark_tasks(benchmark);
+    const auto begun =
+        std::find_if(tasks.begin(), tasks.end(), [&](const auto& task) { return std::filesystem::exists(run_path(task.name)); });
+    if (!flags_.resume()) {
+      if (begun == tasks.end()) return;
+      throw std::invalid_argument(
+          fmt::format("--out: {} is there already; --resume goes on with what {} holds", run_path(begun->name), root_));
+    }
+    if (!kept) return;
+    const bool same = begun != tasks.end();
+    if (same && recipes_given && recipes_ != kept->recipes)
+      throw std::invalid_argument(fmt::format("cannot resume what {} began: --recipes: begun with '{}', asked for is '{}'",
+                                              file_path(), kept->recipes, recipes_));
+    if (!recipes_given) recipes_ = kept->recipes;
+    flags_.take(kept->settings, file_path(), same);
+  }
+
+  /// A part of the program's collection by its name; a folder of one's own by its absolute path.
+  static std::string collection_or_folder(std::string recipes) {
+    while (recipes.size() > 1 && recipes.ends_with('/')) recipes.pop_back();
+    if (recipes == "none") return recipes;
+    const auto known = train::recipes_in(recipe_directory());
+    const bool part =
+        std::any_of(known.begin(), known.end(), [&](const auto& recipe) { return recipe.name.starts_with(recipes + "/"); });
+    if (part || !std::filesystem::is_directory(recipes)) return recipes;
+    return (std::filesystem::absolute(recipes) / "").lexically_normal().parent_path().string();
+  }
+
+  train::TrainConfig config_of(const train::SuiteTask& task) const {
+    std::vector<std::pair<std::string, std::string>> fixed = {{"data", task.data}, {"out", run_path(task.name)}};
+    const bool folder = std::filesystem::path(recipes_).is_absolute();
+    if (recipes_ != "none") fixed.emplace_back("recipe", recipes_ + "/" + task.name + (folder ? ".toml" : ""));
     return flags_.make_config(threads(), fixed);
   }
 
-  void report(const std::vector<train::SuiteResult>& results, int64_t all, const std::string& root) const {
-    if (results.empty()) return;
-    const std::string document = train::to_json(results);
-    io::write_file((std::filesystem::path(root) / "summary.json").string(), document + "\n");
-    if (json()) return print_json(nlohmann::ordered_json::parse(document));
-    const bool grouped = !results[0].task.group.empty();
-    Table table({"data set", grouped ? "group" : "", "test accuracy", "seeds", "epoch", "test images"});
-    for (const auto& [task, e] : results) {
-      table.add({task.name, task.group, accuracy_text(e.accuracy(), e.deviation()), std::to_string(e.runs.size()), epochs_text(e),
-                 count(e.test_images)});
+  /// Throws on what would only be found once the data sets before are trained.
+  static void check_before_training(const train::TrainConfig& config) {
+    if (!config.final_test) throw std::invalid_argument("--final-test: must be on in a suite, whose table is of figures on test");
+    if (std::filesystem::exists(std::filesystem::path(config.out) / "summary.json")) return;
+    if (!config.weights.empty() && !std::filesystem::exists(config.weights))
+      throw std::runtime_error(config.weights + ": No such file or directory");
+    const auto splits = data::dataset_splits(config.data);
+    const auto has = [&](data::Split split) { return std::find(splits.begin(), splits.end(), split) != splits.end(); };
+    std::vector<data::Split> needed = {data::Split::test};
+    if (config.protocol == "val" || config.protocol == "honest") needed.push_back(data::Split::val);
+    if (!config.train_split.empty()) {
+      needed.push_back(data::split_from_name(config.train_split));
+    } else if (config.protocol == "val" || !has(data::Split::trainval)) {
+      needed.push_back(data::Split::train);
     }
-    const auto means = train::suite_means(results);
-    for (const auto& mean : means) {
+    for (const auto split : needed) {
+      if (!has(split))
+        throw std::runtime_error(fmt::format("{}: there is no list of its split '{}'", config.data, data::to_string(split)));
+    }
+  }
+
+  static std::string fault_of(const std::exception& error) {
+    if (const auto* torch = dynamic_cast<const c10::Error*>(&error)) return torch->what_without_backtrace();
+    return dynamic_cast<const std::bad_alloc*>(&error) != nullptr ? "out of memory" : error.what();
+  }
+
+  /// Every data set that is finished in the suite's folder, those that were not asked for this time included.
+  void collect(train::SuiteReport& report) const {
+    for (auto task : train::benchmark_tasks(report.benchmark)) {
+      const auto failed = [&](const auto& failure) { return failure.first == task.name; };
+      if (std::any_of(report.failed.begin(), report.failed.end(), failed)) continue;
+      try {
+        auto experiment = train::finished_experiment(run_path(task.name));
+        if (!experiment) continue;
+        task.data = experiment->config.data;
+        if (flags_.resume() && config_of(task).last_epoch() != experiment->config.last_epoch()) {
+          note(fmt::format("{}: not in the table: it was trained for other epochs; --resume without --datasets goes on with it",
+                           task.name));
+          continue;
+        }
+        report.results.push_back({task, std::move(*experiment)});
+      } catch (const std::exception& error) {
+        warn(fmt::format("{}: not in the table: {}", task.name, fault_of(error)));
+      }
+    }
+  }
+
+  void show(const train::SuiteReport& report) const {
+    if (report.results.empty()) return;
+    const std::string document = train::to_json(report);
+    io::write_file((std::filesystem::path(root_) / "summary.json").string(), document + "\n");
+    if (json()) return print_json(nlohmann::ordered_json::parse(document));
+    const bool grouped = !report.results[0].task.group.empty(), mixed = report.protocol().empty();
+    Table table({"data set", grouped ? "group" : "", "test accuracy", "seeds", "epoch", "test images", mixed ? "protocol" : ""});
+    for (const auto& [task, e] : report.results) {
+      table.add({task.name, task.group, accuracy_text(e.accuracy(), e.deviation()), std::to_string(e.runs.size()), epochs_text(e),
+                 count(e.test_images), mixed ? e.config.protocol : ""});
+    }
+    for (const auto& mean : train::suite_means(report.results)) {
       const bool group = grouped && !mean.name.starts_with("mean");
-      table.add({group ? "mean" : mean.name, group ? mean.name : "", accuracy_text(mean.accuracy, mean.deviation), "", "", ""});
+      table.add(
+          {group ? "mean" : mean.name, group ? mean.name : "", accuracy_text(mean.accuracy, mean.deviation), "", "", "", ""});
     }
     print(table.text());
-    const auto& config = results[0].experiment.config;
-    print_line(fmt::format("\nprotocol {}: {}", config.protocol, protocol_text(config.protocol)));
-    if (static_cast<int64_t>(results.size()) < all)
-      print_line(fmt::format("{} of the benchmark's {} data sets", results.size(), all));
+    print_line(mixed ? "\nno means: the protocols differ"
+                     : fmt::format("\nprotocol {}: {}", report.protocol(), protocol_text(report.protocol())));
+    if (static_cast<int64_t>(report.results.size()) < report.all)
+      print_line(fmt::format("{} of the benchmark's {} data sets", report.results.size(), report.all));
   }
 
   /// The epoch that counts, or from which to which, over the seeds.
@@ -131,7 +227,8 @@ class SuiteCommand : public Command {
     return protocol == "val" ? "the best epoch on val, trained on train alone" : "the last epoch";
   }
 
-  std::string spec_, recipes_, datasets_;
+  std::string spec_, recipes_, datasets_, root_;
+  CLI::Option* datasets_option_ = nullptr;
   TrainFlags flags_;
 };
 

@@ -28,6 +28,7 @@ class TrainCommand : public Command {
       print_settings(config);
       return kDone;
     }
+    flags_.note_protocol(config);
     note(fmt::format("{} with {} on {} -> {}", config.model, config.method, config.data, config.out));
     const train::InterruptGuard guard;
     const train::RunOptions options{.resume = flags_.resume(), .stop = &train::InterruptGuard::flag()};

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <optional>
 #include <stdexcept>
 
@@ -10,7 +11,9 @@
 #include <respeft/train/recipe.h>
 #include <respeft/train/run.h>
 
+#include "src/cli/output.h"
 #include "src/cli/recipes.h"
+#include "src/util/text.h"
 
 namespace respeft::cli {
 namespace {
@@ -19,6 +22,45 @@ namespace {
 std::optional<std::string> last_of(const std::vector<std::pair<std::string, std::string>>& list, const std::string& field) {
   const auto found = std::find_if(list.rbegin(), list.rend(), [&](const auto& entry) { return entry.first == field; });
   return found == list.rend() ? std::nullopt : std::optional(found->second);
+}
+
+void set(train::TrainConfig& config, const std::string& name, const std::string& text) {
+  try {
+    train::set_field(config, name, text);
+  } catch (const std::invalid_argument& error) {
+    throw std::invalid_argument(flag_name(name) + std::string(error.what()).substr(name.size()));  // "lr: …" -> "--lr: …"
+  }
+}
+
+/// The field as it is listed; nothing where there is none of this name.
+std::optional<train::FieldInfo> find_field(const std::string& name) {
+  std::optional<train::FieldInfo> found;
+  const train::TrainConfig defaults;
+  train::visit_fields(defaults, [&](const train::FieldInfo& info, const auto&) {
+    if (name == info.name) found = info;
+  });
+  return found;
+}
+
+/// A field's value as `describe` writes it, a path absolute.
+std::string field_text(const train::FieldInfo& field, const std::string& text) {
+  if (field.path && !text.empty()) return std::filesystem::absolute(text).lexically_normal().string();
+  train::TrainConfig config;
+  set(config, field.name, text);
+  for (const auto& [name, value] : train::describe(config)) {
+    if (name == field.name) return value;
+  }
+  return text;
+}
+
+/// The default of an option, by the first method that has one of this name; nothing where none has.
+std::optional<OptionValue> find_option(const std::string& name) {
+  for (const auto& entry : methods::registry()) {
+    for (const auto& option : entry.options) {
+      if (option.name == name) return option.default_value;
+    }
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -60,6 +102,46 @@ std::string TrainFlags::given(const std::string& field) const {
   return last_of(given_, field).value_or("");
 }
 
+Settings TrainFlags::settings() const {
+  Settings all;
+  for (const auto& [name, text] : given_) {
+    const auto field = find_field(name);
+    if (!field->may_change && name != "out") all[name] = field_text(*field, text);
+  }
+  if (method_given()) all["method"] = method_.name;
+  for (const auto& [name, text] : method_.values) all[name] = to_string(parse_value(flag_name(name), text, *find_option(name)));
+  return all;
+}
+
+void TrainFlags::take(const Settings& kept, const std::string& origin, bool same) {
+  const Settings own = settings();
+  std::vector<std::string> differing;
+  for (const auto& [name, value] : own) {
+    const auto before = kept.find(name);
+    if (name == "epochs" || (before != kept.end() && before->second == value)) continue;
+    differing.push_back(before == kept.end()
+                            ? fmt::format("{}: begun without it, asked for is '{}'", flag_name(name), value)
+                            : fmt::format("{}: begun with '{}', asked for is '{}'", flag_name(name), before->second, value));
+  }
+  if (same && !differing.empty())
+    throw std::invalid_argument(fmt::format("cannot resume what {} began: {}", origin, util::join(differing, "; ")));
+  std::vector<std::pair<std::string, std::string>> fields;
+  for (const auto& [name, value] : kept) {
+    if (own.contains(name)) continue;
+    if (name == "method") {
+      method_.name = value;
+      method_taken_ = true;
+    } else if (find_field(name)) {
+      fields.emplace_back(name, value);
+    } else if (find_option(name)) {
+      method_.values[name] = value;
+    } else {
+      throw std::invalid_argument(fmt::format("{}: unknown setting '{}'", origin, name));
+    }
+  }
+  given_.insert(given_.begin(), fields.begin(), fields.end());
+}
+
 train::TrainConfig TrainFlags::make_config(int threads, const std::vector<std::pair<std::string, std::string>>& fixed) const {
   auto settings = given_;
   settings.insert(settings.end(), fixed.begin(), fixed.end());
@@ -76,13 +158,7 @@ train::TrainConfig TrainFlags::make_config(int threads, const std::vector<std::p
     settings.emplace_back("recipe", recipe.name);
   }
   check_config_file(config);
-  for (const auto& [name, text] : settings) {
-    try {
-      train::set_field(config, name, text);
-    } catch (const std::invalid_argument& error) {
-      throw std::invalid_argument(flag_name(name) + std::string(error.what()).substr(name.size()));  // "lr: …" -> "--lr: …"
-    }
-  }
+  for (const auto& [name, text] : settings) set(config, name, text);
   if (threads > 0) config.threads = threads;
   apply_method(config);
   config = train::resolve(config);
@@ -90,11 +166,24 @@ train::TrainConfig TrainFlags::make_config(int threads, const std::vector<std::p
   return config;
 }
 
+bool TrainFlags::note_protocol(const train::TrainConfig& config) const {
+  if (config.protocol != "paper" || config.recipe.empty() || !given("protocol").empty()) return false;
+  if (resume_ && train::started_config(config.out)) return false;
+  note(fmt::format("protocol paper, by recipe {}: the epoch is chosen on the TEST split; --protocol honest chooses it on val",
+                   config.recipe));
+  return true;
+}
+
+bool TrainFlags::method_given() const {
+  return method_taken_ || app_->count("--method") > 0;
+}
+
 void TrainFlags::apply_method(train::TrainConfig& config) const {
-  if (app_->count("--method") > 0) {
+  if (method_given()) {
     if (method_.name != config.method) config.method_options.clear();
     config.method = method_.name;
   }
+  if (config.method.empty()) return;  // `resolve` says so
   for (const auto& [name, value] : method_.options(config.method)) config.method_options[name] = value;
 }
 
@@ -102,7 +191,7 @@ void TrainFlags::apply_method(train::TrainConfig& config) const {
 void TrainFlags::check_config_file(train::TrainConfig defaults) const {
   const std::string path = app_->get_config_ptr()->count() > 0 ? app_->get_config_ptr()->as<std::string>() : "";
   if (path.empty()) return;
-  if (app_->count("--method") > 0) defaults.method = method_.name;
+  if (method_given()) defaults.method = method_.name;
   train::read_config(path, defaults);
 }
 

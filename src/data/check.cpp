@@ -149,6 +149,12 @@ class Checker {
     const auto there = [&](Split wanted) { return std::find(listed.begin(), listed.end(), wanted) != listed.end(); };
     if (!there(Split::train) && !there(Split::trainval)) find(Severity::error, "lists", "there is no split to train on");
     if (!there(Split::test)) find(Severity::error, "lists", "there is no test split");
+    for (Split wanted : {Split::train, Split::val}) {
+      if (!facts_ || there(wanted) || facts_->images.count(wanted) == 0) continue;
+      find(Severity::warning, "lists",
+           fmt::format("{}: there is no list; {} has one of {} images", to_string(wanted), facts_->name,
+                       facts_->images.at(wanted)));
+    }
     if (!splits_.empty()) report_.class_names = splits_.front().dataset->class_names();
   }
 
@@ -220,16 +226,21 @@ class Checker {
     mention(Split::test, Severity::note, "");
   }
 
-  /// A list of its own for `trainval` has what `train` and `val` have.
+  /// A list of its own for `trainval` has what `train` and `val` have: the same files, or copies of them.
   void check_union() {
     const auto *train = split(Split::train), *val = split(Split::val), *both = split(Split::trainval);
     if (!train || !val || !both) return;
+    std::unordered_map<std::string, size_t> first_with;  // the first image of a content
+    const auto same_as = [&](size_t reading) {
+      const auto& one = readings_[reading];
+      return one.fault.empty() ? first_with.emplace(one.content, reading).first->second : reading;
+    };
     using Key = std::pair<size_t, int64_t>;
     std::multiset<Key> listed, parts;
-    for (const auto& entry : both->entries) listed.emplace(entry.reading, entry.label);
     for (const auto* part : {train, val}) {
-      for (const auto& entry : part->entries) parts.emplace(entry.reading, entry.label);
+      for (const auto& entry : part->entries) parts.emplace(same_as(entry.reading), entry.label);
     }
+    for (const auto& entry : both->entries) listed.emplace(same_as(entry.reading), entry.label);
     std::vector<Key> lacking, extra;
     std::set_difference(parts.begin(), parts.end(), listed.begin(), listed.end(), std::back_inserter(lacking));
     std::set_difference(listed.begin(), listed.end(), parts.begin(), parts.end(), std::back_inserter(extra));

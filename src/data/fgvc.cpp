@@ -111,7 +111,8 @@ Annotations read_annotations(const std::string& path) {
     const bool in_range = !id.is_number_unsigned() || id.get<uint64_t>() <= static_cast<uint64_t>(INT64_MAX);
     std::string fault = image_path_fault(name);
     if (fault.empty() && !id.is_string() && !(id.is_number_integer() && in_range)) {
-      fault = fmt::format("'{}': the class id is {}; expected a whole number or a text", name, id.dump());
+      fault = fmt::format("'{}': the class id is {}; expected a whole number or a text", name,
+                          id.is_primitive() ? id.dump() : id.type_name());
     }
     if (!fault.empty()) {
       list.faults.push_back(fmt::format("{}: {}", path, fault));

@@ -40,7 +40,10 @@ std::vector<std::string> class_folders(const fs::path& folder) {
 /// The images in `folder` and the folders in it, sorted by their paths' bytes.
 std::vector<std::string> images_in(const fs::path& folder) {
   std::vector<std::string> paths;
-  for (const auto& entry : fs::recursive_directory_iterator(folder, fs::directory_options::follow_directory_symlink)) {
+  const auto options = fs::directory_options::follow_directory_symlink;
+  for (auto each = fs::recursive_directory_iterator(folder, options); each != fs::recursive_directory_iterator(); ++each) {
+    const auto& entry = *each;
+    if (hidden(entry.path())) each.disable_recursion_pending();
     if (hidden(entry.path()) || entry.is_directory()) continue;
     if (has_extension(entry.path(), kUnreadable)) {
       throw std::runtime_error(entry.path().string() + ": images of this format cannot be read; JPEG and PNG can");

@@ -15,7 +15,6 @@ namespace {
 /// Progressive files may repeat scans without end, each costing a pass over the whole image; encoders make about ten.
 constexpr int kMaxScans = 200;
 
-constexpr std::string_view kExifHeader("Exif\0\0", 6);
 constexpr std::string_view kXmpHeader("http://ns.adobe.com/xap/1.0/\0", 29);
 
 struct ErrorHandler {

@@ -34,7 +34,7 @@ class Loader::State {
     for (int64_t i = 0; i < workers; ++i) threads_.emplace_back([this](std::stop_token stop) { work(stop); });
   }
 
-  int64_t batches() const { return (images() + options_.batch_size - 1) / options_.batch_size; }
+  int64_t batches() const { return images() / options_.batch_size + (images() % options_.batch_size != 0 ? 1 : 0); }
   double wait_seconds() const { return wait_seconds_; }
 
   std::optional<Batch> next() {

@@ -98,8 +98,7 @@ class PngReader {
     std::string digits, bytes;
     std::copy_if(text.begin(), text.end(), std::back_inserter(digits), [](unsigned char c) { return std::isxdigit(c) != 0; });
     for (size_t i = 0; i + 1 < digits.size(); i += 2) bytes += static_cast<char>(std::stoi(digits.substr(i, 2), nullptr, 16));
-    constexpr std::string_view header("Exif\0\0", 6);
-    return bytes.starts_with(header) ? bytes.substr(header.size()) : bytes;
+    return bytes.starts_with(kExifHeader) ? bytes.substr(kExifHeader.size()) : bytes;
   }
 
   static void on_read(png_structp png, png_bytep out, size_t size) {

@@ -11,6 +11,7 @@
 #include <stdexcept>
 
 #include "src/io/adapter_metadata.h"
+#include "src/io/json.h"
 
 namespace respeft::io {
 namespace {
@@ -36,8 +37,16 @@ OptionValue to_option(const std::string& name, const json& value) {
   throw std::runtime_error(fmt::format("metadata 'options': '{}' is {}", name, value.dump()));
 }
 
+json parse(const char* key, const std::string& text) {
+  try {
+    return parse_json(text);
+  } catch (const std::runtime_error& error) {
+    throw std::runtime_error(fmt::format("metadata '{}': {}", key, error.what()));
+  }
+}
+
 Options options_from_json(const std::string& text) {
-  const json object = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const json object = parse("options", text);
   if (!object.is_object()) throw std::runtime_error("metadata 'options' is not a JSON object");
   Options options;
   for (const auto& [name, value] : object.items()) options[name] = to_option(name, value);
@@ -45,7 +54,7 @@ Options options_from_json(const std::string& text) {
 }
 
 std::vector<std::string> names_from_json(const std::string& text) {
-  const json array = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const json array = parse("class_names", text);
   const bool names =
       array.is_array() && std::all_of(array.begin(), array.end(), [](const json& name) { return name.is_string(); });
   if (!names) throw std::runtime_error("metadata 'class_names' is not a JSON list of names");
@@ -85,20 +94,93 @@ bool any_with_prefix(const TensorMap& tensors, const std::string& prefix) {
   return found != tensors.end() && found->first.rfind(prefix, 0) == 0;
 }
 
-/// Takes the adapters away that the file has nothing for.
-void drop_absent(models::ImageModel& model, const TensorMap& tensors, Attachment& attachment) {
-  for (const auto& [info, site] : nn::find_sites(model)) {
-    if (!site->adapter() || any_with_prefix(tensors, info.name + ".adapter.")) continue;
-    site->detach();
-    attachment.hook = nullptr;  // it would count what is gone
-  }
-  const auto absent = [&](const auto& item) {
-    const std::string prefix = adapter_prefix(item.first);
-    return !prefix.empty() && !any_with_prefix(tensors, prefix);
-  };
-  std::erase_if(attachment.trained, absent);
-  std::erase_if(attachment.recorded, absent);
+bool has_site(const TensorMap& tensors, const std::string& site) {
+  return any_with_prefix(tensors, site + ".adapter.");
 }
+
+void check_fits(const std::string& key, const at::Tensor& tensor, const at::Tensor& parameter) {
+  if (tensor.sizes() != parameter.sizes()) {
+    throw std::runtime_error(fmt::format("'{}' has shape [{}]; the model takes [{}]", key, fmt::join(tensor.sizes(), ", "),
+                                         fmt::join(parameter.sizes(), ", ")));
+  }
+  if (!tensor.is_floating_point()) {
+    throw std::runtime_error(fmt::format("'{}' holds {}, not floating-point numbers", key, c10::toString(tensor.scalar_type())));
+  }
+}
+
+/// A site's shapes without its data.
+class SiteShape : public nn::Site {
+ public:
+  explicit SiteShape(const nn::Site& site) : site_(site) {
+    const auto shape_of = [](const at::Tensor& t) { return at::empty(t.sizes(), t.options().device(at::kMeta)); };
+    weight = shape_of(site.weight);
+    if (site.bias.defined()) bias = shape_of(site.bias);
+  }
+
+  nn::SiteKind kind() const override { return site_.kind(); }
+  int64_t in_features() const override { return site_.in_features(); }
+  int64_t out_features() const override { return site_.out_features(); }
+  const std::vector<std::string>& part_names() const override { return site_.part_names(); }
+  at::Tensor compute(const at::Tensor& x, const at::Tensor& w, const at::Tensor& b) const override {
+    return site_.compute(x, w, b);
+  }
+
+ private:
+  const nn::Site& site_;
+};
+
+/// Compares the adapters that the file's options ask for with its tensors, before any memory is taken for them: a rank of any
+/// size can be written into a file. Returns whether a site that would have one is missing in the file.
+bool check_shapes(models::ImageModel& model, const AdapterFile& adapter) {
+  std::vector<std::unique_ptr<SiteShape>> shapes;
+  std::vector<nn::NamedSite> sites;
+  for (const auto& [info, site] : nn::find_sites(model)) {
+    const auto as_they_are = AttachOptions().also_train;
+    const auto is_one = [&, name = info.name + "."](const std::string& prefix) { return name.starts_with(prefix); };
+    if (std::any_of(as_they_are.begin(), as_they_are.end(), is_one)) continue;
+    shapes.push_back(std::make_unique<SiteShape>(*site));
+    sites.push_back({info, shapes.back().get()});
+  }
+  const auto method = methods::create(adapter.info.method, adapter.info.options);
+  method->prepare(sites);
+  bool partial = false;
+  for (const auto& [info, site] : sites) {
+    std::shared_ptr<nn::Adapter> made;
+    try {
+      made = method->adapt(info, *site);
+    } catch (const c10::Error&) {
+      throw std::runtime_error(fmt::format("'{}': no tensor is as large as the options ask for", info.name));
+    }
+    partial = partial || (made && !has_site(adapter.tensors, info.name));
+    if (!made || !has_site(adapter.tensors, info.name)) continue;
+    for (const auto& item : made->named_parameters()) {
+      const std::string key = fmt::format("{}.adapter.{}", info.name, item.key());
+      const auto found = adapter.tensors.find(key);
+      if (found == adapter.tensors.end()) throw std::runtime_error(fmt::format("'{}' is missing", key));
+      check_fits(key, found->second, item.value());
+    }
+  }
+  return partial;
+}
+
+/// A method at the sites alone that a file has tensors for.
+class AtSitesOf : public Method {
+ public:
+  AtSitesOf(const TensorMap& tensors, Method& method) : tensors_(tensors), method_(method) {}
+
+  std::string name() const override { return method_.name(); }
+  Options options() const override { return method_.options(); }
+  void prepare(const std::vector<nn::NamedSite>& sites) override { method_.prepare(sites); }
+  std::shared_ptr<nn::Adapter> adapt(const nn::SiteInfo& info, const nn::Site& site) override {
+    return has_site(tensors_, info.name) ? method_.adapt(info, site) : nullptr;
+  }
+  std::shared_ptr<TrainingHook> hook() override { return method_.hook(); }
+  bool trains_base(const std::string& parameter) const override { return method_.trains_base(parameter); }
+
+ private:
+  const TensorMap& tensors_;
+  Method& method_;
+};
 
 /// Checks every tensor before the first is written.
 void copy_into(const Attachment& attachment, const TensorMap& tensors) {
@@ -113,15 +195,7 @@ void copy_into(const Attachment& attachment, const TensorMap& tensors) {
       if (key.rfind("head.", 0) == 0 && !any_with_prefix(tensors, "head.")) continue;  // it was not trained
       throw std::runtime_error(fmt::format("'{}' is missing", key));
     }
-    const auto& tensor = found->second;
-    if (tensor.sizes() != parameter.sizes()) {
-      throw std::runtime_error(fmt::format("'{}' has shape [{}]; the model takes [{}]", key, fmt::join(tensor.sizes(), ", "),
-                                           fmt::join(parameter.sizes(), ", ")));
-    }
-    if (!tensor.is_floating_point()) {
-      throw std::runtime_error(
-          fmt::format("'{}' holds {}, not floating-point numbers", key, c10::toString(tensor.scalar_type())));
-    }
+    check_fits(key, found->second, parameter);
   }
   for (const auto& [key, tensor] : tensors) {
     if (places.count(key) == 0) throw std::runtime_error(fmt::format("the model has no place for '{}'", key));
@@ -228,14 +302,21 @@ AdapterFile load_adapter(const std::string& path, const std::string& method, con
 }
 
 Attachment attach_adapter(models::ImageModel& model, const AdapterFile& adapter) {
-  const auto method = methods::create(adapter.info.method, adapter.info.options);
-  Attachment attachment = attach(model, *method);
+  const auto fail = [](const std::runtime_error& error) { throw std::runtime_error(std::string("adapter: ") + error.what()); };
+  bool partial = false;
   try {
-    drop_absent(model, adapter.tensors, attachment);
+    partial = check_shapes(model, adapter);
+  } catch (const std::runtime_error& error) {
+    fail(error);
+  }
+  const auto method = methods::create(adapter.info.method, adapter.info.options);
+  Attachment attachment = attach(model, AtSitesOf(adapter.tensors, *method));
+  if (partial) attachment.hook = nullptr;  // it would count what is not there
+  try {
     copy_into(attachment, adapter.tensors);
   } catch (const std::runtime_error& error) {
     detach(model);
-    throw std::runtime_error(std::string("adapter: ") + error.what());
+    fail(error);
   }
   return attachment;
 }

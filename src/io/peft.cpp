@@ -168,18 +168,27 @@ class Reading {
     refuse_padding_without_end();
   }
 
-  /// One rank for all must not take much more memory than the file.
+  /// One rank for all, and zeros for projections that are adapted elsewhere, must not take much more memory than the file.
   void refuse_padding_without_end() const {
-    constexpr double most = 256.0;
+    constexpr double most = 16.0, always = 64 << 20;
+    std::map<std::string, int64_t> own;  // adapted projections of each layer
+    std::set<int64_t> parts;
+    for (const auto& [place, update] : updates_) {
+      if (place.part < 0) continue;
+      ++own[place.site];
+      parts.insert(place.part);
+    }
     double held = 0.0, needed = 0.0;
     for (const auto& [place, update] : updates_) {
+      const double layers =  // the update's share of those of its layer
+          place.part < 0 ? 1.0 : static_cast<double>(parts.size()) / static_cast<double>(own.at(place.site));
       for (const auto& [kind, factor] : update.factors) {
         const auto bytes = static_cast<double>(factor.nbytes());
         held += bytes;
-        needed += bytes * static_cast<double>(rank_) / static_cast<double>(update.rank);
+        needed += layers * bytes * static_cast<double>(rank_) / static_cast<double>(update.rank);
       }
     }
-    if (needed > most * held)
+    if (needed > most * held + always)
       fail(files_.tensors,
            fmt::format("ranks up to {} among many small ones would take {:.0f} times the file's size", rank_, needed / held));
   }

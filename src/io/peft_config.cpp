@@ -10,6 +10,7 @@
 #include <stdexcept>
 #include <string_view>
 
+#include "src/io/json.h"
 #include "src/util/text.h"
 
 namespace respeft::io {
@@ -113,16 +114,18 @@ std::vector<std::string> names(const std::string& key, const json& value) {
   return found;
 }
 
-/// A key of `rank_pattern` or `alpha_pattern` as a module's name or the end of one; nothing where it is a pattern indeed.
+/// A key of `rank_pattern` or `alpha_pattern` as a module's name or the end of one, or with a `^` before it a whole name; nothing
+/// where it is a pattern indeed. PEFT looks for `(.*\.)?(key)$`.
 std::optional<std::string> module_name(std::string pattern) {
   if (!pattern.empty() && pattern.back() == '$') pattern.pop_back();
+  const bool whole = pattern.starts_with('^');
   std::string name;
-  for (size_t i = pattern.rfind('^', 0) == 0 ? 1 : 0; i < pattern.size(); ++i) {
+  for (size_t i = whole ? 1 : 0; i < pattern.size(); ++i) {
     if (pattern[i] == '\\' && i + 1 < pattern.size() && pattern[i + 1] == '.') ++i;
     if (std::isalnum(static_cast<unsigned char>(pattern[i])) == 0 && pattern[i] != '_' && pattern[i] != '.') return {};
     name += pattern[i];
   }
-  return name.empty() ? std::nullopt : std::optional(name);
+  return name.empty() ? std::nullopt : std::optional(whole ? "^" + name : name);
 }
 
 /// `key`'s object of module names and values.
@@ -135,7 +138,9 @@ auto pattern(const json& config, const std::string& key, const Read& read) {
   for (const auto& [text, value] : entry->items()) {
     const auto name = module_name(text);
     if (!name) fail(key, fmt::format("'{}' is a pattern; only names of modules, or the ends of names, are understood", text));
-    found.emplace(*name, read(key, value));
+    const auto own = read(key, value);
+    if (const auto [held, added] = found.emplace(*name, own); !added && held->second != own)
+      fail(key, fmt::format("'{}' is there twice, with other values", *name));
   }
   return found;
 }
@@ -185,14 +190,16 @@ const Type& type_of(const json& config) {
 
 double PeftConfig::alpha_of(const std::string& module) const {
   const std::pair<const std::string, double>* found = nullptr;
+  const auto look = [&](const std::string& name) {
+    const auto entry = alphas.find(name);
+    if (entry == alphas.end()) return;
+    if (found && found->second != entry->second)
+      fail("alpha_pattern", fmt::format("both '{}' and '{}' mean '{}'", found->first, entry->first, module));
+    found = &*entry;
+  };
+  look("^" + module);
   for (size_t begin = 0; begin != std::string::npos;) {
-    const auto entry = alphas.find(module.substr(begin));
-    if (entry != alphas.end()) {
-      if (found && found->second != entry->second) {
-        fail("alpha_pattern", fmt::format("both '{}' and '{}' mean '{}'", found->first, entry->first, module));
-      }
-      found = &*entry;
-    }
+    look(module.substr(begin));
     const size_t dot = module.find('.', begin);
     begin = dot == std::string::npos ? dot : dot + 1;
   }
@@ -200,7 +207,7 @@ double PeftConfig::alpha_of(const std::string& module) const {
 }
 
 PeftConfig peft_config_from_json(const std::string& text) {
-  const json document = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const json document = parse_json(text);
   if (!document.is_object()) throw std::runtime_error("not a JSON object");
   const Type& type = type_of(document);
   check_others(document);

@@ -16,7 +16,7 @@ struct PeftConfig {
   bool rank_stabilised = false;          ///< LoRA: the update is multiplied by alpha / √rank
   int64_t factor = -1;                   ///< LoKr
   bool decompose_both = false;           ///< LoKr
-  std::map<std::string, int64_t> ranks;  ///< of modules that differ from `rank`, by name or the end of it
+  std::map<std::string, int64_t> ranks;  ///< of modules that differ from `rank`, by name or the end of it; after `^`: by name
   std::map<std::string, double> alphas;  ///< of modules that differ from `alpha`, likewise
   std::vector<std::string> targets;      ///< the modules that have an adapter, by name or the end of it
   std::vector<std::string> saved;        ///< the modules that are trained as a whole

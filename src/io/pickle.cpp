@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <bit>
+#include <map>
 #include <stdexcept>
-#include <unordered_map>
 
 #include "src/io/bytes.h"
 
@@ -404,6 +404,7 @@ class Unpickler {
             !items[3]->is(Kind::sequence)) {
           refuse();
         }
+        if (items.size() > 6) check_marks(*items[6]);
         push(Kind::tensor, items[1]->number)->items = {items[0], items[2], items[3]};
         return true;
       case Global::parameter:
@@ -413,6 +414,16 @@ class Unpickler {
       default:
         return push(Kind::other);
     }
+  }
+
+  /// Marks of a tensor say that what is stored is not what it holds: its negative, its conjugate.
+  static void check_marks(const PickleValue& marks) {
+    if (marks.is(Kind::none) || (marks.is(Kind::dict) && marks.items.empty())) return;
+    const bool named = marks.is(Kind::dict) && marks.items[0]->is(Kind::text);
+    fail(
+        fmt::format("a tensor is marked '{}': it does not hold the numbers that are stored. In Python, save "
+                    "tensor.resolve_neg() instead",
+                    named ? marks.items[0]->text.substr(0, 200) : "?"));
   }
 
   /// What is given as attributes is left alone: the versions of a state dict's modules, a record's values.
@@ -439,7 +450,7 @@ class Unpickler {
   std::deque<PickleValue>& values_;
   std::vector<PickleValue*> stack_;
   std::vector<size_t> marks_;
-  std::unordered_map<uint32_t, PickleValue*> memo_;
+  std::map<uint32_t, PickleValue*> memo_;
 };
 
 }  // namespace

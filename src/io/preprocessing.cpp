@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include "src/io/json.h"
 #include "src/util/text.h"
 
 namespace respeft::io {
@@ -15,6 +16,14 @@ using nlohmann::json;
 
 [[noreturn]] void fail(const std::string& fault) {
   throw std::invalid_argument("preprocessing: " + fault);
+}
+
+json parse(const std::string& text) {
+  try {
+    return parse_json(text);
+  } catch (const std::runtime_error& error) {
+    fail(error.what());
+  }
 }
 
 std::array<double, 3> channels(const json& value, const std::string& key) {
@@ -30,7 +39,7 @@ std::array<double, 3> channels(const json& value, const std::string& key) {
 }
 
 int64_t pixels(const json& value, const std::string& key, int64_t smallest) {
-  constexpr int64_t largest = 1 << 16;
+  constexpr int64_t largest = 4096;  // a model's positions and every image take memory by its square
   if (!value.is_number_integer() || value.get<double>() < static_cast<double>(smallest) || value.get<double>() > largest) {
     fail(fmt::format("'{}' must be a number of pixels from {} to {}, is {}", key, smallest, largest, value.dump()));
   }
@@ -74,7 +83,7 @@ std::string to_json(const Preprocessing& preprocessing) {
 }
 
 Preprocessing preprocessing_from_json(const std::string& text) {
-  const json object = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const json object = parse(text);
   if (!object.is_object()) fail("not a JSON object");
   static const std::vector<std::string> required = {"mean", "std", "size", "interpolation"};
   static const std::vector<std::string> known = {"mean", "std", "size", "interpolation", "resize_size", "resize_mode"};

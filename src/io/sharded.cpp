@@ -7,6 +7,7 @@
 
 #include <respeft/io/file.h>
 
+#include "src/io/json.h"
 #include "src/io/tensor_formats.h"
 
 namespace respeft::io {
@@ -22,7 +23,7 @@ class ShardedFile : public TensorFile {
  public:
   explicit ShardedFile(const std::string& path) : TensorFile(path, "") {
     if (fs::file_size(path) > kMaxIndexBytes) fail("it is too large for an index of shards");
-    const json index = json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
+    const json index = parse(read_file(path));
     if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) {
       fail("it is no index of shards: no JSON object with a weight_map");
     }
@@ -36,6 +37,14 @@ class ShardedFile : public TensorFile {
 
  private:
   [[noreturn]] void fail(const std::string& fault) const { throw std::runtime_error(fmt::format("{}: {}", path_, fault)); }
+
+  json parse(const std::string& text) const {
+    try {
+      return parse_json(text);
+    } catch (const std::runtime_error& error) {
+      fail(fmt::format("it is no index of shards: {}", error.what()));
+    }
+  }
 
   void add(const std::string& key, const json& name) {
     if (!name.is_string()) fail(fmt::format("'{}': its shard is no file's name", key));

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 #include <stdexcept>
 #include <string_view>
 #include <utility>
@@ -142,8 +143,10 @@ std::string from_huggingface(const std::string& key, std::string_view prefix) {
   return rename(name, huggingface_outer, "", result) ? result : key;
 }
 
-/// timm's name of a tensor of Google's; empty if it is dropped; the name itself if it is unknown. A block's number is `*` where
-/// the tensor is that of all blocks, one after the other.
+/// What stands for a block's number where a tensor is that of all blocks, one after the other.
+constexpr std::string_view kAllBlocks = "blocks.*.";
+
+/// timm's name of a tensor of Google's; empty if it is dropped; the name itself if it is unknown.
 std::string from_google(const std::string& key, std::string_view prefix) {
   constexpr std::string_view layers = "Transformer/encoderblock";
   constexpr std::pair<std::string_view, std::string_view> leaves[] = {
@@ -155,10 +158,10 @@ std::string from_google(const std::string& key, std::string_view prefix) {
   std::string result;
   const size_t slash = name.find('/', layers.size());
   if (starts_with(name, layers) && slash != std::string::npos) {
-    std::string_view block = std::string_view(name).substr(layers.size(), slash - layers.size());
-    if (block.empty()) block = "_*";
-    if (block[0] == '_' && rename(name.substr(slash + 1), google_layer, fmt::format("blocks.{}.", block.substr(1)), result))
-      return result;
+    const auto block = std::string_view(name).substr(layers.size(), slash - layers.size());
+    const bool numbered = block.size() > 1 && block[0] == '_' && block.find_first_not_of("0123456789", 1) == block.npos;
+    const auto before = numbered ? fmt::format("blocks.{}.", block.substr(1)) : std::string(kAllBlocks);
+    if ((numbered || block.empty()) && rename(name.substr(slash + 1), google_layer, before, result)) return result;
   }
   return rename(name, google_outer, "", result) ? result : key;
 }
@@ -258,19 +261,18 @@ at::Tensor to_timm_shape(const std::string& key, const at::Tensor& tensor) {
   return key.ends_with(".weight") && tensor.dim() == 2 ? tensor.t() : tensor;
 }
 
-/// `blocks.*.…`, which hold one tensor for each block, become `blocks.0.…` and so on.
-TensorMap unstacked(TensorMap tensors) {
-  constexpr std::string_view before = "blocks.*.";
+/// `stacked` ones, `blocks.*.…`, which hold one tensor for each block, become `blocks.0.…` and so on.
+TensorMap unstacked(TensorMap tensors, const std::set<std::string>& stacked) {
   constexpr int64_t most = 1000;  // no published model comes near
   TensorMap result;
   for (auto& [key, tensor] : tensors) {
-    if (!starts_with(key, before)) {
+    if (stacked.count(key) == 0) {
       result.emplace(key, tensor);
       continue;
     }
     if (tensor.dim() < 1 || tensor.size(0) > most) refuse_shape(key, tensor, "the number of blocks first");
     for (int64_t i = 0; i < tensor.size(0); ++i) {
-      const auto name = fmt::format("blocks.{}.{}", i, key.substr(before.size()));
+      const auto name = fmt::format("blocks.{}.{}", i, key.substr(kAllBlocks.size()));
       if (!result.emplace(name, tensor.select(0, i)).second)
         throw std::runtime_error(fmt::format("'{}': it is there twice", name));
     }
@@ -293,21 +295,28 @@ TensorMap google_to_timm(TensorMap tensors, std::string_view prefix) {
   if (prefix == "opt/target/") {  // beside which lies the optimiser's state
     std::erase_if(tensors, [](const auto& item) { return item.first.starts_with("opt/state/"); });
   }
-  tensors = unstacked(renamed(std::move(tensors),
-                              [&](const std::string& key) { return starts_with(key, prefix) ? from_google(key, prefix) : key; }));
+  std::set<std::string> stacked;  // and not what happens to have such a name
+  tensors = renamed(std::move(tensors), [&](const std::string& key) {
+    const std::string name = starts_with(key, prefix) ? from_google(key, prefix) : key;
+    if (name != key && starts_with(name, kAllBlocks)) stacked.insert(name);
+    return name;
+  });
+  tensors = unstacked(std::move(tensors), stacked);
   for (auto& [key, tensor] : tensors) tensor = to_timm_shape(key, tensor);
   tensors = fuse_projections(std::move(tensors));
   if (has_pre_logits) set_head_aside(tensors);  // it reads what the dropped layer makes
   return tensors;
 }
 
-/// Without what wrappers put before the names. Beside a `backbone.` there may be heads.
+/// Without what wrappers put before the names, which stand in each other a few deep. Beside a `backbone.` there may be heads.
 TensorMap without_wrappers(TensorMap tensors) {
   const auto is_head = [](const std::string& key) {
     return std::any_of(std::begin(pretraining_heads), std::end(pretraining_heads),
                        [&](auto head) { return key.starts_with(head); });
   };
-  for (size_t i = 0; i < std::size(wrapper_prefixes);) {
+  constexpr int deepest = 8;
+  int depth = 0;
+  for (size_t i = 0; i < std::size(wrapper_prefixes) && depth < deepest;) {
     const std::string_view prefix = wrapper_prefixes[i];
     const auto wrapped = [&](const auto& item) { return starts_with(item.first, prefix); };
     if (!std::any_of(tensors.begin(), tensors.end(), wrapped) ||
@@ -319,6 +328,7 @@ TensorMap without_wrappers(TensorMap tensors) {
     tensors = renamed(std::move(tensors),
                       [&](const std::string& key) { return starts_with(key, prefix) ? key.substr(prefix.size()) : key; });
     i = 0;  // they are nested in any order
+    ++depth;
   }
   return tensors;
 }
@@ -342,7 +352,8 @@ void split_class_position(TensorMap& tensors) {
   const auto positions = tensors.find("pos_embed"), token = tensors.find("cls_token");
   if (positions == tensors.end() || token == tensors.end()) return;
   const auto &all = positions->second, &cls = token->second;
-  if (all.dim() != 3 || all.size(1) < 1 || cls.dim() != 3 || cls.size(1) != 1 || cls.size(2) != all.size(2)) {
+  if (all.dim() != 3 || all.size(0) != 1 || all.size(1) < 1 || cls.dim() != 3 || cls.size(0) != 1 || cls.size(1) != 1 ||
+      cls.size(2) != all.size(2)) {
     throw std::runtime_error("'pos_embed' does not fit 'cls_token'");
   }
   token->second = cls + all.narrow(1, 0, 1);
@@ -471,7 +482,8 @@ TensorMap to_timm_layout(TensorMap tensors, std::string& layout) {
 
 int64_t head_classes(const TensorMap& timm_tensors) {
   const auto head = timm_tensors.find("head.weight");
-  return head == timm_tensors.end() || head->second.dim() != 2 ? 0 : head->second.size(0);
+  if (head == timm_tensors.end() || head->second.dim() != 2 || head->second.size(1) == 0) return 0;
+  return head->second.size(0);
 }
 
 }  // namespace respeft::io

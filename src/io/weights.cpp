@@ -20,9 +20,6 @@ bool is_head(const std::string& key) {
   constexpr const char* heads[] = {"head.", "classifier.", "dino_head.", "ibot_head."};
   return std::any_of(std::begin(heads), std::end(heads), [&](const char* head) { return key.starts_with(head); });
 }
-bool is_final_norm(const std::string& key) {
-  return key.rfind("norm.", 0) == 0 || key.rfind("fc_norm.", 0) == 0;
-}
 bool is_adapter(const std::string& key) {
   return key.find(".adapter.") != std::string::npos;
 }
@@ -113,7 +110,8 @@ class Loading {
   }
 
   /// timm puts the final norm before pooling (`norm`) with a class token and after it (`fc_norm`) with mean pooling. A file
-  /// of the other kind leaves the model's own norm fresh, as in timm, unless its head, which needs that norm, is loaded.
+  /// that differs from the model in nothing but that leaves the model's own norm fresh, as in timm, unless the file's head, which
+  /// needs its norm, is loaded.
   void match_keys() {
     std::vector<std::string> missing, unknown;
     for (const auto& [key, parameter] : parameters_) {
@@ -122,10 +120,13 @@ class Loading {
     for (const auto& [key, tensor] : tensors_) {
       if (parameters_.count(key) == 0) unknown.push_back(key);
     }
-    const auto all_norms = [](const std::vector<std::string>& keys) {
-      return !keys.empty() && std::all_of(keys.begin(), keys.end(), is_final_norm);
+    const bool before_pooling = parameters_.count("norm.weight") != 0;
+    const std::string own = before_pooling ? "norm." : "fc_norm.", other = before_pooling ? "fc_norm." : "norm.";
+    const auto all_of = [](const std::vector<std::string>& keys, const std::string& norm) {
+      return !keys.empty() && std::all_of(keys.begin(), keys.end(),
+                                          [&](const std::string& key) { return key == norm + "weight" || key == norm + "bias"; });
     };
-    if (all_norms(missing) && all_norms(unknown)) {
+    if (all_of(missing, own) && all_of(unknown, other)) {
       if (!head_left_out() && model_.num_classes() > 0) fail(other_pooling(unknown.front(), missing.front()));
       for (const auto& key : unknown) tensors_.erase(key);
       report_.unused.insert(report_.unused.end(), unknown.begin(), unknown.end());

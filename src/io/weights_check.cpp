@@ -158,9 +158,10 @@ void compare_keys(WeightsCheck& check, const models::ImageModel& model, const Te
     const auto* tensor = find(tensors, key.c_str());
     if (!tensor) {
       check.missing.push_back(key);
-    } else if (tensor->sizes() == item.value().sizes() || (key == "pos_embed" && check.file_grid > 0) ||
+    } else if (tensor->sizes() == item.value().sizes() ||
+               (key == "pos_embed" && check.file_grid > 0 && tensor->size(2) == item.value().size(2)) ||
                (key == "patch_embed.proj.weight" && check.file_patch == check.model_patch &&
-                tensor->size(0) == item.value().size(0))) {
+                tensor->size(0) == item.value().size(0) && tensor->numel() == item.value().numel())) {
       check.matched.push_back(key);
     } else if (is_head(key)) {
       check.unused.push_back(key);  // of other classes
@@ -190,7 +191,10 @@ std::optional<Normalisation> known_normalisation(const std::string& path, const 
 WeightsCheck check_weights(const std::string& path, const std::string& name, models::ModelOptions options) {
   options.device = at::kMeta;
   const auto model = models::create(name, options);
-  const TensorMap shapes = open_tensor_file(path)->shapes();
+  const auto file = open_tensor_file(path);
+  TensorMap shapes = file->shapes();
+  // Shapes are enough, but for a classifier, whose zeros may say that it is a head.
+  if (file->contains("classifier.weight")) shapes["classifier.weight"] = file->tensor("classifier.weight");
   WeightsCheck check;
   check.normalisation = known_normalisation(path, name);
   TensorMap tensors;
@@ -198,6 +202,8 @@ WeightsCheck check_weights(const std::string& path, const std::string& name, mod
     tensors = to_timm_layout(shapes, check.layout);
   } catch (const std::runtime_error& error) {
     check.fault = error.what();
+    for (const auto& item : model->named_parameters()) check.missing.push_back(item.key());
+    for (const auto& [key, tensor] : shapes) check.unused.push_back(key);
     return check;
   }
   const auto* vit = dynamic_cast<const models::VisionTransformerImpl*>(model.get());

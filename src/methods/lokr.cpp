@@ -27,7 +27,7 @@ struct KroneckerUpdate : methods::FactoredUpdate {
       : FactoredUpdate(first, count), scaling(lokr.alpha / static_cast<double>(lokr.rank)) {
     const auto [out_1, out_2] = Lokr::factorize(count, lokr.factor);
     const auto [in_1, in_2] = Lokr::factorize(in, lokr.factor);
-    const auto saves = [&](int64_t height, int64_t width) { return 2 * lokr.rank < std::max(height, width); };
+    const auto saves = [&](int64_t height, int64_t width) { return lokr.rank < (std::max(height, width) + 1) / 2; };
     w1 = add("lokr_w1", out_1, in_1, lokr.decompose_both && saves(out_1, in_1), lokr.rank, options);
     w2 = add("lokr_w2", out_2, in_2, saves(out_2, in_2), lokr.rank, options);
     for (const auto& factor : all) torch::nn::init::kaiming_uniform_(factor, std::sqrt(5.0));

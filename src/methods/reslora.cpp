@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <stdexcept>
 
 #include "src/methods/fields.h"
@@ -80,7 +81,10 @@ void ResLora::prepare(const std::vector<nn::NamedSite>& sites) {
     const bool continues = before.chain && before.chosen == chosen && before.info.in_features == info.in_features &&
                            before.info.out_features == info.out_features && before.info.parts == info.parts;
     std::shared_ptr<Chain> chain;
-    if (!chosen.empty()) chains_[info.name] = chain = continues ? before.chain : std::make_shared<Chain>();
+    if (!chosen.empty()) {
+      chains_[info.name] = chain = continues ? before.chain : std::make_shared<Chain>();
+      chain->planned.push_back(info.name);
+    }
     before = {info, std::move(chosen), chain};
   }
 }
@@ -88,6 +92,12 @@ void ResLora::prepare(const std::vector<nn::NamedSite>& sites) {
 std::shared_ptr<nn::Adapter> ResLora::adapt(const nn::SiteInfo& info, const nn::Site& site) {
   const auto chain = chains_.find(info.name);
   if (chain == chains_.end()) return nullptr;
+  const auto& planned = chain->second->planned;
+  const auto own = std::find(planned.begin(), planned.end(), info.name);
+  if (static_cast<size_t>(own - planned.begin()) != chain->second->layers.size()) {  // one before it was left out after all
+    const auto rest = std::make_shared<Chain>(Chain{{own, planned.end()}, {}});
+    for (const auto& name : rest->planned) chains_[name] = rest;
+  }
   const auto chosen = targets_.select(info);
   const bool whole = targets_.names_whole(info);
   auto adapter = reslora::make_adapter(shortcut_, info, site, chosen, whole, options_, chain->second);

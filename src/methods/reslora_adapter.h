@@ -14,6 +14,7 @@ namespace respeft::reslora {
 
 /// The layers of one chain, in order: the pairs of each, one for each projection.
 struct Chain {
+  std::vector<std::string> planned;  ///< the sites that are to be its layers
   std::vector<std::vector<std::shared_ptr<methods::LowRankPair>>> layers;
 };
 

@@ -47,6 +47,7 @@ void check_together(const TrainConfig& c) {
   require(!c.model.empty(), "model: missing; give --model, e.g. --model vit_base_patch16_224");
   require(!c.data.empty(), "data: missing; give --data KIND:PATH");
   require(!c.out.empty(), "out: missing; give --out DIR for the run's files");
+  require(!c.method.empty(), "method: missing; the recipe's own method is not in this program: give --method");
   require(c.min_lr <= c.lr, fmt::format("min_lr: must not be above lr = {}, not {}", c.lr, c.min_lr));
   require(c.warmup_epochs <= c.epochs,
           fmt::format("warmup_epochs: must not be above epochs = {}, not {}", c.epochs, c.warmup_epochs));
@@ -57,6 +58,7 @@ void check_together(const TrainConfig& c) {
   require(c.protocol != "honest" || (c.train_split.empty() && c.stop_epoch == 0 && c.final_test),
           "protocol: 'honest' itself sets train_split, stop_epoch and final_test");
   require(c.protocol != "paper" || c.final_test, "final_test: must be on with protocol = paper, which chooses by test");
+  require(c.seeds.empty() || c.final_test, "final_test: must be on with seeds, whose mean on test is what they are for");
   require(c.grid.empty() || c.protocol == "honest", "grid: only with protocol = honest, which chooses from it on val");
   parse_seeds(c.seeds);
   require(c.ema_decay < 1.0, "ema_decay: must be below 1: at 1 the average never leaves its first value");
@@ -160,9 +162,13 @@ std::vector<std::string> conflicts(const TrainConfig& started, const TrainConfig
     if (name != now[i].first) break;  // another method: its name has been reported
     lines.push_back(fmt::format("{}: the run was started with '{}', asked for is '{}'", name, value, now[i].second));
   }
-  if (asked.epochs < started.epochs)
+  if (started.protocol == "honest" && asked.epochs != started.epochs) {
+    lines.push_back(fmt::format("epochs: with protocol = honest, a run that was started with {} cannot go on with others: {}",
+                                started.epochs, asked.epochs));
+  } else if (asked.epochs < started.epochs) {
     lines.push_back(
         fmt::format("epochs: the run was started with {}, and may get more but not fewer: {}", started.epochs, asked.epochs));
+  }
   return lines;
 }
 

@@ -121,7 +121,8 @@ class Reader {
   /// What is no field must be an option of the method.
   void read_method_option(const std::string& name, const toml::node& node) {
     auto known = values::field_names();
-    for (const auto& option : methods::find(config_.method).options) {
+    const auto options = config_.method.empty() ? std::vector<OptionInfo>() : methods::find(config_.method).options;
+    for (const auto& option : options) {
       known.push_back(option.name);
       if (option.name != name) continue;
       const FieldInfo info{.name = name.c_str(), .help = ""};

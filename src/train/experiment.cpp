@@ -30,12 +30,13 @@ std::string text_of(const Settings& settings) {
   return util::join(words, ",");
 }
 
+using Json = nlohmann::ordered_json;
+
 /// The figures that `run` left in the directory of a finished run.
 class RunSummary {
  public:
-  explicit RunSummary(const std::string& path) : path_(path) {
-    json_ = nlohmann::json::parse(io::read_file(path), nullptr, /*allow_exceptions=*/false);
-  }
+  explicit RunSummary(const std::string& path)
+      : RunSummary(path, Json::parse(io::read_file(path), nullptr, /*allow_exceptions=*/false)) {}
 
   template <class T>
   T at(const char* key) const {
@@ -46,16 +47,46 @@ class RunSummary {
     }
   }
 
+  /// The objects in a list.
+  std::vector<RunSummary> parts(const char* key) const {
+    std::vector<RunSummary> objects;
+    for (auto& object : at<Json>(key)) objects.push_back(RunSummary(path_, std::move(object)));
+    return objects;
+  }
+
+  /// The texts by name in `settings`, in their order.
+  Settings settings() const {
+    Settings settings;
+    const auto texts = at<Json>("settings");
+    for (const auto& [name, value] : texts.items()) settings.emplace_back(name, value.get<std::string>());
+    return settings;
+  }
+
  private:
+  RunSummary(std::string path, Json json) : path_(std::move(path)), json_(std::move(json)) {}
+
   std::string path_;
-  nlohmann::json json_;
+  Json json_;
 };
+
+/// Adds the run that counts in directory `out` to `experiment`.
+void add_run(Experiment& experiment, const RunSummary& summary, int64_t seed, const std::string& out) {
+  experiment.runs.push_back(
+      {seed, summary.at<int64_t>("epoch"), summary.at<double>("test_accuracy"), summary.at<double>("test_loss"), out});
+  if (experiment.selection.empty()) experiment.selection = summary.at<std::string>("selection");
+  experiment.test_images = summary.at<int64_t>("test_images");
+  experiment.classes = summary.at<int64_t>("classes");
+  experiment.trained_parameters = summary.at<int64_t>("trained_parameters");
+  experiment.seconds += summary.at<double>("seconds");
+}
 
 /// Runs `config`, or what is left of it.
 RunSummary run_or_take(const TrainConfig& config, const RunOptions& options, Observer& observer) {
   const RunDirectory directory(config.out);
   if (const auto started = started_config(config.out)) check_continues(*started, config);
-  if (!fs::exists(directory.summary_path())) run(config, {.resume = directory.has_checkpoint(), .stop = options.stop}, observer);
+  const bool finished = fs::exists(directory.summary_path());
+  if (!finished || RunSummary(directory.summary_path()).at<int64_t>("epochs") < config.last_epoch())
+    run(config, {.resume = finished || directory.has_checkpoint(), .stop = options.stop}, observer);
   return RunSummary(directory.summary_path());
 }
 
@@ -126,14 +157,7 @@ class Runs {
   void report(const TrainConfig& reported, int64_t seed) {
     TrainConfig config = is_experiment(config_) ? single(reported, fmt::format("seed-{}", seed)) : reported;
     config.seed = seed;
-    const auto summary = run_or_take(resolve(config), options_, observer_);
-    experiment_.runs.push_back(
-        {seed, summary.at<int64_t>("epoch"), summary.at<double>("test_accuracy"), summary.at<double>("test_loss"), config.out});
-    if (experiment_.selection.empty()) experiment_.selection = summary.at<std::string>("selection");
-    experiment_.test_images = summary.at<int64_t>("test_images");
-    experiment_.classes = summary.at<int64_t>("classes");
-    experiment_.trained_parameters = summary.at<int64_t>("trained_parameters");
-    experiment_.seconds += summary.at<double>("seconds");
+    add_run(experiment_, run_or_take(resolve(config), options_, observer_), seed, config.out);
   }
 
   const TrainConfig& config_;
@@ -180,6 +204,7 @@ std::optional<double> Experiment::deviation() const {
 }
 
 Experiment run_experiment(const TrainConfig& config, const RunOptions& options, Observer& observer) {
+  if (!config.final_test) throw std::invalid_argument("final_test: must be on for figures on test");
   const RunDirectory directory(config.out);
   if (!options.resume && (directory.has_results() || has_runs(config.out)))
     throw std::invalid_argument(
@@ -193,9 +218,43 @@ Experiment run_experiment(const TrainConfig& config, const RunOptions& options, 
   }
   if (const auto started = started_config(config.out); started && options.resume) check_continues(*started, config);
   fs::create_directories(config.out);
+  fs::remove(directory.summary_path());
   io::write_file(directory.config_path(), to_toml(config));
   Experiment experiment = Runs(config, options, observer).all();
   io::write_file(directory.summary_path(), to_json(experiment) + "\n");
+  return experiment;
+}
+
+std::optional<Experiment> finished_experiment(const std::string& out) {
+  const RunDirectory directory(out);
+  const auto config = started_config(out);
+  if (!config || !fs::exists(directory.summary_path())) return std::nullopt;
+  const RunSummary summary(directory.summary_path());
+  Experiment experiment;
+  experiment.config = *config;
+  experiment.config.out = fs::absolute(out).lexically_normal().string();
+  if (!is_experiment(*config)) {
+    add_run(experiment, summary, config->seed, experiment.config.out);
+    return experiment;
+  }
+  experiment.selection = summary.at<std::string>("selection");
+  experiment.test_images = summary.at<int64_t>("test_images");
+  experiment.classes = summary.at<int64_t>("classes");
+  experiment.trained_parameters = summary.at<int64_t>("trained_parameters");
+  experiment.seconds = summary.at<double>("seconds");
+  for (const auto& run : summary.parts("runs")) {
+    experiment.runs.push_back({run.at<int64_t>("seed"), run.at<int64_t>("epoch"), run.at<double>("test_accuracy"),
+                               run.at<double>("test_loss"), run.at<std::string>("out")});
+  }
+  if (experiment.runs.empty()) throw std::runtime_error(directory.summary_path() + ": no 'runs' of a finished experiment");
+  if (config->protocol != "honest") return experiment;
+  const auto chosen = summary.at<Json>("chosen").value("out", "");
+  for (const auto& candidate : summary.parts("candidates")) {
+    const auto place = candidate.at<std::string>("out");
+    if (place == chosen) experiment.chosen = experiment.candidates.size();
+    experiment.candidates.push_back(
+        {candidate.settings(), candidate.at<int64_t>("epoch"), candidate.at<double>("val_accuracy"), place});
+  }
   return experiment;
 }
 

@@ -5,6 +5,8 @@
 
 #include <stdexcept>
 
+#include "src/util/text.h"
+
 namespace respeft::train {
 namespace {
 
@@ -14,8 +16,17 @@ at::Tensor zeros_for(const at::Tensor& parameter) {
 
 }  // namespace
 
-bool decays(const std::string& parameter) {
-  return parameter.find("bias") == std::string::npos && parameter.find("norm") == std::string::npos;
+Decay decay_from_name(const std::string& name) {
+  if (name == "names") return Decay::names;
+  if (name == "matrices") return Decay::matrices;
+  if (name == "all") return Decay::all;
+  throw std::invalid_argument(util::unknown("weight decay", name, {"names", "matrices", "all"}));
+}
+
+bool decays(Decay decay, const std::string& name, const at::Tensor& parameter) {
+  if (decay == Decay::all) return true;
+  if (decay == Decay::matrices) return parameter.dim() > 1;
+  return name.find("bias") == std::string::npos && name.find("norm") == std::string::npos;
 }
 
 void Optimizer::load_state(const io::TensorMap& tensors) {
@@ -44,7 +55,7 @@ void AdamW::step_group(double lr, double weight_decay, bool decaying) {
   const at::NoGradGuard no_grad;
   std::vector<at::Tensor> parameters, gradients, averages, squares, steps;
   for (auto& slot : slots_) {
-    if ((options_.decay_all || decays(slot.name)) != decaying || !slot.parameter.grad().defined()) continue;
+    if (decays(options_.decay, slot.name, slot.parameter) != decaying || !slot.parameter.grad().defined()) continue;
     parameters.push_back(slot.parameter);
     gradients.push_back(slot.parameter.grad().contiguous());
     averages.push_back(slot.exp_avg);
@@ -83,7 +94,7 @@ void Sgd::step_group(double lr, double weight_decay, bool decaying) {
   const at::NoGradGuard no_grad;
   std::vector<at::Tensor> parameters, gradients, momenta;
   for (auto& slot : slots_) {
-    if ((options_.decay_all || decays(slot.name)) != decaying || !slot.parameter.grad().defined()) continue;
+    if (decays(options_.decay, slot.name, slot.parameter) != decaying || !slot.parameter.grad().defined()) continue;
     parameters.push_back(slot.parameter);
     gradients.push_back(slot.parameter.grad().contiguous());
     momenta.push_back(slot.momentum);

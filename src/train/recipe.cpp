@@ -52,7 +52,13 @@ Recipe find_recipe(const std::string& name, const std::string& directory) {
 }
 
 TrainConfig apply_recipe(const Recipe& recipe, TrainConfig defaults) {
+  defaults.recipe.clear();
   TrainConfig config = read_config(recipe.path, std::move(defaults));
+  if (!config.recipe.empty())
+    throw std::invalid_argument(
+        fmt::format("{}: recipe: a recipe has no recipe of its own, and this one names '{}'; --config takes a "
+                    "file that does",
+                    recipe.path, config.recipe));
   config.recipe = recipe.name;
   return config;
 }

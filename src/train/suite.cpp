@@ -50,6 +50,17 @@ SuiteMean named(const std::string& name, const Series& series) {
   return mean;
 }
 
+/// The protocol of all results; nothing where they have several, or none.
+std::optional<std::string> common_protocol(const std::vector<SuiteResult>& results) {
+  std::optional<std::string> common;
+  for (const auto& result : results) {
+    const auto& own = result.experiment.config.protocol;
+    if (common && *common != own) return std::nullopt;
+    common = own;
+  }
+  return common;
+}
+
 }  // namespace
 
 SuiteTasks suite_tasks(const std::string& spec) {
@@ -65,14 +76,36 @@ SuiteTasks suite_tasks(const std::string& spec) {
     }
   } else {
     suite.all = static_cast<int64_t>(data::fgvc_tasks().size());
-    for (const auto& [task, folder] : data::fgvc_tasks_in(root)) suite.tasks.push_back({task.name, "", join(kind, root, folder)});
+    std::string previous;
+    for (const auto& [task, folder] : data::fgvc_tasks_in(root)) {
+      if (!suite.tasks.empty() && suite.tasks.back().name == task.name)
+        throw std::runtime_error(
+            fmt::format("{}: both {} and {} are {}; only one of them can be its folder", root, previous, folder, task.title));
+      suite.tasks.push_back({task.name, "", join(kind, root, folder)});
+      previous = folder;
+    }
   }
   if (suite.tasks.empty())
     throw std::runtime_error(fmt::format("{}: none of the {} data sets of {} is there", root, suite.all, kind));
   return suite;
 }
 
+std::vector<SuiteTask> benchmark_tasks(const std::string& benchmark) {
+  std::vector<SuiteTask> tasks;
+  if (benchmark == "vtab") {
+    for (const auto& task : data::vtab_tasks()) tasks.push_back({task.name, data::to_string(task.group), ""});
+  } else {
+    for (const auto& task : data::fgvc_tasks()) tasks.push_back({task.name, "", ""});
+  }
+  return tasks;
+}
+
+std::string SuiteReport::protocol() const {
+  return common_protocol(results).value_or("");
+}
+
 std::vector<SuiteMean> suite_means(const std::vector<SuiteResult>& results) {
+  if (!common_protocol(results)) return {};
   std::vector<std::pair<std::string, std::vector<Series>>> groups;
   std::vector<Series> all;
   for (const auto& [task, experiment] : results) {
@@ -93,14 +126,21 @@ std::vector<SuiteMean> suite_means(const std::vector<SuiteResult>& results) {
   return means;
 }
 
-std::string to_json(const std::vector<SuiteResult>& results) {
-  nlohmann::ordered_json json = {{"datasets", nlohmann::ordered_json::array()}, {"means", nlohmann::ordered_json::array()}};
-  for (const auto& [task, experiment] : results) {
+std::string to_json(const SuiteReport& report) {
+  nlohmann::ordered_json json = {{"benchmark", report.benchmark},
+                                 {"all", report.all},
+                                 {"protocol", nullptr},
+                                 {"failed", nlohmann::ordered_json::array()},
+                                 {"datasets", nlohmann::ordered_json::array()},
+                                 {"means", nlohmann::ordered_json::array()}};
+  if (const auto protocol = common_protocol(report.results)) json["protocol"] = *protocol;
+  for (const auto& [name, error] : report.failed) json["failed"].push_back({{"dataset", name}, {"error", error}});
+  for (const auto& [task, experiment] : report.results) {
     nlohmann::ordered_json one = {{"dataset", task.name}, {"group", task.group}};
     one.update(nlohmann::ordered_json::parse(to_json(experiment)));
     json["datasets"].push_back(std::move(one));
   }
-  for (const auto& mean : suite_means(results)) {
+  for (const auto& mean : suite_means(report.results)) {
     nlohmann::ordered_json one = {{"mean", mean.name}, {"test_accuracy", mean.accuracy}, {"test_accuracy_deviation", nullptr}};
     if (mean.deviation) one["test_accuracy_deviation"] = *mean.deviation;
     json["means"].push_back(std::move(one));

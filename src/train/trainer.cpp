@@ -48,11 +48,12 @@ void load_parameters(const std::vector<std::pair<std::string, at::Tensor>>& para
 }
 
 std::unique_ptr<Optimizer> make_optimizer(const Optimizer::Named& parameters, const TrainConfig& config) {
+  const Decay decay = decay_from_name(config.decay);
   if (config.optimizer == "sgd") {
-    return std::make_unique<Sgd>(
-        parameters, SgdOptions{.momentum = config.momentum, .weight_decay = config.weight_decay, .decay_all = config.decay_all});
+    return std::make_unique<Sgd>(parameters,
+                                 SgdOptions{.momentum = config.momentum, .weight_decay = config.weight_decay, .decay = decay});
   }
-  return std::make_unique<AdamW>(parameters, AdamWOptions{.weight_decay = config.weight_decay, .decay_all = config.decay_all});
+  return std::make_unique<AdamW>(parameters, AdamWOptions{.weight_decay = config.weight_decay, .decay = decay});
 }
 
 /// Sets the draws of mixing apart from those of the images, which come from the same seed.
@@ -82,7 +83,8 @@ Trainer::Trainer(Task task, const TrainConfig& config, Observer& observer, const
       config_(config),
       observer_(observer),
       stop_(stop),
-      schedule_{config.lr, config.warmup_lr, config.min_lr, config.epochs, config.warmup_epochs, config.schedule_lag},
+      schedule_{config.lr,           config.warmup_lr,    config.min_lr, config.epochs, config.warmup_epochs,
+                config.schedule_lag, config.warmup_prefix},
       optimizer_(make_optimizer(task_.trained, config)) {
   state_.insert(state_.end(), task_.recorded.begin(), task_.recorded.end());
   if (task_.trained.empty()) throw std::invalid_argument("nothing to train: the method adapts nothing and the model has no head");
@@ -90,6 +92,11 @@ Trainer::Trainer(Task task, const TrainConfig& config, Observer& observer, const
     throw std::invalid_argument("protocol 'honest' is several trainings (respeft/train/experiment.h), not one");
   if (config.protocol == "val" && !task_.val) throw std::invalid_argument("protocol 'val' needs a validation split");
   if (config.final_test && !task_.test) throw std::invalid_argument("final_test needs a test split");
+  if (config.protocol != "last" && task_.hook && !task_.hook->settled(config.last_epoch() * steps_an_epoch(), total_steps()))
+    throw std::invalid_argument(fmt::format(
+        "stop_epoch: with {} of {} epochs the ranks never reach target_rank, and protocol = {} chooses among the epochs "
+        "after that; a later stop_epoch, a lower prune_end or protocol = last may be meant",
+        config.last_epoch(), config.total_epochs(), config.protocol));
   if (config.mixes()) {
     mixup_.emplace(MixupOptions{.mixup_alpha = config.mixup,
                                 .cutmix_alpha = config.cutmix,
@@ -221,9 +228,13 @@ std::vector<std::pair<std::string, at::Tensor>> Trainer::evaluated_state() const
   return state;
 }
 
-int64_t Trainer::total_steps() const {
+int64_t Trainer::steps_an_epoch() const {
   const int64_t images = config_.batch_size * config_.accumulate;
-  return config_.total_epochs() * ((task_.train->size() + images - 1) / images);
+  return (task_.train->size() + images - 1) / images;
+}
+
+int64_t Trainer::total_steps() const {
+  return config_.total_epochs() * steps_an_epoch();
 }
 
 bool Trainer::evaluation_due(int64_t epoch) const {

@@ -6,6 +6,7 @@
 #include <respeft/train/recipe.h>
 
 #include "tests/cli/small_model.h"
+#include "tests/expect_error.h"
 #include "tests/png.h"
 
 namespace respeft::test {
@@ -32,6 +33,10 @@ TEST(Recipes, AreListedOneByOne) {
   EXPECT_EQ(one.out, read_text(recipe_folder() + "/rlrr/vtab/cifar.toml"));
   EXPECT_EQ(run({"recipes", "rlrr/vtab/cifar", "--json"}).json()["settings"]["lr"], "0.003");
   expect_error(run({"recipes", "rlrr/vtab/cifr"}), 2, {"unknown recipe 'rlrr/vtab/cifr'; did you mean 'rlrr/vtab/cifar'?"});
+  EXPECT_EQ(run({"recipes", "rlrr/vtab/"}).out, some.out);
+  for (const std::string outside : {"..", "/tmp", "/", "rlrr/vtab/.."}) {
+    expect_error(run({"recipes", outside}), 2, {"unknown recipe '" + outside + "'"});
+  }
 }
 
 TEST(Recipes, EveryOneCanBeUsed) {
@@ -45,7 +50,38 @@ TEST(Recipes, EveryOneCanBeUsed) {
     EXPECT_TRUE(config.data.empty() && config.weights.empty() && config.out.empty()) << "these are the user's";
     config.data = "vtab:somewhere/x";
     config.out = "run";
+    if (recipe.name.starts_with("vpt/") || recipe.name.starts_with("fact/")) {
+      EXPECT_EQ(config.method, "");
+      expect_error<std::invalid_argument>([&] { train::resolve(config); },
+                                          {"method: missing; the recipe's own method is not in this program: give --method"});
+      config.method = "lora";
+    }
     EXPECT_NO_THROW(train::resolve(config));
+  }
+}
+
+TEST(Recipes, WithoutTheirMethodNeedAnother) {
+  const Folder folder;
+  const auto dry = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"train", "--recipe", "fact/vtab/cifar", "--data", "vtab:x/cifar", "--out", folder / "run",
+                               "--dry-run", "--json"});
+    return run(more);
+  };
+  expect_error(dry({}), 2, {"method: missing", "give --method"});
+  expect_error(dry({"--rank", "4"}), 2, {"method: missing", "give --method"});
+  const auto lora = dry({"--method", "lora", "--rank", "4"}).json();
+  EXPECT_EQ(lora["method"], "lora");
+  EXPECT_EQ(lora["method: rank"], "4");
+  EXPECT_EQ(lora["decay"], "all");
+}
+
+// SSF's and VPT's optimizers and schedules in their released code.
+TEST(Recipes, DecayAndWarmup) {
+  for (const auto& listed : train::recipes_in(recipe_folder())) {
+    const auto c = recipe(listed.name);
+    const bool ssf = listed.name.starts_with("ssf/"), rlrr = listed.name.starts_with("rlrr/");
+    EXPECT_EQ(c.decay, ssf ? "matrices" : rlrr ? "names" : "all") << listed.name;
+    EXPECT_EQ(c.warmup_prefix, listed.name.starts_with("vpt/")) << listed.name;
   }
 }
 
@@ -88,7 +124,7 @@ TEST(Recipes, RlrrsTable) {
     EXPECT_EQ(c.warmup_epochs, 10);
     EXPECT_EQ(c.warmup_lr, 1e-7);
     EXPECT_EQ(c.min_lr, 1e-8);
-    EXPECT_TRUE(c.schedule_lag && c.zero_head && !c.decay_all);
+    EXPECT_TRUE(c.schedule_lag && c.zero_head && c.decay == "names");
     EXPECT_EQ(c.batch_size, 32);
     EXPECT_EQ(c.mean[0], 0.5);
     EXPECT_EQ(c.protocol, "paper");
@@ -155,6 +191,9 @@ TEST(Recipes, FlagsAndFilesChangeARecipe) {
   EXPECT_EQ(dry({"--recipe", own, "--config", config}).json()["lr"], "0.25");
   expect_error(dry({"--recipe", "rlrr/cifar"}), 2, {"unknown recipe 'rlrr/cifar'"});
   expect_error(dry({"--recipe", folder / "none.toml"}), 1, {"none.toml", "No such file"});
+  folder.write("own.toml", "recipe = \"rlrr/vtab/cifar\"\nlr = 0.5\n");
+  expect_error(dry({"--recipe", own}), 2, {"own.toml: recipe: a recipe has no recipe of its own", "'rlrr/vtab/cifar'"});
+  EXPECT_EQ(dry({"--config", own}).json()["branch_dropout"], "0.1") << "of the recipe that the file names";
   folder.write("own.toml", "lrr = 1\n");
   expect_error(dry({"--recipe", own}), 2, {"own.toml:1: unknown key 'lrr'; did you mean 'lr'?"});
 }
@@ -218,14 +257,124 @@ TEST(Suite, TrainsEachDataSetWithItsRecipeAndPrintsTheTable) {
   EXPECT_NE(config.find("recipe = \"rlrr/vtab/kitti\""), std::string::npos) << config;
   EXPECT_NE(config.find("weight_decay = 0.05"), std::string::npos) << config;
   const auto summary = nlohmann::json::parse(read_text(vtab.out() + "/summary.json"));
+  EXPECT_NE(outcome.err.find("protocol paper, by recipe rlrr/vtab/"), std::string::npos) << outcome.err;
+  EXPECT_EQ(summary["benchmark"], "vtab");
+  EXPECT_EQ(summary["all"], 19);
+  EXPECT_EQ(summary["protocol"], "paper");
+  EXPECT_EQ(summary["failed"].size(), 0u);
   EXPECT_EQ(summary["datasets"].size(), 2u);
   EXPECT_EQ(summary["datasets"][0]["dataset"], "patch_camelyon");
   EXPECT_EQ(summary["means"].size(), 4u);
 
   expect_error(run(vtab.flags({})), 2, {"--out: ", "/patch_camelyon is there already", "--resume"});
+  expect_error(run(vtab.flags({"--datasets", "kitti"})), 2, {"/patch_camelyon is there already"});
   const Outcome again = run(vtab.flags({"--resume", "--json"}));
   ASSERT_EQ(again.status, 0) << again.err;
   EXPECT_EQ(again.json(), summary) << "nothing was left to do";
+}
+
+/// A data set that is begun later has the settings that the suite was begun with, and the summary has all that are finished.
+TEST(Suite, ResumesWithWhatItWasBegunWith) {
+  const SmallVtab vtab;
+  const std::vector<std::string> resume = {"suite", "vtab:" + vtab.folder.path(), "--out", vtab.out(), "--resume"};
+  const auto resumed = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), resume.begin(), resume.end());
+    return run(more);
+  };
+  const Outcome first = run(vtab.flags({"--recipes", "none", "--datasets", "kitti", "--method", "lora", "--rank", "4",
+                                        "--protocol", "val", "--lr", "2e-3", "--flip"}));
+  ASSERT_EQ(first.status, 0) << first.err;
+  expect_error(resumed({"--lr", "1e-3"}), 2, {"/suite.toml began: --lr: begun with '0.002', asked for is '0.001'"});
+  expect_error(resumed({"--rank", "8", "--seeds", "1,2"}), 2,
+               {"--rank: begun with '4', asked for is '8'", "--seeds: begun without it, asked for is '1,2'"});
+  expect_error(resumed({"--recipes", "rlrr/vtab"}), 2, {"--recipes: begun with 'none', asked for is 'rlrr/vtab'"});
+  ASSERT_FALSE(fs::exists(vtab.out() + "/patch_camelyon"));
+  const Outcome rest = resumed({"--lr", "0.002", "--datasets", "patch_camelyon", "--threads", "1"});  // as before, in other words
+  ASSERT_EQ(rest.status, 0) << rest.err;
+  EXPECT_NE(rest.out.find("\nkitti "), std::string::npos) << rest.out;
+  const auto kitti = train::read_config(vtab.out() + "/kitti/config.toml"),
+             camelyon = train::read_config(vtab.out() + "/patch_camelyon/config.toml");
+  for (const auto& c : {kitti, camelyon}) {
+    EXPECT_EQ(c.recipe, "");
+    EXPECT_EQ(c.method, "lora");
+    EXPECT_EQ(std::get<int64_t>(c.method_options.at("rank")), 4);
+    EXPECT_EQ(c.protocol, "val");
+    EXPECT_EQ(c.lr, 2e-3);
+    EXPECT_EQ(c.epochs, 2);
+    EXPECT_EQ(c.weights, vtab.model.base());
+    EXPECT_TRUE(c.flip);
+  }
+  const auto summary = nlohmann::json::parse(read_text(vtab.out() + "/summary.json"));
+  ASSERT_EQ(summary["datasets"].size(), 2u);
+  EXPECT_EQ(summary["datasets"][1]["dataset"], "kitti");
+  EXPECT_EQ(summary["means"].size(), 4u);
+  EXPECT_EQ(rest.err.find("by recipe"), std::string::npos) << rest.err;
+
+  const Outcome longer = resumed({"--epochs", "3"});
+  ASSERT_EQ(longer.status, 0) << longer.err;
+  for (const std::string name : {"kitti", "patch_camelyon"}) {
+    EXPECT_EQ(nlohmann::json::parse(read_text(vtab.out() + "/" + name + "/summary.json"))["epochs"], 3) << name;
+  }
+  EXPECT_EQ(resumed({}).out, longer.out);
+  const Outcome ahead = resumed({"--datasets", "kitti", "--epochs", "4"});
+  ASSERT_EQ(ahead.status, 0) << ahead.err;
+  EXPECT_NE(ahead.err.find("patch_camelyon: not in the table: it was trained for other epochs"), std::string::npos) << ahead.err;
+  EXPECT_EQ(ahead.out.find("patch_camelyon"), std::string::npos) << ahead.out;
+}
+
+/// As older programs left them, without `suite.toml`: what is there may have another protocol.
+TEST(Suite, HasNoMeansOfSeveralProtocols) {
+  const SmallVtab vtab;
+  ASSERT_EQ(run(vtab.flags({"--datasets", "kitti", "--protocol", "last"})).status, 0);
+  fs::remove(vtab.out() + "/suite.toml");
+  const Outcome mixed =
+      run({"suite", "vtab:" + vtab.folder.path(), "--out", vtab.out(), "--resume", "--weights", vtab.model.base(), "--model",
+           kModel, "--epochs", "2", "--warmup-epochs", "0", "--cooldown-epochs", "0", "--image-size", "32"});
+  ASSERT_EQ(mixed.status, 0) << mixed.err;
+  EXPECT_TRUE(std::regex_search(mixed.out, std::regex("\nkitti .* last\n"))) << mixed.out;
+  EXPECT_TRUE(std::regex_search(mixed.out, std::regex("\npatch_camelyon .* paper\n"))) << mixed.out;
+  EXPECT_NE(mixed.out.find("no means: the protocols differ"), std::string::npos) << mixed.out;
+  EXPECT_EQ(mixed.out.find("mean of"), std::string::npos) << mixed.out;
+}
+
+/// Neither bad images nor settings that one data set cannot have end the others.
+TEST(Suite, ADataSetThatFailsLeavesTheOthers) {
+  const SmallVtab vtab;
+  std::string lines;
+  for (int i = 0; i < 4; ++i) lines += "images/train800/" + std::to_string(i) + ".png " + std::to_string(i) + "\n";
+  vtab.folder.write("kitti/train800.txt", lines);
+  const auto expect_failure = [&](const Outcome& outcome, const std::string& name, const std::string& other,
+                                  const std::string& fault) {
+    EXPECT_EQ(outcome.status, 1) << outcome.err;
+    EXPECT_NE(outcome.err.find("error: 1 of 2 data sets failed: " + name + ": "), std::string::npos) << outcome.err;
+    EXPECT_NE(outcome.err.find(fault), std::string::npos) << outcome.err;
+    EXPECT_NE(outcome.out.find("\n" + other + " "), std::string::npos) << outcome.out;
+    EXPECT_EQ(outcome.out.find("\n" + name + " "), std::string::npos) << outcome.out;
+    const auto summary = nlohmann::json::parse(read_text(vtab.out() + "/summary.json"));
+    ASSERT_EQ(summary["failed"].size(), 1u);
+    EXPECT_EQ(summary["failed"][0]["dataset"], name);
+    EXPECT_EQ(summary["datasets"].size(), 1u);
+    fs::remove_all(vtab.out());
+  };
+  expect_failure(run(vtab.flags({"--train-samples", "10"})), "kitti", "patch_camelyon", "a subset of 10 images: must be 1 … 8");
+  vtab.folder.write("patch_camelyon/images/test/1.png", "no image");
+  expect_failure(run(vtab.flags({})), "patch_camelyon", "kitti", "/images/test/1.png");
+}
+
+TEST(Suite, TakesAFolderOfRecipes) {
+  const SmallVtab vtab;
+  for (const std::string name : {"kitti", "patch_camelyon"}) {
+    vtab.folder.write("own/" + name + ".toml", "method = \"bitfit\"\nprotocol = \"last\"\n");
+  }
+  const Outcome outcome = run(vtab.flags({"--recipes", vtab.folder / "own/"}));
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  const auto config = train::read_config(vtab.out() + "/kitti/config.toml");
+  EXPECT_EQ(config.method, "bitfit");
+  EXPECT_EQ(config.recipe, vtab.folder / "own/kitti.toml");
+  EXPECT_EQ(run(vtab.flags({"--resume", "--recipes", vtab.folder / "own"})).out, outcome.out);
+  vtab.folder.remove("own/kitti.toml");
+  fs::remove_all(vtab.out());
+  expect_error(run(vtab.flags({"--recipes", vtab.folder / "own"})), 1, {"own/kitti.toml", "No such file"});
 }
 
 TEST(Suite, HonestGivesDeviations) {
@@ -249,6 +398,15 @@ TEST(Suite, MistakesAreSaidBeforeTraining) {
   expect_error(run(vtab.flags({"--recipes", "rlr/vtab"})), 2,
                {"unknown recipe 'rlr/vtab/patch_camelyon'", "did you mean 'rlrr/"});
   expect_error(run(vtab.flags({"--lr", "-1"})), 2, {"--lr: must be above 0"});
+  expect_error(run(vtab.flags({"--datasets", ","})), 2, {"--datasets: ',' names none"});
+  expect_error(run(vtab.flags({"--recipes", "none", "--final-test=false"})), 2, {"--final-test: must be on"});
+  expect_error(run(vtab.flags({"--recipes", "vpt/vtab"})), 2, {"method: missing", "give --method"});
+  auto elsewhere = vtab.flags({});
+  *std::find(elsewhere.begin(), elsewhere.end(), vtab.model.base()) = vtab.folder / "none";
+  expect_error(run(elsewhere), 1, {"/none: No such file or directory"});
+  fs::rename(vtab.folder / "kitti/test.txt", vtab.folder / "kitti/tests.txt");
+  expect_error(run(vtab.flags({})), 1, {"/kitti: there is no list of its split 'test'"});
+  fs::rename(vtab.folder / "kitti/tests.txt", vtab.folder / "kitti/test.txt");
   expect_error(run({"suite", "vtab:" + vtab.folder / "nowhere", "--out", vtab.out()}), 1, {"nowhere"});
   expect_error(run({"suite", "cifar:" + vtab.folder.path(), "--out", vtab.out()}), 2, {"expected vtab:ROOT or fgvc:ROOT"});
   EXPECT_FALSE(fs::exists(vtab.out()));

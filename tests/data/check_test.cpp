@@ -141,7 +141,7 @@ TEST_F(Check, TrainvalMustBeTrainAndVal) {
   folder.write("kitti/train800val200.txt", lists["train800"] + lists["val200"]);
   EXPECT_TRUE(check().findings.empty());  // its images are no duplicates
   std::filesystem::remove(root() + "/val200.txt");
-  EXPECT_TRUE(check().findings.empty());
+  finding(check(), Severity::warning, "lists", "val: there is no list; VTAB-1k's kitti has one of 200 images");
   write_lists();
   folder.write("kitti/train800val200.txt",
                lists["train800"] + "images/val200/0.png 1\n" + lists["val200"].substr(22) + "images/test/0.png 0\n");
@@ -151,6 +151,22 @@ TEST_F(Check, TrainvalMustBeTrainAndVal) {
             (std::vector<std::string>{images + "val200/0.png with label 0: not in trainval",
                                       images + "val200/0.png with label 1: in neither train nor val",
                                       images + "test/0.png with label 0: in neither train nor val"}));
+}
+
+/// As in the published archives, where every list has files of its own.
+TEST_F(Check, TrainvalMayHaveCopies) {
+  std::string copies;
+  for (int value = 0; value < 8; ++value) {
+    const std::string name = "images/train800val200/" + std::to_string(value) + ".png";
+    folder.write("kitti/" + name, png_of(value));
+    copies += name + " " + std::to_string(value % 4) + "\n";
+  }
+  folder.write("kitti/train800val200.txt", copies);
+  EXPECT_TRUE(check().findings.empty());
+  folder.write("kitti/images/train800val200/5.png", png_of(50));
+  EXPECT_EQ(finding(check(), Severity::error, "lists", "trainval is not train and val together").items,
+            (std::vector<std::string>{root() + "/images/val200/1.png with label 1: not in trainval",
+                                      root() + "/images/train800val200/5.png with label 1: in neither train nor val"}));
 }
 
 TEST_F(Check, DuplicatesAreFoundByTheirPixels) {

@@ -162,6 +162,8 @@ struct Pets : testing::Test {
     }
     folder.write("train/.cache/x.png", samples::png());
     folder.write("train/dog/.hidden.png", samples::png());
+    folder.write("train/dog/.cache/x.png", samples::png());
+    folder.write("train/dog/.cache/y.webp", "cannot be read");
     folder.write("train/dog/notes.txt", "not an image");
   }
   DatasetPtr open(Split split = Split::train) const { return open_dataset("imagefolder:" + folder.path(), split); }

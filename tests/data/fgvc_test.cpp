@@ -94,7 +94,7 @@ TEST_F(Birds, NamesWhatIsWrong) {
                   path + "'003.Jay/b.jpg' is listed twice", path + "'../c.jpg' leads out of the data set's folder",
                   path + "'/b.jpg' is an absolute path; images lie in the data set's folder",
                   path + "'a.jpg': the class id is 1.5; expected a whole number or a text",
-                  path + "'d.jpg': the class id is [1]; expected a whole number or a text",
+                  path + "'d.jpg': the class id is array; expected a whole number or a text",
                   path + "'e.jpg': the class id is 18446744073709551615; expected a whole number or a text"}));
     ASSERT_TRUE(error.rest());
     EXPECT_EQ(error.rest()->size(), 1);

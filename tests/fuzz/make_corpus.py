@@ -2,14 +2,18 @@
 
 import argparse
 import collections
+import copy
 import io
 import json
 import pathlib
 import pickle
+import tempfile
 import zipfile
 
 import numpy as np
+import peft
 import safetensors.torch
+import timm.models
 import torch
 from PIL import Image
 
@@ -69,6 +73,37 @@ def tensors():
         seed("pickle", f"plain{protocol}", pickle.dumps({"a": [1, 2.5, None, True, (1, 2, 3, 4), {5}, b"x", 1 << 70], "b": {}}, protocol))
 
 
+def adapters():
+    """Files for the model of readers.cpp, as this library and PEFT write them."""
+    about = {"format": "respeft", "model": "tiny", "preprocessing": json.dumps({"mean": [0.5] * 3, "std": [0.5] * 3, "size": 8, "interpolation": "bicubic"})}
+    site = "blocks.1.mlp.fc1.adapter."
+    factors = {"lora_A": torch.ones(2, 8), "lora_B": torch.ones(16, 2)}
+    named = lambda tensors: {site + key: value for key, value in tensors.items()}  # noqa: E731
+    head = {"head.weight": torch.ones(2, 8), "head.bias": torch.ones(2)}
+    for name, method, options, held in [
+        ("lora", "lora", {"rank": 2, "targets": "fc1"}, named(factors) | head),
+        ("allocated", "lora", {"rank": 2, "target_rank": 1, "targets": "fc1"}, named(factors | {"lora_E": torch.ones(2, 1)})),
+        ("reslora", "reslora-ms", {"rank": 2, "targets": "fc1"}, named(factors | {"recorded": torch.zeros(1)})),
+        ("rlrr", "rlrr", {"targets": "fc1", "residual": True}, named({"scale_in": torch.ones(8), "scale_out": torch.ones(16), "shift": torch.ones(16)})),
+        ("lokr", "lokr", {"rank": 2, "targets": "fc1"}, named({"lokr_w1": torch.ones(4, 2), "lokr_w2": torch.ones(4, 4)})),
+        ("linear", "linear", {}, head),
+    ]:
+        seed("adapter", name, safetensors.torch.save(held, about | {"method": method, "options": json.dumps(options)}))
+
+    vit = timm.models.VisionTransformer(img_size=8, patch_size=4, num_classes=2, embed_dim=8, depth=2, num_heads=2, mlp_ratio=2)
+    for name, config in [
+        ("lora", peft.LoraConfig(r=2, lora_alpha=4, target_modules=["qkv"], modules_to_save=["head"], rank_pattern={"1.attn.qkv": 3})),
+        ("loha", peft.LoHaConfig(r=2, alpha=2, target_modules=["blocks.0.mlp.fc2"])),
+        ("lokr", peft.LoKrConfig(r=2, alpha=2, target_modules=["blocks.0.mlp.fc1"])),
+    ]:
+        with tempfile.TemporaryDirectory() as folder:
+            peft.get_peft_model(copy.deepcopy(vit), config).save_pretrained(folder)
+            said = json.loads((pathlib.Path(folder) / "adapter_config.json").read_text())
+            tensors = (pathlib.Path(folder) / "adapter_model.safetensors").read_bytes()
+        line = json.dumps({key: value for key, value in said.items() if value}, separators=(",", ":"), sort_keys=True)
+        seed("peft_adapter", name, line.encode() + b"\n" + tensors)
+
+
 def archives():
     def archive(f, method):
         with zipfile.ZipFile(f, "w", method) as out:
@@ -88,7 +123,7 @@ def texts():
          "modules_to_save": ["classifier"], "rank_pattern": {"a": 4}, "use_rslora": True, "base_model_name_or_path": "x"}))  # fmt: skip
     seed("peft", "lokr", json.dumps({"peft_type": "LOKR", "r": 4, "alpha": 8, "target_modules": "all-linear", "decompose_factor": -1}))
     seed("preprocessing", "half", json.dumps({"mean": [0.5] * 3, "std": [0.5] * 3, "size": 224, "interpolation": "bicubic"}))
-    seed("config", "run", 'model = "vit_base_patch16_224"\nmethod = "rlrr"\nepochs = 3\nlr = 1e-3\ndata = "imagefolder:x"\n[options]\nrank = 4\n')
+    seed("config", "run", 'model = "vit_base_patch16_224"\nmethod = "rlrr"\nepochs = 3\nlr = 1e-3\ndata = "imagefolder:x"\n[options]\nresidual = false\n')
     seed("vtab", "list", "images/000001.jpg 3\nimages/a b.png 99\n")
     seed("fgvc", "list", json.dumps({"001.Albatross/a.jpg": 1, "002.Auk/b.jpg": 2}))
 
@@ -107,6 +142,6 @@ def pictures():
     seed("idx", "one", b"\0\0\x08\x03\0\0\0\1\0\0\0\2\0\0\0\2" + bytes(4))
 
 
-for make in (tensors, archives, texts, pictures):
+for make in (tensors, adapters, archives, texts, pictures):
     make()
 print(sum(path.stat().st_size for path in CORPUS.rglob("*") if path.is_file()), "bytes")

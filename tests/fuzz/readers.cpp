@@ -1,14 +1,20 @@
 #include "tests/fuzz/readers.h"
 
+#include <ATen/ATen.h>
+#include <zlib.h>
+
 #include <algorithm>
 #include <stdexcept>
 
 #include <respeft/data/dataset.h>
 #include <respeft/data/image.h>
+#include <respeft/io/adapter_file.h>
 #include <respeft/io/file.h>
 #include <respeft/io/preprocessing.h>
 #include <respeft/io/tensor_file.h>
 #include <respeft/io/weights.h>
+#include <respeft/methods/method.h>
+#include <respeft/models/vit.h>
 #include <respeft/train/config.h>
 
 #include "src/data/codecs.h"
@@ -49,18 +55,70 @@ void read_zip(std::string_view bytes) {
   for (const auto& [name, entry] : archive.entries()) io::ZipStream(archive, name).rest();
 }
 
-/// Many small tensors and none of the archive around them: the fuzzer need not get checksums right.
+/// A zip archive of these files, stored.
+std::string archive(const std::vector<std::pair<std::string, std::string>>& files) {
+  const auto number = [](auto value) { return std::string(reinterpret_cast<const char*>(&value), sizeof(value)); };
+  const auto u16 = [&](size_t value) { return number(static_cast<uint16_t>(value)); };
+  const auto u32 = [&](size_t value) { return number(static_cast<uint32_t>(value)); };
+  std::string all, directory;
+  for (const auto& [name, content] : files) {
+    const auto crc = ::crc32_z(0, reinterpret_cast<const Bytef*>(content.data()), content.size());
+    const std::string common =
+        u16(20) + u16(0) + u16(0) + u32(0) + u32(crc) + u32(content.size()) + u32(content.size()) + u16(name.size()) + u16(0);
+    directory += u32(0x02014b50) + u16(20) + common + u16(0) + u16(0) + u16(0) + u32(0) + u32(all.size()) + name;
+    all += u32(0x04034b50) + common + name + content;
+  }
+  return all + directory + u32(0x06054b50) + u16(0) + u16(0) + u16(files.size()) + u16(files.size()) + u32(directory.size()) +
+         u32(all.size()) + u16(0);
+}
+
+/// A pickle, also as that of an archive around it, which has the storages of the corpus's seeds.
 void read_pickle(std::string_view bytes) {
   io::Pickle(bytes).root().description();
+  read_weights(archive({{"x/data.pkl", std::string(bytes)},
+                        {"x/data/0", std::string(48, '\1')},
+                        {"x/data/1", std::string(8, '\1')},
+                        {"x/data/2", std::string(16, '\1')},
+                        {"x/data/3", std::string(2, '\1')}}));
 }
 
 void read_index(std::string_view bytes) {
   static const bool made = [] {
-    io::save_safetensors(folder() / "model-00001-of-00001.safetensors", {});
+    io::save_safetensors(folder() / "model-00001-of-00001.safetensors", {{"a", at::ones({2})}});
     return true;
   }();
   static_cast<void>(made);
   read_tensors(folder().write("model.safetensors.index.json", bytes));
+}
+
+/// Loads an adapter and attaches it to a model of two small blocks.
+void attach_from(const std::string& path) {
+  static const auto model = [] {
+    models::VitConfig config;
+    config.name = "tiny";
+    config.image_size = 8;
+    config.patch_size = 4;
+    config.num_classes = 2;
+    config.embed_dim = 8;
+    config.depth = 2;
+    config.num_heads = 2;
+    config.mlp_dim = 16;
+    return std::make_shared<models::VisionTransformerImpl>(config);
+  }();
+  io::attach_adapter(*model, io::load_adapter(path));
+  detach(*model);
+}
+
+void read_adapter(std::string_view bytes) {
+  attach_from(folder().write("adapter.safetensors", bytes));
+}
+
+/// The configuration in one line, then the tensors.
+void read_peft_adapter(std::string_view bytes) {
+  const size_t end = std::min(bytes.find('\n'), bytes.size());
+  folder().write("peft/adapter_config.json", bytes.substr(0, end));
+  folder().write("peft/adapter_model.safetensors", bytes.substr(std::min(end + 1, bytes.size())));
+  attach_from(folder() / "peft");
 }
 
 void read_peft(std::string_view bytes) {
@@ -101,6 +159,8 @@ void read_vtab(std::string_view bytes) {
 }
 
 void read_fgvc(std::string_view bytes) {
+  static const std::string image = folder().write("CUB_200_2011/images/001.Albatross/a.jpg", "");
+  static_cast<void>(image);
   folder().write("CUB_200_2011/train.json", bytes);
   data::open_dataset("fgvc:" + (folder() / "CUB_200_2011"), data::Split::train);
 }
@@ -114,6 +174,8 @@ const std::vector<Reader>& readers() {
                                           {"pickle", read_pickle},
                                           {"pytorch", read_weights},
                                           {"index", read_index},
+                                          {"adapter", read_adapter},
+                                          {"peft_adapter", read_peft_adapter},
                                           {"peft", read_peft},
                                           {"preprocessing", read_preprocessing},
                                           {"config", read_config},
@@ -132,12 +194,14 @@ const Reader& reader(const std::string& name) {
   return *found;
 }
 
-void read(std::string_view bytes, const Reader& reader) {
+bool read(std::string_view bytes, const Reader& reader) {
   try {
     reader.run(bytes);
+    return true;
   } catch (const std::runtime_error&) {
   } catch (const std::invalid_argument&) {
   }
+  return false;
 }
 
 }  // namespace respeft::fuzz

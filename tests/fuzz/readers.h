@@ -16,7 +16,8 @@ struct Reader {
 const std::vector<Reader>& readers();
 const Reader& reader(const std::string& name);
 
-/// Runs the reader, which may refuse the bytes as the library says it does. Any other exception is thrown on.
-void read(std::string_view bytes, const Reader& reader);
+/// Runs the reader, which may refuse the bytes as the library says it does. Any other exception is thrown on. Returns whether
+/// they were read.
+bool read(std::string_view bytes, const Reader& reader);
 
 }  // namespace respeft::fuzz

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <set>
 
 #include <respeft/io/file.h>
 
@@ -20,12 +21,16 @@ class Corpus : public ::testing::TestWithParam<Reader> {
   }
 };
 
-TEST_P(Corpus, IsReadOrRefused) {
+/// Seeds that hold what is refused: no tensors, or objects of other kinds.
+const std::set<std::string> kRefused = {"pickle/plain2", "pickle/plain3", "pickle/plain4", "pickle/plain5"};
+
+TEST_P(Corpus, IsRead) {
   const auto paths = files();
   EXPECT_FALSE(paths.empty());
   for (const auto& path : paths) {
-    SCOPED_TRACE(path);
-    EXPECT_NO_THROW(read(io::read_file(path.string()), GetParam()));
+    const std::string seed = GetParam().name + "/" + path.filename().string();
+    SCOPED_TRACE(seed);
+    EXPECT_NO_THROW(EXPECT_EQ(read(io::read_file(path.string()), GetParam()), kRefused.count(seed) == 0));
   }
 }
 

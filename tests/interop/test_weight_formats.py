@@ -213,6 +213,7 @@ def test_pickles_that_are_refused(tmp_path):
         "list": (list(state.values()), ("a list",)),
         "nothing": ({"a": 1}, ("no tensors",)),
         "expanded": ({**state, "cls_token": torch.zeros(1).expand(1, 1, 192)}, ("'cls_token'", "repeats")),
+        "negated": ({**state, "norm.bias": torch._neg_view(state["norm.bias"])}, ("'neg'", "resolve_neg")),
         "sparse": ({**state, "norm.bias": state["norm.bias"].to_sparse()}, ("_rebuild_sparse_tensor",)),
     }
     for label, (saved, named) in cases.items():

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 #include <respeft/methods/lora.h>
+#include <respeft/methods/reslora.h>
 #include <respeft/methods/rlrr.h>
 
 #include <nlohmann/json.hpp>
@@ -137,6 +138,54 @@ TEST(AttachAdapter, RefusesWhatDoesNotFitAndLeavesThePlainModel) {
   }
 }
 
+/// LoRA or one of its kin on the small model, with every trained tensor random.
+AdapterFile randomised(models::VisionTransformerImpl& model, Method& method) {
+  const Attachment attachment = attach(model, method);
+  AdapterFile adapter;
+  adapter.info.method = method.name();
+  adapter.info.options = method.options();
+  const at::NoGradGuard no_grad;
+  for (const auto& [key, tensor] : attachment.trained)
+    adapter.tensors[key] = at::Tensor(tensor).normal_(0.0, 0.3).detach().clone();
+  return adapter;
+}
+
+/// A rank stands in a file's options in ten digits; what it would take must not be taken.
+TEST(AttachAdapter, ComparesTheRankWithTheTensorsFirst) {
+  for (const auto& method : {"lora", "loha", "reslora-ms"}) {
+    SCOPED_TRACE(method);
+    const auto model = random_model(small_config(), 1), fresh = random_model(small_config(), 1);
+    const auto created = methods::create(method, {{"rank", int64_t{2}}, {"targets", std::string("fc1")}});
+    AdapterFile adapter = randomised(*model, *created);
+    for (const int64_t rank : {int64_t{1'000'000'000'000}, int64_t{1} << 61}) {
+      adapter.info.options["rank"] = rank;
+      expect_error<std::runtime_error>([&] { attach_adapter(*fresh, adapter); }, {"adapter: 'blocks.0.mlp.fc1"});
+    }
+    std::erase_if(adapter.tensors, [](const auto& item) { return item.first.find(".adapter.") != std::string::npos; });
+    adapter.info.options["rank"] = int64_t{1'000'000'000'000};
+    EXPECT_NO_THROW(attach_adapter(*fresh, adapter));
+    for (const auto& [info, site] : nn::find_sites(*fresh)) EXPECT_FALSE(site->adapter()) << info.name;
+  }
+}
+
+TEST(AttachAdapter, ASiteThatTheFileLacksEndsAChainOfResLora) {
+  auto config = small_config();
+  config.depth = 4;
+  for (const Shortcut shortcut : {Shortcut::Input, Shortcut::Block, Shortcut::Middle}) {
+    const auto whole = random_model(config, 1), gap = random_model(config, 1);
+    ResLora everywhere(shortcut, {.rank = 2, .targets = "fc1"}),
+        apart(shortcut, {.rank = 2, .targets = "fc1", .blocks = "0,2-3"});
+    AdapterFile adapter = randomised(*whole, everywhere);
+    std::erase_if(adapter.tensors, [](const auto& item) { return item.first.starts_with("blocks.1."); });
+    const auto fresh = random_model(config, 1);
+    attach_adapter(*fresh, adapter);
+    adapter.info.options = apart.options();
+    attach_adapter(*gap, adapter);
+    const auto images = random_images(config);
+    EXPECT_TRUE(at::equal(test::logits(*fresh, images), test::logits(*gap, images)));
+  }
+}
+
 TEST(LoadAdapter, RefusesAFileWithoutMetadataUnlessToldTheMethod) {
   const Folder folder;
   save_safetensors(folder / "bare", {{"norm.adapter.scale", at::ones({2})}}, {{"format", "pt"}});
@@ -161,6 +210,8 @@ TEST(LoadAdapter, RefusesBrokenMetadata) {
   const std::vector<std::tuple<std::string, std::string, std::string>> cases = {
       {"method", "rlr", "did you mean 'rlrr'?"},
       {"options", "{", "'options' is not a JSON object"},
+      {"options", "{\"a\": " + std::string(100'000, '[') + std::string(100'000, ']') + "}", "'options': it is nested too deeply"},
+      {"class_names", std::string(100'000, '[') + std::string(100'000, ']'), "'class_names': it is nested too deeply"},
       {"options", R"({"residual": [1]})", "'options': 'residual' is [1]"},
       {"options", R"({"residul": true})", "residul"},
       {"options", R"({"residual": 3})", "residual"},

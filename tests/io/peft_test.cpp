@@ -96,6 +96,17 @@ TEST(PeftAdapter, UpdatesOfOtherRanksAndScalesStayWhatTheyAre) {
   }
 }
 
+TEST(PeftAdapter, APatternWithAnAnchorIsAWholeName) {
+  const auto alpha = [](const json& patterns) {
+    const json config = {{"peft_type", "LORA"}, {"r", 2}, {"lora_alpha", 4}, {"alpha_pattern", patterns}};
+    return peft_config_from_json(config.dump()).alpha_of("blocks.0.attn.qkv");
+  };
+  EXPECT_EQ(alpha({{"attn.qkv", 3}}), 3.0);
+  EXPECT_EQ(alpha({{"^attn.qkv", 3}}), 4.0);
+  EXPECT_EQ(alpha({{R"(^blocks\.0\.attn\.qkv$)", 3}}), 3.0);
+  EXPECT_EQ(alpha({{"attn.qkv", 3}, {"attn.qkv$", 3}}), 3.0);
+}
+
 TEST(PeftAdapter, WritesWhatItReads) {
   for (const std::string targets : {"q,v,fc1", "qkv,proj", "v"}) {
     const Folder folder;
@@ -179,6 +190,16 @@ std::vector<Damage> damages() {
       {"saved", set("modules_to_save", {1}), {"'modules_to_save'", "names"}},
       {"flag", set("use_rslora", 3), {"'use_rslora'", "true or false"}},
       {"dropout", set("lora_dropout", 1.5), {file, "dropout"}},
+      {"deep",
+       [](PeftFolder& peft) {
+         json value = 1;
+         for (int i = 0; i < 40; ++i) value = json::array({value});
+         peft.config["revision"] = value;
+       },
+       {"adapter_config.json", "nested too deeply"}},
+      {"pattern twice",
+       set("alpha_pattern", {{"0.attn.qkv", 1}, {"0.attn.qkv$", 2}}),
+       {"'alpha_pattern'", "'0.attn.qkv'", "twice"}},
       {"pattern", set("alpha_pattern", {{"(a+)+$", 1}}), {"'alpha_pattern'", "(a+)+$"}},
       {"other rank", set("r", 3), {file, "blocks.0.attn.qkv", "rank 2", "says 3"}},
       {"no prefix", put("blocks.0.attn.qkv.lora_A.weight", at::zeros({2, 32})), {file, "does not begin with"}},
@@ -234,6 +255,35 @@ TEST(PeftAdapter, RefusesRanksThatWouldTakeMemoryWithoutEnd) {
     peft.tensors[site + "lora_B.weight"] = at::zeros({in, rank});
   }
   expect_error<std::runtime_error>([&] { peft.load(); }, {"adapter_model.safetensors", "times the file's size"});
+}
+
+/// Zeros for projections that another layer adapts count too.
+TEST(PeftAdapter, RefusesZerosThatWouldTakeMemoryWithoutEnd) {
+  PeftFolder peft;
+  peft.config["r"] = 4000;
+  peft.config["rank_pattern"] = {{"x", 1}};
+  peft.tensors.clear();
+  for (int block = 0; block < 200; ++block) {
+    for (const std::string& part : block == 0 ? std::vector<std::string>{"q", "k", "v"} : std::vector<std::string>{"q"}) {
+      const int64_t rank = block == 0 ? 400 : 8;
+      const std::string module = "base_model.model.layers." + std::to_string(block) + ".attention." + part + "_proj.";
+      peft.tensors[module + "lora_A.weight"] = at::zeros({rank, 64});
+      peft.tensors[module + "lora_B.weight"] = at::zeros({64, rank});
+    }
+  }
+  expect_error<std::runtime_error>([&] { peft.load(); }, {"adapter_model.safetensors", "times the file's size"});
+}
+
+/// Factors that are thin and as long as the file allows become large where a layer is wide.
+TEST(PeftAdapter, ComparesFactorsWithTheLayerFirst) {
+  PeftFolder peft;
+  peft.config["r"] = 1'000'000;
+  const std::string site = "base_model.model.blocks.0.attn.qkv.";
+  peft.tensors = {{site + "lora_A.weight", at::zeros({1'000'000, 1})}, {site + "lora_B.weight", at::zeros({1, 1'000'000})}};
+  const AdapterFile adapter = peft.load();
+  const auto model = random_model(small_config());
+  expect_error<std::runtime_error>([&] { attach_adapter(*model, adapter); },
+                                   {"'blocks.0.attn.qkv.adapter.lora_A' has shape [1000000, 1]", "takes [1000000, 32]"});
 }
 
 TEST(PeftAdapter, RefusesWhatDoesNotFitTheModel) {

@@ -189,13 +189,14 @@ TEST(Npz, RefusesBrokenArrays) {
 /// `{"w": tensor}` as protocol 2, with the tensor's arguments to be changed.
 struct TensorPickle {
   std::string storage = "FloatStorage", key = "0", offset = "K" + std::string(1, '\0'), sizes = "K\2\x85", strides = "K\1\x85";
+  std::string more;  // arguments after the hooks
   int numel = 2;
 
   static std::string text(const std::string& value) { return "X" + u32(value.size()) + value; }
   std::string bytes() const {
     return "\x80\2}" + text("w") + "ctorch._utils\n_rebuild_tensor_v2\n((" + text("storage") + "ctorch\n" + storage + "\n" +
            text(key) + text("cpu") + "J" + number<int32_t>(numel) + "tQ" + offset + sizes + strides + "\x89" +
-           "ccollections\nOrderedDict\n)RtRs.";
+           "ccollections\nOrderedDict\n)R" + more + "tRs.";
   }
 };
 
@@ -208,6 +209,15 @@ TEST(Pytorch, ReadsTensors) {
   const auto file = open_tensor_file(folder.write("f", pytorch(TensorPickle().bytes())));
   EXPECT_EQ(file->format(), "pytorch");
   EXPECT_TRUE(at::equal(file->tensor("w"), at::tensor({1.0f, 2.0f})));
+}
+
+TEST(Pytorch, ReadsTensorsWithoutMarks) {
+  const Folder folder;
+  for (const char* none : {"N", "}"}) {
+    TensorPickle pickle;
+    pickle.more = none;
+    EXPECT_TRUE(at::equal(open_tensor_file(folder.write("f", pytorch(pickle.bytes())))->tensor("w"), at::tensor({1.0f, 2.0f})));
+  }
 }
 
 TEST(Pytorch, RefusesBrokenTensors) {
@@ -230,6 +240,8 @@ TEST(Pytorch, RefusesBrokenTensors) {
       {"repeated",
        with([](auto& p) { p.sizes = "M\xe8\3\x85", p.strides = std::string("K\0\x85", 3); }),
        {"'w'", "shape [1000] repeats", "clone"}},
+      {"negated", with([](auto& p) { p.more = "}" + TensorPickle::text("neg") + "\x88s"; }), {"marked 'neg'", "resolve_neg"}},
+      {"odd marks", with([](auto& p) { p.more = "K\1"; }), {"marked '?'"}},
       {"storage too small", with([](auto& p) { p.numel = 3; }), {"'w'", "'x/data/0' of 8 bytes should have 3 numbers"}},
       {"negative storage", with([](auto& p) { p.numel = -1; }), {"'w'", "beyond its storage of -1"}},
       {"storage missing", with([](auto& p) { p.key = "../../etc"; }), {"'w'", "'x/data/../../etc' is missing"}},
@@ -317,7 +329,10 @@ TEST(Index, RefusesBrokenOnes) {
       {"not JSON", "{", {"no index of shards"}},
       {"no map", "{}", {"weight_map"}},
       {"map is a list", R"({"weight_map": []})", {"weight_map"}},
-      {"deep", "{\"weight_map\": " + std::string(100'000, '['), {"no index of shards"}},
+      {"deep", "{\"weight_map\": " + std::string(100'000, '['), {"no index of shards", "nested too deeply"}},
+      {"deep and whole",
+       "{\"weight_map\": {}, \"metadata\": " + std::string(100'000, '[') + std::string(100'000, ']') + "}",
+       {"no index of shards", "nested too deeply"}},
       {"number", R"({"weight_map": {"a": 1}})", {"'a'", "no file's name"}},
       {"elsewhere", R"({"weight_map": {"a": "../one.safetensors"}})", {"'a'", "beside the index"}},
       {"absolute", R"({"weight_map": {"a": "/etc/passwd"}})", {"'a'", "beside the index"}},

@@ -84,6 +84,11 @@ TEST_F(CheckWeights, SaysWhichModelTheFileIsFor) {
   EXPECT_EQ(result.model_patch, 32);
   EXPECT_EQ(result.fitting, (std::vector<std::string>{"vit_tiny_patch16_224", "vit_tiny_patch16_384"}));
   EXPECT_GT(result.wrong_shapes.size(), 100u);
+  for (const char* key : {"'pos_embed'", "'patch_embed.proj.weight'"}) {
+    EXPECT_TRUE(std::any_of(result.wrong_shapes.begin(), result.wrong_shapes.end(), [&](const std::string& line) {
+      return line.starts_with(key);
+    })) << key;
+  }
 }
 
 TEST_F(CheckWeights, AForeignFileIsSaidToBeOne) {
@@ -91,6 +96,8 @@ TEST_F(CheckWeights, AForeignFileIsSaidToBeOne) {
   const auto result = check();
   EXPECT_NE(result.fault.find("'conv1.weight'"), std::string::npos) << result.fault;
   EXPECT_EQ(result.layout, "");
+  EXPECT_EQ(result.unused, (std::vector<std::string>{"conv1.weight"}));
+  EXPECT_GT(result.missing.size(), 100u);
   expect_error<std::runtime_error>([&] { check_weights(folder / "none", kTiny); }, {"none"});
   expect_error<std::invalid_argument>([&] { check("vit_tinny_patch16_224"); }, {"did you mean 'vit_tiny_patch16_224'"});
 }

@@ -104,6 +104,18 @@ TEST(LoadWeights, OfAnotherPoolingKeepsAFreshFinalNormUnlessTheHeadNeedsIt) {
   EXPECT_EQ(report.missing.size(), 4u);
 }
 
+TEST(LoadWeights, AMisspeltFinalNormIsNoOtherPooling) {
+  auto config = small_config();
+  config.num_classes = 0;
+  const auto model = random_model(config, 1);
+  for (const char* spelling : {"norm.gamma", "fc_norm.gamma"}) {
+    TensorMap state = state_of(*model);
+    state[spelling] = state.at("norm.weight");
+    state.erase("norm.weight");
+    expect_error<std::runtime_error>([&] { load_weights(*model, state, "f"); }, {std::string("no place for '") + spelling + "'"});
+  }
+}
+
 struct Damage {
   std::string name;
   std::function<void(TensorMap&)> apply;
@@ -289,6 +301,46 @@ TEST(ToTimmLayout, RefusesTornProjections) {
   TensorMap twice = huggingface_layer("vit.");
   twice["vit.layers.0.attention.q_proj.weight"] = at::zeros({2, 2});
   expect_error<std::runtime_error>([&] { to_timm_layout(twice, layout); }, {"a second 'blocks.0.attn.q.weight'"});
+}
+
+TEST(ToTimmLayout, TakesAFewWrappersAway) {
+  std::string layout, prefix;
+  for (int i = 0; i < 8; ++i) prefix += "module.";
+  EXPECT_EQ(keys(to_timm_layout({{prefix + "patch_embed.proj.weight", at::zeros({1})}}, layout)),
+            (std::vector<std::string>{"patch_embed.proj.weight"}));
+  expect_error<std::runtime_error>(
+      [&] {
+        to_timm_layout({{prefix + "module.patch_embed.proj.weight", at::zeros({1})}}, layout);
+      },
+      {"its first tensor is 'module.patch_embed.proj.weight'"});
+}
+
+TEST(ToTimmLayout, TakesGooglesStackedBlocksApartAndNoOthers) {
+  std::string layout;
+  const TensorMap timm = to_timm_layout({{"params/embedding/kernel", at::zeros({4, 4, 3, 2})},
+                                         {"params/Transformer/encoderblock/LayerNorm_0/scale", at::ones({2, 2})},
+                                         {"params/Transformer/encoderblock_*/LayerNorm_0/bias", at::ones({2, 2})},
+                                         {"blocks.*.norm1.bias", at::ones({1000, 0})}},
+                                        layout);
+  EXPECT_EQ(keys(timm),
+            (std::vector<std::string>{"blocks.*.norm1.bias", "blocks.0.norm1.weight", "blocks.1.norm1.weight",
+                                      "params/Transformer/encoderblock_*/LayerNorm_0/bias", "patch_embed.proj.weight"}));
+}
+
+TEST(ToTimmLayout, RefusesSeveralClassTokensWhereThereAreRegisters) {
+  for (const char* name : {"cls_token", "position_embeddings"}) {
+    TensorMap tensors = huggingface_layer("dinov2_with_registers.");
+    tensors["dinov2_with_registers.embeddings.register_tokens"] = at::ones({1, 4, 2});
+    auto& tensor = tensors.at(std::string("dinov2_with_registers.embeddings.") + name);
+    tensor = at::cat({tensor, tensor});
+    std::string layout;
+    expect_error<std::runtime_error>([&] { to_timm_layout(tensors, layout); }, {"'pos_embed' does not fit 'cls_token'"});
+  }
+}
+
+TEST(HeadClasses, AreNoneOfAHeadThatReadsNothing) {
+  EXPECT_EQ(head_classes({{"head.weight", at::zeros({10'000'000, 0})}}), 0);
+  EXPECT_EQ(head_classes({{"head.weight", at::zeros({3, 1})}}), 3);
 }
 
 TEST(HeadClassesOfFile, ReadsBothLayouts) {

@@ -92,6 +92,7 @@ TEST(TrainConfig, TomlErrorsNameFileLineAndKey) {
   EXPECT_EQ(error("mean = [0.5, 0.5]\n"), "run.toml:1: mean: must be three numbers [R, G, B] or a name");
   EXPECT_EQ(error("seed = 1\n[again]\nseed = 2\n"), "run.toml:3: seed is given twice");
   EXPECT_EQ(error("lr = = 1\n").substr(0, 11), "run.toml:1:");
+  EXPECT_EQ(error("method = \"\"\nlrr = 1\n"), "run.toml:2: unknown key 'lrr'; did you mean 'lr'?");
   EXPECT_EQ(error("method = \"rlrr\"\n[method_options]\nresiduals = true\n"),
             "run.toml:3: unknown key 'residuals'; did you mean 'residual'?");
   EXPECT_EQ(error("[method_options]\nresidual = 3\n"), "run.toml:2: residual: must be true or false");
@@ -144,6 +145,11 @@ TEST(TrainConfig, ResolveRefuses) {
   EXPECT_EQ(error([](auto&) {}), "(no error)");
   EXPECT_EQ(error([](auto& c) { c.model = ""; }).rfind("model: missing", 0), 0U);
   EXPECT_EQ(error([](auto& c) { c.out = ""; }).rfind("out: missing", 0), 0U);
+  EXPECT_EQ(error([](auto& c) { c.method = ""; }),
+            "method: missing; the recipe's own method is not in this program: give --method");
+  EXPECT_EQ(error([](auto& c) { c.seeds = "1,2", c.final_test = false; }).rfind("final_test: must be on with seeds", 0), 0U);
+  EXPECT_EQ(error([](auto& c) { c.final_test = false; }), "(no error)");
+  EXPECT_NE(error([](auto& c) { c.decay = "matrix"; }).find("must be one of names, matrices, all"), std::string::npos);
   EXPECT_EQ(error([](auto& c) { c.batch_size = 0; }), "batch_size: must be at least 1, not 0");
   EXPECT_EQ(error([](auto& c) { c.min_lr = 1.0; }), "min_lr: must not be above lr = 0.001, not 1");
   EXPECT_EQ(error([](auto& c) { c.epochs = 5, c.warmup_epochs = 6; }), "warmup_epochs: must not be above epochs = 5, not 6");
@@ -188,6 +194,13 @@ TEST(TrainConfig, Conflicts) {
   ASSERT_EQ(lines.size(), 2U);
   EXPECT_EQ(lines[0], "lr: the run was started with '0.001', asked for is '0.003'");
   EXPECT_EQ(lines[1].rfind("epochs: ", 0), 0U);
+  TrainConfig honest = started;
+  honest.protocol = "honest";
+  asked = honest;
+  asked.epochs = 200;
+  ASSERT_EQ(conflicts(honest, asked).size(), 1U);
+  EXPECT_EQ(conflicts(honest, asked)[0],
+            "epochs: with protocol = honest, a run that was started with 100 cannot go on with others: 200");
   TrainConfig filled_in = started;
   filled_in.train_split = "trainval";
   EXPECT_TRUE(conflicts(filled_in, started).empty()) << "left open, as when it was started";

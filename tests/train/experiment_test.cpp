@@ -151,6 +151,7 @@ TEST_F(Experiments, HonestChoosesOnValAndTestsEachSeedOnce) {
   EXPECT_NE(e.selection.find("protocol 'honest'"), std::string::npos) << e.selection;
   const auto document = summary(c.out);
   EXPECT_EQ(document, nlohmann::json::parse(to_json(e)));
+  EXPECT_EQ(to_json(finished_experiment(c.out).value()), to_json(e));
   EXPECT_EQ(document.at("protocol"), "honest");
   EXPECT_EQ(document.at("chosen").at("settings").at("label_smoothing"), "0");
   // 3 epochs for each candidate, all of them evaluated (on val); of each seed's, only the last (on test).
@@ -168,6 +169,7 @@ TEST_F(Experiments, ChoosingReadsNoTestImage) {
   EXPECT_TRUE(fs::exists(c.out + "/select/label_smoothing=0/summary.json")) << "the choice was made";
   EXPECT_FALSE(fs::exists(c.out + "/seed-5/summary.json"));
   EXPECT_FALSE(fs::exists(c.out + "/summary.json"));
+  EXPECT_FALSE(finished_experiment(c.out));
 }
 
 TEST_F(Experiments, GoesOnWhereItStopped) {
@@ -210,6 +212,51 @@ TEST_F(Experiments, OtherProtocolsRunOnceASeed) {
   EXPECT_NE(e.selection.find("TEST"), std::string::npos) << e.selection;
   EXPECT_EQ(summary(c.out + "/seed-6").at("protocol"), "paper");
   EXPECT_EQ(summary(c.out + "/seed-6").at("train_split"), "trainval");
+  ASSERT_TRUE(finished_experiment(c.out));
+  EXPECT_EQ(to_json(*finished_experiment(c.out)), to_json(e));
+}
+
+TEST_F(Experiments, FinishedRunsGoOnToMoreEpochs) {
+  TrainConfig seeds = config("seeds");
+  seeds.protocol = "last";
+  seeds.grid.clear();
+  TrainConfig one = seeds;
+  one.seeds.clear();
+  one.out = folder / "one";
+  for (const TrainConfig& c : {seeds, one}) {
+    Notes first, more, nothing;
+    run_experiment(c, {}, first);
+    TrainConfig longer = c;
+    longer.epochs = 5;
+    const Experiment e = run_experiment(longer, {.resume = true}, more);
+    EXPECT_EQ(more.epochs, 2 * static_cast<int64_t>(e.runs.size())) << c.out;
+    for (const auto& run : e.runs) {
+      EXPECT_EQ(run.epoch, 5);
+      EXPECT_EQ(summary(run.out).at("epochs"), 5);
+    }
+    EXPECT_EQ(to_json(run_experiment(longer, {.resume = true}, nothing)), to_json(e));
+    EXPECT_EQ(nothing.epochs, 0);
+    EXPECT_EQ(to_json(finished_experiment(c.out).value()), to_json(e));
+  }
+}
+
+TEST_F(Experiments, HonestKeepsItsEpochs) {
+  TrainConfig c = config("out");
+  Notes notes;
+  run_experiment(c, {}, notes);
+  c.epochs = 5;
+  expect_error<std::invalid_argument>([&] { run_experiment(c, {.resume = true}, notes); },
+                                      {"cannot resume", "epochs: with protocol = honest"});
+}
+
+TEST_F(Experiments, NeedTheTestSplitBeforeTheyTrain) {
+  TrainConfig c = config("out");
+  c.protocol = "last";
+  c.grid.clear();
+  c.final_test = false;
+  Notes notes;
+  expect_error<std::invalid_argument>([&] { run_experiment(c, {}, notes); }, {"final_test: must be on"});
+  EXPECT_FALSE(fs::exists(c.out));
 }
 
 TEST_F(Experiments, HonestNeedsAValidationSplit) {
@@ -258,6 +305,21 @@ TEST(Suite, MeansOfGroupsAndOfDataSets) {
   EXPECT_FALSE(uneven[0].deviation);
 }
 
+TEST(Suite, NoMeansOfSeveralProtocols) {
+  SuiteReport report{"vtab", 19, {result("a", "natural", {0.5}), result("b", "natural", {0.3})}, {{"c", "no image"}}};
+  const auto json = nlohmann::json::parse(to_json(report));
+  EXPECT_EQ(json.at("benchmark"), "vtab");
+  EXPECT_EQ(json.at("all"), 19);
+  EXPECT_EQ(json.at("protocol"), "last");
+  EXPECT_EQ(json.at("failed"), nlohmann::json::parse(R"([{"dataset": "c", "error": "no image"}])"));
+  EXPECT_EQ(json.at("means").size(), 3U);
+  report.results[1].experiment.config.protocol = "honest";
+  const auto mixed = nlohmann::json::parse(to_json(report));
+  EXPECT_TRUE(mixed.at("protocol").is_null());
+  EXPECT_EQ(mixed.at("means").size(), 0U);
+  EXPECT_TRUE(suite_means(report.results).empty());
+}
+
 TEST(Suite, FindsWhatIsThere) {
   const test::Folder folder;
   for (const char* name : {"svhn", "dtd", "other"}) fs::create_directories(folder / name);
@@ -271,6 +333,9 @@ TEST(Suite, FindsWhatIsThere) {
   EXPECT_EQ(suite.tasks[0].data, "vtab:" + (folder / "dtd"));
   expect_error<std::invalid_argument>([] { suite_tasks("imagefolder:x"); }, {"expected vtab:ROOT or fgvc:ROOT"});
   expect_error<std::runtime_error>([&] { suite_tasks("fgvc:" + folder.path()); }, {"none of the 5 data sets of fgvc"});
+  for (const char* name : {"flowers102", "OxfordFlowers"}) fs::create_directories(folder / name);
+  expect_error<std::runtime_error>([&] { suite_tasks("fgvc:" + folder.path()); },
+                                   {"both OxfordFlowers and flowers102 are Oxford Flowers"});
 }
 
 }  // namespace

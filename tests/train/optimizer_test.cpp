@@ -10,15 +10,29 @@ namespace respeft::train {
 namespace {
 
 TEST(Decays, OnlyTheNameCounts) {
+  const at::Tensor any = at::zeros({3});
   for (const char* name :
        {"head.weight", "blocks.3.attn.qkv.adapter.scale_in", "blocks.3.attn.qkv.adapter.scale_out",
         "blocks.3.mlp.fc1.adapter.shift", "patch_embed.proj.adapter.scale", "blocks.0.attn.proj.adapter.lora_A"}) {
-    EXPECT_TRUE(decays(name)) << name;
+    EXPECT_TRUE(decays(Decay::names, name, any)) << name;
   }
   for (const char* name : {"head.bias", "blocks.3.attn.qkv.bias", "blocks.3.norm1.adapter.scale", "norm.adapter.shift",
                            "fc_norm.weight", "blocks.11.norm2.weight"}) {
-    EXPECT_FALSE(decays(name)) << name;
+    EXPECT_FALSE(decays(Decay::names, name, any)) << name;
+    EXPECT_TRUE(decays(Decay::all, name, any)) << name;
   }
+}
+
+TEST(Decays, OnlyTheDimensionsCountForMatrices) {
+  const Decay decay = decay_from_name("matrices");
+  EXPECT_TRUE(decays(decay, "head.weight", at::zeros({5, 7})));
+  EXPECT_TRUE(decays(decay, "norm.of.a.matrix", at::zeros({5, 7})));
+  EXPECT_FALSE(decays(decay, "blocks.3.mlp.fc1.adapter.scale", at::zeros({33})));
+  EXPECT_FALSE(decays(decay, "blocks.3.mlp.fc1.adapter.shift", at::zeros({33})));
+  EXPECT_FALSE(decays(decay, "temperature", at::zeros({})));
+  EXPECT_EQ(decay_from_name("names"), Decay::names);
+  EXPECT_EQ(decay_from_name("all"), Decay::all);
+  EXPECT_THROW(decay_from_name("matrix"), std::invalid_argument);
 }
 
 std::vector<std::pair<std::string, at::Tensor>> make_parameters() {
@@ -61,6 +75,17 @@ TEST(AdamW, AgreesWithTorch) {
   }
 }
 
+/// Without gradients to speak of, a step only decays.
+TEST(AdamW, DecaysMatricesAlone) {
+  const auto parameters = make_parameters(), before = make_parameters();
+  for (auto& [name, parameter] : parameters) parameter.mutable_grad() = at::zeros_like(parameter.detach());
+  AdamW(parameters, {.weight_decay = 0.5, .decay = Decay::matrices}).step(0.1);
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    const double factor = parameters[i].second.dim() > 1 ? 0.95 : 1.0;
+    EXPECT_TRUE(at::allclose(parameters[i].second, before[i].second * factor, 1e-6, 1e-7)) << parameters[i].first;
+  }
+}
+
 TEST(AdamW, StateGoesOnBitForBit) {
   const auto straight = make_parameters(), stopped = make_parameters();
   AdamW a(straight, {}), b(stopped, {});
@@ -97,17 +122,17 @@ TEST(AdamW, LeavesAloneWhatHasNoGradient) {
 
 /// LibTorch's own SGD: with weight decay for some parameters and for all of them.
 TEST(Sgd, AgreesWithTorch) {
-  for (const bool decay_all : {false, true}) {
+  for (const Decay decay : {Decay::names, Decay::all}) {
     const auto ours = make_parameters(), theirs = make_parameters();
-    Sgd optimizer(ours, {.momentum = 0.9, .weight_decay = 0.05, .decay_all = decay_all});
-    const auto group = [](std::vector<at::Tensor> tensors, double decay) {
-      auto options = torch::optim::SGDOptions(1e-1).momentum(0.9).weight_decay(decay);
+    Sgd optimizer(ours, {.momentum = 0.9, .weight_decay = 0.05, .decay = decay});
+    const auto group = [](std::vector<at::Tensor> tensors, double weight_decay) {
+      auto options = torch::optim::SGDOptions(1e-1).momentum(0.9).weight_decay(weight_decay);
       return torch::optim::OptimizerParamGroup(std::move(tensors), std::make_unique<torch::optim::SGDOptions>(options));
     };
-    torch::optim::SGD reference(
-        std::vector<torch::optim::OptimizerParamGroup>{group({theirs[0].second, theirs[2].second}, 0.05),
-                                                       group({theirs[1].second, theirs[3].second}, decay_all ? 0.05 : 0.0)},
-        torch::optim::SGDOptions(1e-1));
+    torch::optim::SGD reference(std::vector<torch::optim::OptimizerParamGroup>{group({theirs[0].second, theirs[2].second}, 0.05),
+                                                                               group({theirs[1].second, theirs[3].second},
+                                                                                     decay == Decay::all ? 0.05 : 0.0)},
+                                torch::optim::SGDOptions(1e-1));
     for (int64_t step = 0; step < 20; ++step) {
       const double lr = 1e-1 / static_cast<double>(step + 1);
       set_gradients(ours, step);

@@ -58,5 +58,17 @@ TEST(CosineSchedule, WithoutLagEachEpochHasItsOwnRate) {
                           0.0001464551449406322, 6.699662823479957e-05, 1.704691648459735e-05, 1e-08, 1e-08});
 }
 
+// VPT's `WarmupCosineSchedule(warmup_steps=10, t_total=100)` times a rate of 1.
+TEST(CosineSchedule, TheCosineMayBeginAfterTheWarmup) {
+  const CosineSchedule schedule{1.0, 0.0, 0.0, 100, 10, false, true};
+  const std::vector<std::pair<int64_t, double>> expected = {{0, 0.0}, {5, 0.5}, {10, 1.0}, {55, 0.5}, {100, 0.0}};
+  for (const auto& [epoch, rate] : expected) {
+    EXPECT_NEAR(schedule.at_epoch(epoch), rate, 1e-12) << "epoch " << epoch;
+  }
+  const CosineSchedule warmup_alone{1.0, 0.0, 0.0, 10, 10, false, true};
+  EXPECT_NEAR(warmup_alone.at_epoch(9), 0.9, 1e-12);
+  EXPECT_EQ(warmup_alone.at_epoch(10), 0.0);
+}
+
 }  // namespace
 }  // namespace respeft::train

@@ -359,6 +359,46 @@ TEST(Trainer, NoMovingAverageOfPrunedRanks) {
   EXPECT_THROW(Trainer(problem.task, config, observer), std::invalid_argument);
 }
 
+TEST(Trainer, ChoosesOnlyWhereRanksSettleBeforeItStops) {
+  auto problem = make_problem(24);
+  problem.task.hook = std::make_shared<Shrink>(problem, 0.0, 3 * 24 / 6);  // from the end of the third epoch on
+  TrainConfig config = make_config();
+  config.epochs = 4;
+  config.protocol = "paper";
+  config.stop_epoch = 2;
+  Observer observer;
+  try {
+    Trainer trainer(problem.task, config, observer);
+    FAIL() << "no error";
+  } catch (const std::invalid_argument& error) {
+    for (const char* word : {"stop_epoch", "target_rank", "protocol = paper", "2 of 4"}) {
+      EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << error.what();
+    }
+  }
+  config.stop_epoch = 3;
+  EXPECT_NO_THROW(Trainer(problem.task, config, observer));
+  config.protocol = "last";
+  config.stop_epoch = 2;
+  EXPECT_NO_THROW(Trainer(problem.task, config, observer));
+}
+
+TEST(Trainer, TheWarmupMayComeBeforeTheCosine) {
+  TrainConfig config = make_config();
+  config.epochs = 4;
+  config.warmup_epochs = 2;
+  config.lr = 0.1;
+  config.schedule_lag = false;
+  config.warmup_prefix = true;
+  auto problem = make_problem();
+  Observer observer;
+  Trainer trainer(problem.task, config, observer);
+  std::vector<double> rates;
+  while (!trainer.done()) rates.push_back(trainer.run_epoch().lr);
+  ASSERT_EQ(rates.size(), 4U);
+  EXPECT_DOUBLE_EQ(rates[2], 0.1);
+  EXPECT_NEAR(rates[3], 0.05, 1e-7);
+}
+
 TEST(Protocol, OnlyEpochsWhereTheHookHasSettledAreChosen) {
   const size_t best = Noisy("paper").first_best();
   ASSERT_LT(best, 11U) << "the best epoch must not be the last, or this test shows nothing";

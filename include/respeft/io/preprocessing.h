@@ -30,7 +30,7 @@ void check_sizes(const Preprocessing& preprocessing);
 
 /// A JSON object with the members' names as keys; without `resize_size` and `resize_mode` where images are squashed to the size.
 std::string to_json(const Preprocessing& preprocessing);
-/// Throws `std::invalid_argument` on JSON that is not such an object.
+/// Throws `std::invalid_argument` on JSON that is not such an object, and on sizes above 4096 pixels.
 Preprocessing preprocessing_from_json(const std::string& json);
 
 }  // namespace respeft::io

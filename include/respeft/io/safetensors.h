@@ -46,7 +46,8 @@ class SafetensorsFile {
   const char* data_ = nullptr;
 };
 
-/// Writes tensors in key order, whole or not at all. Throws `std::runtime_error` that names the file and the fault.
+/// Writes tensors, those of larger elements first and otherwise in key order, whole or not at all. Throws `std::runtime_error`
+/// that names the file and the fault.
 void save_safetensors(const std::string& path, const TensorMap& tensors, const Metadata& metadata = {});
 
 }  // namespace respeft::io

@@ -11,8 +11,10 @@ namespace respeft::io {
 /// What loading weights did.
 struct LoadReport {
   std::string layout;                    ///< `timm`, `huggingface` or `google`
-  std::vector<std::string> missing;      ///< keys of the model that the file lacks: only the head's, or loading fails
-  std::vector<std::string> unused;       ///< keys of the file that the model has no place for: only a head's, or loading fails
+  /// Keys of the model that the file lacks, which stay fresh: the head's, and with another pooling than the file's the final
+  /// norm's. Loading fails on any other.
+  std::vector<std::string> missing;
+  std::vector<std::string> unused;  ///< keys of the file that the model has no place for: a head's, and a final norm's likewise
   bool positions_resampled = false;      ///< the position embedding was resampled to the model's grid
 };
 
@@ -29,12 +31,13 @@ TensorMap to_timm_layout(TensorMap tensors, std::string& layout);
 /// `std::invalid_argument` on a tensor that such a model has no place for.
 TensorMap to_huggingface_layout(const TensorMap& timm_tensors, const std::string& model_type);
 
-/// The number of rows of the head in timm-layout tensors; 0 when there is none.
+/// The number of rows of the head in timm-layout tensors; 0 when there is none, or one that reads nothing.
 int64_t head_classes(const TensorMap& timm_tensors);
 /// The same, for a file in any recognised layout.
 int64_t head_classes_of_file(const std::string& path);
 
-/// Loads weights in any format of `open_tensor_file` into the plain model. A head of another number of classes is left out and reported.
+/// Loads weights in any format of `open_tensor_file` into the plain model. A head of another number of classes is left out and
+/// reported, and then so is a final norm (timm's `norm` or `fc_norm`) of another pooling.
 /// Throws `std::runtime_error` naming file, key and fault: a key that does not match (with what was expected), a wrong shape.
 LoadReport load_weights(models::ImageModel& model, const std::string& path);
 LoadReport load_weights(models::ImageModel& model, TensorMap tensors, const std::string& origin);

@@ -40,6 +40,7 @@ struct TrainConfig {
 
   int64_t epochs = 100;
   int64_t warmup_epochs = -1;
+  bool warmup_prefix = false;
   int64_t cooldown_epochs = 0;
   int64_t batch_size = 32;
   int64_t accumulate = 1;
@@ -51,7 +52,7 @@ struct TrainConfig {
   double min_lr = 1e-8;
   bool schedule_lag = true;
   double weight_decay = 5e-5;
-  bool decay_all = false;
+  std::string decay = "names";
   double label_smoothing = 0.0;
   double ema_decay = 0.0;
   std::string auto_augment;
@@ -116,7 +117,8 @@ void visit_fields(Config& c, Visitor&& visit) {
         c.recipe);
   visit(Info{.name = "model", .help = "timm's name of the architecture, e.g. vit_base_patch16_224", .group = "Model"}, c.model);
   visit(Info{.name = "weights",
-             .help = "pretrained weights (safetensors); none: drawn at random and kept in the run",
+             .help = "pretrained weights (safetensors, .npz, .pth, .bin or a folder of shards); none: drawn at random and kept "
+                     "in the run",
              .group = "Model",
              .path = true},
         c.weights);
@@ -178,6 +180,9 @@ void visit_fields(Config& c, Visitor&& visit) {
   visit(Info{.name = "epochs", .help = "epochs of the cosine schedule, warm-up included", .minimum = 1}, c.epochs);
   visit(Info{.name = "warmup_epochs", .help = "epochs of linear warm-up; -1: a tenth of the epochs", .minimum = -1},
         c.warmup_epochs);
+  visit(Info{.name = "warmup_prefix",
+             .help = "begin the cosine after the warm-up, as VPT's code does; off: the warm-up takes its first epochs"},
+        c.warmup_prefix);
   visit(Info{.name = "cooldown_epochs", .help = "epochs at min_lr after the cosine", .minimum = 0}, c.cooldown_epochs);
   visit(Info{.name = "batch_size", .help = "images in one forward and backward", .minimum = 1}, c.batch_size);
   visit(Info{.name = "accumulate", .help = "batches whose gradients make one step", .minimum = 1}, c.accumulate);
@@ -191,9 +196,13 @@ void visit_fields(Config& c, Visitor&& visit) {
       Info{.name = "schedule_lag",
            .help = "set each epoch's rate by the number of the epoch before, as RLRR's code does; off: by its own, as timm does"},
       c.schedule_lag);
-  visit(Info{.name = "weight_decay", .help = "the optimizer's, but for parameters with bias or norm in their name", .minimum = 0},
-        c.weight_decay);
-  visit(Info{.name = "decay_all", .help = "weight decay for those, too"}, c.decay_all);
+  visit(Info{.name = "weight_decay", .help = "the optimizer's; decay says of which parameters", .minimum = 0}, c.weight_decay);
+  visit(
+      Info{.name = "decay",
+           .help = "what weight_decay applies to: names: parameters without bias or norm in their name; matrices: those of more "
+                   "than one dimension; all",
+           .choices = {"names", "matrices", "all"}},
+      c.decay);
   visit(Info{.name = "label_smoothing", .help = "share of the target spread evenly over all classes", .minimum = 0, .maximum = 1},
         c.label_smoothing);
   visit(Info{.name = "ema_decay",

@@ -59,10 +59,15 @@ std::string to_json(const Experiment& experiment);
 /// `seed-N`, and with protocol `honest` `select` (with a grid, one inside it for each combination).
 ///
 /// Protocol `honest`: (1) with `seed`, train on train with each combination of the grid, and take the combination and the epoch
-/// that are best on val (of equal ones the first); the test split is not opened. (2) with each seed, train on trainval up to that
-/// epoch, on the schedule of full length, and evaluate on test once.
+/// that are best on val (of equal ones the first); no image of the test split is read. (2) with each seed, train on trainval up
+/// to that epoch, on the schedule of full length, and evaluate on test once.
 ///
-/// With `options.resume`, runs that are finished are taken as they are, and the others go on. Errors as `run`.
+/// With `options.resume`, runs that have all their epochs are taken as they are, and the others go on. Errors as `run`;
+/// `std::invalid_argument` without `final_test`.
 Experiment run_experiment(const TrainConfig& config, const RunOptions& options, Observer& observer);
+
+/// What the finished run or experiment in directory `out` came to; nothing where there is none, or it is not finished.
+/// Throws `std::runtime_error` on files that are not those of one.
+std::optional<Experiment> finished_experiment(const std::string& out);
 
 }  // namespace respeft::train

@@ -11,9 +11,18 @@
 
 namespace respeft::train {
 
-/// Whether weight decay applies to a parameter: not when its name has `bias` or `norm`. Nothing else counts, so the scales
-/// and shifts of an adapter on a linear decay, and those on `norm1` do not. Source: the papers' training code.
-bool decays(const std::string& parameter);
+/// Which parameters weight decay applies to. Source: the papers' training code.
+enum class Decay {
+  names,     ///< those without `bias` or `norm` in their name: an adapter's scales and shifts on a linear, not those on `norm1`
+  matrices,  ///< those of more than one dimension: no bias, scale or shift that is a vector
+  all
+};
+
+/// Throws `std::invalid_argument` that suggests what may have been meant.
+Decay decay_from_name(const std::string& name);
+
+/// Whether weight decay applies to the parameter of this name.
+bool decays(Decay decay, const std::string& name, const at::Tensor& parameter);
 
 /// Changes named parameters by their gradients. The state is named too, so that it can be kept in a file.
 class Optimizer {
@@ -43,7 +52,7 @@ struct AdamWOptions {
   double beta2 = 0.999;
   double eps = 1e-8;
   double weight_decay = 5e-5;
-  bool decay_all = false;  ///< weight decay for every parameter, not only those that `decays` names
+  Decay decay = Decay::names;
 };
 
 /// AdamW (Loshchilov & Hutter 2019), by ATen's fused kernel: hundreds of small tensors take one call where
@@ -70,7 +79,7 @@ class AdamW : public Optimizer {
 struct SgdOptions {
   double momentum = 0.9;
   double weight_decay = 0.0;
-  bool decay_all = false;  ///< as `AdamWOptions::decay_all`
+  Decay decay = Decay::names;
 };
 
 /// `torch::optim::SGD` with momentum, undamped, and weight decay in the gradient; likewise fused. State: `momentum/NAME` for

@@ -22,7 +22,8 @@ std::vector<Recipe> recipes_in(const std::string& directory);
 /// that suggests what may have been meant, `std::runtime_error` if the file cannot be read.
 Recipe find_recipe(const std::string& name, const std::string& directory);
 
-/// The recipe's settings over `defaults`, and its name in `recipe`. Errors as `read_config`.
+/// The recipe's settings over `defaults`, and its name in `recipe`. Throws `std::invalid_argument` if the file itself names a
+/// recipe; other errors as `read_config`.
 TrainConfig apply_recipe(const Recipe& recipe, TrainConfig defaults = {});
 
 }  // namespace respeft::train

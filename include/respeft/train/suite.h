@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <respeft/train/experiment.h>
@@ -25,8 +26,11 @@ struct SuiteTasks {
 };
 
 /// The data sets of `vtab:ROOT` or `fgvc:ROOT` that are there. Throws `std::invalid_argument` on another kind,
-/// `std::runtime_error` if the root is no folder or has none of them.
+/// `std::runtime_error` if the root is no folder, has none of them, or has two folders of one.
 SuiteTasks suite_tasks(const std::string& spec);
+
+/// All data sets of a benchmark, `vtab` or `fgvc`, in the order that tables list them, without `data`.
+std::vector<SuiteTask> benchmark_tasks(const std::string& benchmark);
 
 /// A mean over data sets of their mean accuracy on test.
 struct SuiteMean {
@@ -43,10 +47,22 @@ struct SuiteResult {
   Experiment experiment;
 };
 
-/// The means of each group, over the groups (what VTAB reports), and over all data sets (what papers' tables average).
+/// What came of a benchmark.
+struct SuiteReport {
+  std::string benchmark;
+  int64_t all = 0;  ///< data sets that it has
+  std::vector<SuiteResult> results;
+  std::vector<std::pair<std::string, std::string>> failed;  ///< data sets by name, and what went wrong
+
+  /// The protocol of all results; empty where they have several.
+  std::string protocol() const;
+};
+
+/// The means of each group, over the groups (what VTAB reports), and over all data sets (what papers' tables average). None where
+/// the results have several protocols.
 std::vector<SuiteMean> suite_means(const std::vector<SuiteResult>& results);
 
-/// A JSON object: every data set's figures (as of an experiment), and the means.
-std::string to_json(const std::vector<SuiteResult>& results);
+/// A JSON object: every data set's figures (as of an experiment), the means, and what is missing.
+std::string to_json(const SuiteReport& report);
 
 }  // namespace respeft::train

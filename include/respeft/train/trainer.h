@@ -88,6 +88,7 @@ class Trainer {
   Evaluation evaluate_epoch();
   std::vector<std::pair<std::string, at::Tensor>> evaluated_state() const;
   at::Tensor logits(const at::Tensor& inputs) const;
+  int64_t steps_an_epoch() const;
   int64_t total_steps() const;
   bool evaluation_due(int64_t epoch) const;
   void choose(const EpochRecord& record);

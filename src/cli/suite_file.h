@@ -1,0 +1,23 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "src/cli/train_flags.h"
+
+namespace respeft::cli {
+
+/// What a suite was begun with, kept as `suite.toml` among its runs, so that data sets begun later have the same settings.
+struct SuiteFile {
+  std::string benchmark;
+  std::string recipes;  ///< `NAME/BENCHMARK`, an absolute folder of TOML files, or `none`
+  Settings settings;    ///< the flags
+};
+
+/// Nothing where there is no file. Throws `std::invalid_argument` with path, line and key, `std::runtime_error` if it cannot be
+/// read.
+std::optional<SuiteFile> read_suite_file(const std::string& path);
+
+void write_suite_file(const std::string& path, const SuiteFile& file);
+
+}  // namespace respeft::cli

@@ -1,0 +1,12 @@
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+namespace respeft::io {
+
+/// A JSON document from outside; a discarded value where the text is not JSON. Throws `std::runtime_error` where values lie more
+/// than 32 deep in each other: copying and writing a document takes stack for every level.
+nlohmann::json parse_json(const std::string& text);
+
+}  // namespace respeft::io
