@@ -110,8 +110,9 @@ std::vector<SuiteMean> suite_means(const std::vector<SuiteResult>& results) {
   std::vector<Series> all;
   for (const auto& [task, experiment] : results) {
     all.push_back(series_of(experiment));
-    auto group = std::find_if(groups.begin(), groups.end(), [&](const auto& known) { return known.first == task.group; });
-    if (group == groups.end()) group = groups.insert(groups.end(), {task.group, {}});
+    const auto& name = task.group;  // a lambda of C++20 in older Clangs takes no structured binding
+    auto group = std::find_if(groups.begin(), groups.end(), [&](const auto& known) { return known.first == name; });
+    if (group == groups.end()) group = groups.insert(groups.end(), {name, {}});
     group->second.push_back(all.back());
   }
   std::vector<SuiteMean> means;
