@@ -5,7 +5,7 @@
 
 #include "src/data/image_list.h"
 
-// What the kinds that are a folder of known data sets have in common: KIND:ROOT/DATASET.
+// What kinds of data sets have in common, most of all those that are a folder of known ones: KIND:ROOT/DATASET.
 namespace respeft::data {
 
 /// The folder's own name: the last part of `path`.
@@ -23,7 +23,7 @@ void require_dataset_folder(const std::string& path, const std::vector<std::stri
 /// to name files elsewhere.
 std::string image_path_fault(const std::string& name);
 
-/// The list that was read; throws `DataError` if there were faults, `std::runtime_error` if it is empty.
+/// The list or folder that was read; throws `DataError` if there were faults, `std::runtime_error` if it is empty.
 DatasetPtr checked_list(const std::string& list_path, const std::string& what, std::vector<ListedImage> images,
                         std::vector<std::string> class_names, std::vector<std::string> faults);
 

@@ -134,13 +134,18 @@ class Checker {
 
   void open_splits() {
     const auto listed = listed_splits(spec_);
+    std::set<std::string> known;  // an image folder's classes are those of all splits, and so are their faults
     for (Split listed_split : listed) {
       try {
         splits_.push_back({listed_split, open_dataset(spec_, listed_split), {}});
       } catch (const DataError& error) {
-        const size_t faults = error.faults().size();
-        find(Severity::error, "lists",
-             fmt::format("{}: {} in its list", to_string(listed_split), plural(faults, "fault", "faults")), error.faults());
+        std::vector<std::string> faults;
+        std::copy_if(error.faults().begin(), error.faults().end(), std::back_inserter(faults),
+                     [&](const std::string& fault) { return known.insert(fault).second; });
+        const std::string number = plural(faults.size(), "fault", "faults");
+        if (!faults.empty()) {
+          find(Severity::error, "lists", fmt::format("{}: {} in its list", to_string(listed_split), number), std::move(faults));
+        }
         if (error.rest()) splits_.push_back({listed_split, error.rest(), {}});
       } catch (const std::runtime_error& error) {
         find(Severity::error, "lists", fmt::format("{}: cannot be opened", to_string(listed_split)), {error.what()});
@@ -148,12 +153,11 @@ class Checker {
     }
     const auto there = [&](Split wanted) { return std::find(listed.begin(), listed.end(), wanted) != listed.end(); };
     if (!there(Split::train) && !there(Split::trainval)) find(Severity::error, "lists", "there is no split to train on");
-    if (!there(Split::test)) find(Severity::error, "lists", "there is no test split");
-    for (Split wanted : {Split::train, Split::val}) {
+    if (!facts_ && !there(Split::test)) find(Severity::error, "lists", "there is no test split");
+    for (Split wanted : {Split::train, Split::val, Split::test}) {
       if (!facts_ || there(wanted) || facts_->images.count(wanted) == 0) continue;
-      find(Severity::warning, "lists",
-           fmt::format("{}: there is no list; {} has one of {} images", to_string(wanted), facts_->name,
-                       facts_->images.at(wanted)));
+      find(wanted == Split::test ? Severity::error : Severity::warning, "lists",
+           fmt::format("{}: there is no list; {} has {} images", to_string(wanted), facts_->name, facts_->images.at(wanted)));
     }
     if (!splits_.empty()) report_.class_names = splits_.front().dataset->class_names();
   }

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cctype>
 #include <filesystem>
-#include <stdexcept>
+#include <map>
 
-#include "src/data/image_list.h"
+#include "src/data/benchmark.h"
 #include "src/data/kinds.h"
 
 namespace respeft::data {
@@ -37,20 +37,20 @@ std::vector<std::string> class_folders(const fs::path& folder) {
   return names;
 }
 
-/// The images in `folder` and the folders in it, sorted by their paths' bytes.
-std::vector<std::string> images_in(const fs::path& folder) {
-  std::vector<std::string> paths;
+/// The images in `folder` and the folders in it, sorted by their paths' bytes; `faults` receives those that cannot be read.
+std::vector<std::string> images_in(const fs::path& folder, std::vector<std::string>& faults) {
+  std::vector<std::string> paths, unreadable;
   const auto options = fs::directory_options::follow_directory_symlink;
   for (auto each = fs::recursive_directory_iterator(folder, options); each != fs::recursive_directory_iterator(); ++each) {
     const auto& entry = *each;
     if (hidden(entry.path())) each.disable_recursion_pending();
     if (hidden(entry.path()) || entry.is_directory()) continue;
-    if (has_extension(entry.path(), kUnreadable)) {
-      throw std::runtime_error(entry.path().string() + ": images of this format cannot be read; JPEG and PNG can");
-    }
+    if (has_extension(entry.path(), kUnreadable)) unreadable.push_back(entry.path().string());
     if (has_extension(entry.path(), kReadable)) paths.push_back(entry.path().string());
   }
   std::sort(paths.begin(), paths.end());
+  std::sort(unreadable.begin(), unreadable.end());
+  for (const auto& path : unreadable) faults.push_back(path + ": images of this format cannot be read; JPEG and PNG can");
   return paths;
 }
 
@@ -63,39 +63,42 @@ std::vector<Split> splits(const std::string& folder) {
   return there;
 }
 
-/// The classes of all splits, which must agree.
-std::vector<std::string> common_classes(const fs::path& folder) {
-  std::vector<std::string> classes;
-  fs::path reference;
+/// The classes of all splits together; `faults` receives every folder that a split lacks, for they must agree.
+std::vector<std::string> common_classes(const fs::path& folder, std::vector<std::string>& faults) {
+  std::vector<std::pair<fs::path, std::vector<std::string>>> found;  // by split
+  std::map<std::string, fs::path> first;                             // the first split that has a class
   for (Split split : splits(folder)) {
     const fs::path path = folder / to_string(split);
-    const auto found = class_folders(path);
-    if (found.empty()) throw std::runtime_error(path.string() + ": no folders in it; there should be one a class");
-    if (reference.empty()) reference = path, classes = found;
-    const auto complain = [&](const fs::path& has, const fs::path& lacks, const std::string& name) {
-      throw std::runtime_error(
-          fmt::format("{}: no folder '{}', which {} has: all splits need the same classes", lacks.string(), name, has.string()));
-    };
-    std::vector<std::string> only;
-    std::set_difference(classes.begin(), classes.end(), found.begin(), found.end(), std::back_inserter(only));
-    if (!only.empty()) complain(reference, path, only.front());
-    std::set_difference(found.begin(), found.end(), classes.begin(), classes.end(), std::back_inserter(only));
-    if (!only.empty()) complain(path, reference, only.front());
+    found.emplace_back(path, class_folders(path));
+    for (const auto& name : found.back().second) first.emplace(name, path);
   }
+  for (const auto& [path, names] : found) {
+    if (names.empty()) faults.push_back(path.string() + ": no folders in it; there should be one a class");
+    for (const auto& [name, has] : first) {
+      if (names.empty() || std::binary_search(names.begin(), names.end(), name)) continue;
+      faults.push_back(
+          fmt::format("{}: no folder '{}', which {} has: all splits need the same classes", path.string(), name, has.string()));
+    }
+  }
+  std::vector<std::string> classes;
+  for (const auto& [name, has] : first) classes.push_back(name);
   return classes;
 }
 
 DatasetPtr open(const std::string& folder, Split split) {
-  const auto classes = common_classes(folder);
+  std::vector<std::string> faults;
+  const auto classes = common_classes(folder, faults);
   const fs::path root = fs::path(folder) / to_string(split);
   std::vector<ListedImage> images;
   for (size_t label = 0; label < classes.size(); ++label) {
-    const auto found = images_in(root / classes[label]);
-    if (found.empty() && split == Split::train) throw std::runtime_error((root / classes[label]).string() + ": no images in it");
-    for (const auto& path : found) images.push_back({path, static_cast<int64_t>(label)});
+    const fs::path path = root / classes[label];
+    if (!fs::is_directory(path)) continue;  // a fault already
+    const size_t before = faults.size();
+    const auto found = images_in(path, faults);
+    if (found.empty() && faults.size() == before && split == Split::train) faults.push_back(path.string() + ": no images in it");
+    for (const auto& image : found) images.push_back({image, static_cast<int64_t>(label)});
   }
-  if (images.empty()) throw std::runtime_error(root.string() + ": no images in it");
-  return std::make_shared<ImageList>("imagefolder, " + to_string(split), std::move(images), classes);
+  return checked_list(root.string(), "imagefolder, " + to_string(split), std::move(images), classes, std::move(faults));
 }
 
 }  // namespace

@@ -109,7 +109,7 @@ const at::Tensor* find(const TensorMap& tensors, const char* key) {
 
 /// The side of the grid that `positions [1, prefix + n², D]` are for; 0 when they make none.
 int64_t grid_of(const at::Tensor* positions, int64_t prefix) {
-  if (!positions || positions->dim() != 3 || positions->size(1) <= prefix) return 0;
+  if (!positions || positions->dim() != 3 || positions->size(0) != 1 || positions->size(1) <= prefix) return 0;
   const auto side = static_cast<int64_t>(std::llround(std::sqrt(static_cast<double>(positions->size(1) - prefix))));
   return side * side == positions->size(1) - prefix ? side : 0;
 }

@@ -65,14 +65,20 @@ TEST(Doctor, ASoundDataSetExitsWithZero) {
 
 TEST(Doctor, ErrorsAreAllPrintedAndExitWithOne) {
   const SmallKitti kitti;
-  for (const char* name : {"0", "1", "2"}) std::filesystem::remove(kitti.root() + "/images/test/" + name + ".png");
-  write_text(kitti.root() + "/images/val200/3.png", "not an image");
+  std::vector<std::string> expected = {"error: 11 images missing or unreadable", "test: 4 images; VTAB-1k's kitti has 711",
+                                       "2 errors, 0 warnings."};
+  for (const std::string name : {"train800/0", "train800/1", "train800/2", "test/0", "test/1", "test/2", "test/3"}) {
+    std::filesystem::remove(kitti.root() + "/images/" + name + ".png");
+    expected.push_back("/images/" + name + ".png: No such file");
+  }
+  for (const std::string name : {"0", "1", "2", "3"}) {
+    write_text(kitti.root() + "/images/val200/" + name + ".png", "not an image");
+    expected.push_back("/images/val200/" + name + ".png: neither a JPEG nor a PNG image");
+  }
   const Outcome outcome = run({"doctor", "--data", kitti.data(), "--allow-warnings"});
   EXPECT_EQ(outcome.status, 1) << outcome.err;
-  expect_contains(outcome.out,
-                  {"error: 4 images missing or unreadable", "/images/test/0.png: No such file",
-                   "/images/test/1.png: ", "/images/test/2.png: No such", "/images/val200/3.png: neither a JPEG nor a PNG image",
-                   "test: 4 images; VTAB-1k's kitti has 711", "2 errors, 0 warnings."});
+  expect_contains(outcome.out, expected);
+  EXPECT_EQ(outcome.out.find("more; --json"), std::string::npos) << outcome.out;
 }
 
 TEST(Doctor, WarningsExitWithOneUnlessAllowed) {
@@ -120,6 +126,12 @@ TEST(Doctor, WeightsAreComparedWithModelDataAndNormalisation) {
   EXPECT_EQ(other.status, 1);
   expect_contains(messages(other.json(), "error"),
                   {"its patches are 16 pixels a side, the model's 32", "it looks made for vit_tiny_patch16_224"});
+
+  io::save_safetensors(kitti.folder / "foreign.safetensors", {{"conv1.weight", at::zeros({3})}});
+  const Outcome unknown =
+      run({"doctor", "--weights", kitti.folder / "foreign.safetensors", "--model", kModel, "--image-size", "32"});
+  EXPECT_EQ(unknown.status, 1);
+  expect_contains(unknown.out, {"not recognised", "0 match, 150 missing, 1 without a place", "'conv1.weight' has no place in"});
 }
 
 TEST(Doctor, WrongArgumentsAreRefused) {

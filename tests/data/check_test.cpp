@@ -132,7 +132,7 @@ TEST_F(Check, ClassesWithoutImagesAndImbalance) {
   write_lists();
   finding(check(), Severity::note, "balance", "the largest class has 20 images, 95.2 % of all, and the smallest 1");
   std::filesystem::remove(root() + "/test.txt");
-  finding(check(), Severity::error, "lists", "no test split");
+  finding(check(), Severity::error, "lists", "test: there is no list; VTAB-1k's kitti has 711 images");
   std::filesystem::remove(root() + "/train800.txt");
   finding(check(), Severity::error, "lists", "no split to train on");
 }
@@ -141,7 +141,10 @@ TEST_F(Check, TrainvalMustBeTrainAndVal) {
   folder.write("kitti/train800val200.txt", lists["train800"] + lists["val200"]);
   EXPECT_TRUE(check().findings.empty());  // its images are no duplicates
   std::filesystem::remove(root() + "/val200.txt");
-  finding(check(), Severity::warning, "lists", "val: there is no list; VTAB-1k's kitti has one of 200 images");
+  finding(check(), Severity::warning, "lists", "val: there is no list; VTAB-1k's kitti has 200 images");
+  write_lists();
+  std::filesystem::remove(root() + "/train800.txt");
+  finding(check(), Severity::warning, "lists", "train: there is no list; VTAB-1k's kitti has 800 images");
   write_lists();
   folder.write("kitti/train800val200.txt",
                lists["train800"] + "images/val200/0.png 1\n" + lists["val200"].substr(22) + "images/test/0.png 0\n");
@@ -207,6 +210,32 @@ TEST(CheckImageFolder, TheWayImagesAreStoredIsSummarised) {
   EXPECT_EQ(one("1 image more than 3 times"), (std::vector<std::string>{(folder / "train/a/3.png") + " (40×10)"}));
   EXPECT_EQ(report.findings.size(), 4u);
   EXPECT_FALSE(report.splits[0].published);
+}
+
+TEST(CheckImageFolder, FaultsOfFoldersAreReportedAllTogether) {
+  const test::Folder folder;
+  folder.write("train/a/1.png", png_of(1));
+  folder.write("train/a/2.webp", "…");
+  folder.write("train/b/notes.txt", "not an image");
+  folder.write("test/a/3.png", png_of(3).substr(0, 50));
+  folder.write("test/a/4.gif", "…");
+  folder.write("test/c/5.png", png_of(5));
+  const auto report = check_data("imagefolder:" + folder.path());
+  const std::string train = folder / "train", test = folder / "test", same = ": all splits need the same classes",
+                    format = ": images of this format cannot be read; JPEG and PNG can";
+  EXPECT_EQ(finding(report, Severity::error, "lists", "train: 4 faults in its list").items,
+            (std::vector<std::string>{train + ": no folder 'c', which " + test + " has" + same,
+                                      test + ": no folder 'b', which " + train + " has" + same, train + "/a/2.webp" + format,
+                                      train + "/b: no images in it"}));
+  EXPECT_EQ(finding(report, Severity::error, "lists", "test: 1 fault in its list").items,
+            (std::vector<std::string>{test + "/a/4.gif" + format}));
+  finding(report, Severity::error, "files", "1 image missing or unreadable");
+  EXPECT_EQ(report.class_names, (std::vector<std::string>{"a", "b", "c"}));
+  ASSERT_EQ(report.splits.size(), 2u);
+  EXPECT_EQ(report.splits[0].class_images, (std::vector<int64_t>{1, 0, 0}));
+  EXPECT_EQ(report.splits[1].class_images, (std::vector<int64_t>{1, 0, 1}));
+  folder.remove("test");
+  finding(check_data("imagefolder:" + folder.path()), Severity::error, "lists", "there is no test split");
 }
 
 TEST(CheckData, ThrowsWhereThereIsNoDataSet) {

@@ -198,6 +198,35 @@ TEST_F(Pets, SplitsNeedTheSameClasses) {
   EXPECT_EQ(open(Split::val)->size(), 2);
 }
 
+TEST_F(Pets, EveryFaultIsNamed) {
+  folder.write("train/dog/scan.webp", "…");
+  folder.write("train/cat/litter/old.BMP", "…");
+  folder.write("train/mouse/notes.txt", "not an image");
+  folder.write("test/owl/a.jpg", samples::jpeg());
+  const std::string train = folder / "train", test = folder / "test", same = ": all splits need the same classes",
+                    format = ": images of this format cannot be read; JPEG and PNG can";
+  const std::vector<std::string> classes = {train + ": no folder 'owl', which " + test + " has" + same,
+                                            test + ": no folder 'mouse', which " + train + " has" + same};
+  const auto expect_faults = [&](Split split, std::vector<std::string> own, const std::vector<int64_t>& labels) {
+    own.insert(own.begin(), classes.begin(), classes.end());
+    try {
+      open(split);
+      FAIL() << "nothing was thrown";
+    } catch (const DataError& error) {
+      EXPECT_EQ(error.faults(), own);
+      ASSERT_TRUE(error.rest());
+      EXPECT_EQ(error.rest()->class_names(), (std::vector<std::string>{"cat", "dog", "mouse", "owl"}));
+      std::vector<int64_t> found;
+      for (int64_t i = 0; i < error.rest()->size(); ++i) found.push_back(error.rest()->label(i));
+      EXPECT_EQ(found, labels);
+    }
+  };
+  expect_faults(Split::train,
+                {train + "/cat/litter/old.BMP" + format, train + "/dog/scan.webp" + format, train + "/mouse: no images in it"},
+                {0, 0, 1});
+  expect_faults(Split::test, {}, {0, 0, 1, 3});
+}
+
 TEST_F(Pets, NamesWhatIsWrong) {
   folder.write("train/dog/scan.webp", "…");
   expect_refused("scan.webp", "JPEG and PNG");

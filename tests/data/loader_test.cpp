@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <limits>
 #include <set>
 #include <thread>
 
@@ -186,6 +187,13 @@ TEST(Loader, AnEmptyOrderHasNoBatches) {
   Loader loader(std::make_shared<Source>(3), kRandom, {});
   EXPECT_EQ(loader.batches(), 0);
   EXPECT_FALSE(loader.next().has_value());
+}
+
+TEST(Loader, TheLargestBatchSizeIsOneBatch) {
+  const LoaderOptions options{.batch_size = std::numeric_limits<int64_t>::max()};
+  const auto batches = all_batches(Loader(std::make_shared<Source>(3), kRandom, sequential_order(3), options));
+  ASSERT_EQ(batches.size(), 1u);
+  EXPECT_EQ(batches[0].indices, sequential_order(3));
 }
 
 TEST(Loader, RefusesWrongArguments) {

@@ -23,19 +23,28 @@ TARGETS = [(224, 224), (56, 56), (97, 33), (31, 150)]
 MORE_TARGETS = [(14, 29), (1, 1), (500, 100), (50, 201), (50, 200), (300, 641)]  # of larger files, to both sides of either order
 
 
+def upsamples_chroma(path):
+    """Whether the file is a JPEG whose components differ in resolution: versions of libjpeg-turbo may round these differently."""
+    image = Image.open(path)
+    return image.format == "JPEG" and len({(horizontal, vertical) for _, horizontal, vertical, _ in image.layer}) > 1
+
+
 def test_golden_set(tmp_path):
-    """Every kind of file at several sizes, up and down: decoded within 1 of 255, nearly all equal; resized, all equal."""
+    """Every kind of file at several sizes, up and down: decoded and resized, all equal; within 1 of 255 and nearly all equal where
+    JPEG's chroma is upsampled."""
     assert int(PIL.__version__.split(".")[0]) >= 13, "earlier ones always filter rows before columns"
     files = all_files(tmp_path)
     assert len(set(files)) == len(files) > 220
     decoded = ours([("decode", path, tmp_path / f"{i}.ppm") for i, path in enumerate(files)])
+    upsampled = [upsamples_chroma(path) for path in files]
+    assert 100 < sum(upsampled) < len(files) - 100
     worst, equal, same, values = 0, 0, 0, 0
-    for path, result in zip(files, decoded):
+    for path, result, tolerance in zip(files, decoded, upsampled):
         expected = numpy.array(pillows(path))
         assert result.shape == expected.shape, path.name
         assert expected.std() > 5 or expected.size < 30, f"{path.name} is trivial"
         difference = numpy.abs(result.astype(int) - expected)
-        assert difference.max() <= 1, f"{path.name}: differs by up to {difference.max()}"
+        assert difference.max() <= tolerance, f"{path.name}: differs by up to {difference.max()}"
         worst, equal, same = max(worst, difference.max()), equal + (difference == 0).sum(), same + (not difference.any())
         values += difference.size
     print(

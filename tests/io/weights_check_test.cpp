@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <utility>
 
 #include <respeft/io/preprocessing.h>
 #include <respeft/io/safetensors.h>
@@ -75,6 +76,44 @@ TEST_F(CheckWeights, EveryKeyThatDoesNotMatchIsNamed) {
   EXPECT_EQ(result.wrong_shapes,
             (std::vector<std::string>{"'cls_token' has shape [1, 1, 5]; vit_tiny_patch16_224 takes [1, 1, 192]"}));
   EXPECT_EQ(result.matched.size() + 2, state.size());  // all but the misnamed and the misshapen one
+}
+
+TEST_F(CheckWeights, PositionsAndPatchesOfOtherShapesDoNotMatch) {
+  const auto wrong = [&](const std::string& key, at::IntArrayRef shape) {
+    const at::Tensor right = std::exchange(state[key], at::zeros(shape));
+    const auto result = check();
+    state[key] = right;
+    EXPECT_NE(result.fault, "");
+    EXPECT_EQ(result.matched.size() + 1, state.size());
+    return result.wrong_shapes.size() == 1 && result.wrong_shapes[0].starts_with("'" + key + "' has shape");
+  };
+  EXPECT_TRUE(wrong("pos_embed", {1, 5, 191}));
+  EXPECT_TRUE(wrong("pos_embed", {2, 5, 192}));
+  EXPECT_TRUE(wrong("pos_embed", {1, 6, 192}));
+  EXPECT_TRUE(wrong("patch_embed.proj.weight", {192, 1, 16, 16}));
+  EXPECT_TRUE(wrong("patch_embed.proj.weight", {192, 4, 16, 16}));
+  EXPECT_TRUE(wrong("patch_embed.proj.weight", {191, 3 * 16 * 16}));
+  state["patch_embed.proj.weight"] = at::zeros({192, 3 * 16 * 16});  // a linear's over flattened patches
+  EXPECT_EQ(check().fault, "");
+  EXPECT_EQ(check().matched.size(), state.size());
+}
+
+TEST_F(CheckWeights, ADinov2ClassifiersHeadIsReadWhereItIgnoresTheMean) {
+  const size_t parameters = state.size();
+  state = to_huggingface_layout(state, "dinov2");
+  ASSERT_EQ(state.at("classifier.weight").size(1), 2 * 192);
+  const auto result = check();
+  EXPECT_EQ(result.fault, "");
+  EXPECT_EQ(result.layout, "huggingface");
+  EXPECT_EQ(result.head_classes, 7);
+  EXPECT_EQ(result.matched.size(), parameters);
+  EXPECT_TRUE(result.missing.empty() && result.unused.empty() && result.wrong_shapes.empty());
+  state["classifier.weight"] = at::ones({7, 2 * 192});
+  const auto wide = check();
+  EXPECT_EQ(wide.fault, "");
+  EXPECT_EQ(wide.head_classes, 0);
+  EXPECT_EQ(wide.missing, (std::vector<std::string>{"head.weight", "head.bias"}));
+  EXPECT_EQ(wide.unused, (std::vector<std::string>{"classifier.bias", "classifier.weight"}));
 }
 
 TEST_F(CheckWeights, SaysWhichModelTheFileIsFor) {

@@ -58,7 +58,7 @@ struct CheckOptions {
 };
 
 /// Opens every split of `KIND:PATH` and decodes every image. Looks for
-/// - faults in the lists, and images that are missing or cannot be read: all of them;
+/// - faults in the lists, lists that are missing, and images that are missing or cannot be read: all of them;
 /// - numbers of images and classes that are not the published ones, classes without images, a `trainval` list that is not
 ///   `train` and `val` together, a large class beside small ones;
 /// - images that occur twice, in one split or in several: equal in every decoded pixel (by SHA-256 of size and pixels), however

@@ -39,7 +39,8 @@ constexpr int64_t kMaxImagePixels = 178'956'970;
 /// Decodes JPEG (grey, RGB, YCbCr, CMYK, YCCK; baseline or progressive) or PNG (every colour type and bit depth), told
 /// apart by their first bytes, to the values of Pillow's `ImageOps.exif_transpose(Image.open(file)).convert("RGB")`:
 /// slow integer DCT, fancy upsampling, EXIF's or XMP's orientation applied, alpha dropped, 16 bits cut to the upper 8. (16-bit
-/// grey without alpha is cut too, where Pillow clips to 255.) Throws `std::runtime_error` naming `name` and the fault when the
+/// grey without alpha is cut too, where Pillow clips to 255; and JPEG's subsampled chroma is upsampled as by the libjpeg-turbo at
+/// hand, whose values may be 1 off another version's.) Throws `std::runtime_error` naming `name` and the fault when the
 /// data are corrupt or truncated, of another format, or larger than `kMaxImagePixels`. `info`, where given, receives how the
 /// image was stored.
 Image decode_image(std::string_view bytes, const std::string& name, ImageInfo* info = nullptr);
