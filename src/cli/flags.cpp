@@ -110,7 +110,7 @@ Options MethodFlags::options(const std::string& method) const {
   const auto& entry = methods::find(method);
   Options options;
   for (const auto& [option, text] : values) {
-    const auto info = std::find_if(entry.options.begin(), entry.options.end(), [&](auto& o) { return o.name == option; });
+    const auto info = std::ranges::find(entry.options, option, &OptionInfo::name);
     if (info == entry.options.end()) {
       std::vector<std::string> flags;
       for (const auto& known : entry.options) flags.push_back(flag_name(known.name));
@@ -171,7 +171,9 @@ void ModelFlags::declare(CLI::App& app, bool with_torchscript) {
   add("--run", run, "DIR", "A finished run: its configuration and adapter");
   if (with_torchscript) add("--torchscript", torchscript, "FILE", "an exported TorchScript file");
   add("--model", model, "NAME", "architecture by timm's name, e.g. vit_base_patch16_224; an adapter file says it itself");
-  add("--weights", weights, "FILE", "the base's weights: safetensors, .npz, .pth, .bin, an index of shards or a folder; timm's, Hugging Face's, Google's or DINOv2's names");
+  add("--weights", weights, "FILE",
+      "the base's weights: safetensors, .npz, .pth, .bin, an index of shards or a folder; timm's, Hugging Face's, Google's or "
+      "DINOv2's names");
   add("--adapter", adapter, "FILE", "what was trained on that base; or a folder in the layout of Hugging Face PEFT");
   app.add_flag("--any-base", any_base, "accept an adapter that was trained on other weights")->group("Model");
   add("--image-size", image_size, "N", "pixels a side; default: what the files say, else what the model's name says");

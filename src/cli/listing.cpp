@@ -17,6 +17,7 @@
 #include "src/cli/flags.h"
 #include "src/cli/help.h"
 #include "src/cli/output.h"
+#include "src/io/json.h"
 #include "src/util/text.h"
 
 namespace respeft::cli {
@@ -40,21 +41,21 @@ std::string shape_text(const std::vector<int64_t>& shape) {
   return "[" + util::join(sizes, ", ") + "]";
 }
 
-/// Strings that hold JSON, as `options` and `preprocessing` do, become JSON.
-nlohmann::json metadata_json(const io::Metadata& metadata) {
-  nlohmann::json document = nlohmann::json::object();
-  for (const auto& [key, value] : metadata) {
-    const auto parsed = nlohmann::json::parse(value, nullptr, /*allow_exceptions=*/false);
-    document[key] = parsed.is_structured() ? parsed : nlohmann::json(value);
+/// A metadata value that holds JSON, as `options` and `preprocessing` do, as JSON; any other, and one nested too deeply, as text.
+nlohmann::json value_json(const std::string& value) {
+  try {
+    auto parsed = io::parse_json(value);
+    if (parsed.is_structured()) return parsed;
+  } catch (const std::runtime_error&) {
   }
-  return document;
+  return value;
 }
 
 /// The file that `given` is or, for an adapter in PEFT's layout, holds; with the latter's configuration.
 std::pair<std::string, nlohmann::json> files_of(const std::string& given) {
   if (!io::is_peft_adapter(given)) return {given, nullptr};
   const io::PeftFiles files = io::peft_files(given);
-  auto config = nlohmann::json::parse(io::read_file(files.config), nullptr, /*allow_exceptions=*/false);
+  auto config = io::read_json(files.config);
   if (!config.is_object()) throw std::runtime_error(files.config + ": not a JSON object");
   return {files.tensors, config};
 }
@@ -143,8 +144,10 @@ nlohmann::json describe_file_json(const std::string& given) {
     tensors.push_back({{"name", key}, {"dtype", std::string(c10::getDtypeNames(entry.dtype).first)}, {"shape", entry.shape}});
     total += elements(entry);
   }
+  auto metadata = nlohmann::json::object();
+  for (const auto& [key, value] : file->metadata()) metadata[key] = value_json(value);
   nlohmann::json document = {
-      {"file", path}, {"format", file->format()}, {"metadata", metadata_json(file->metadata())}, {"tensors", tensors}, {"numbers", total}};
+      {"file", path}, {"format", file->format()}, {"metadata", metadata}, {"tensors", tensors}, {"numbers", total}};
   if (!config.is_null()) document["adapter_config"] = config;
   return document;
 }

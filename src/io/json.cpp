@@ -1,7 +1,11 @@
 #include "src/io/json.h"
 
+#include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 #include <stdexcept>
+
+#include <respeft/io/file.h>
 
 namespace respeft::io {
 
@@ -12,6 +16,15 @@ nlohmann::json parse_json(const std::string& text) {
     return true;
   };
   return nlohmann::json::parse(text, check, /*allow_exceptions=*/false);
+}
+
+nlohmann::json read_json(const std::string& path) {
+  const std::string text = read_file(path);
+  try {
+    return parse_json(text);
+  } catch (const std::runtime_error& error) {
+    throw std::runtime_error(fmt::format("{}: {}", path, error.what()));
+  }
 }
 
 }  // namespace respeft::io

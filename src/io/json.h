@@ -9,4 +9,7 @@ namespace respeft::io {
 /// than 32 deep in each other: copying and writing a document takes stack for every level.
 nlohmann::json parse_json(const std::string& text);
 
+/// `parse_json` of a file; what it throws names the path.
+nlohmann::json read_json(const std::string& path);
+
 }  // namespace respeft::io

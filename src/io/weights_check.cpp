@@ -17,6 +17,8 @@
 #include <respeft/io/weights.h>
 #include <respeft/models/vit.h>
 
+#include "src/io/json.h"
+
 namespace respeft::io {
 namespace {
 
@@ -63,19 +65,19 @@ std::optional<Normalisation> members(const json& object, const char* mean, const
   return first && second ? std::optional(Normalisation{*first, *second, source}) : std::nullopt;
 }
 
-/// The JSON in a small file; null when there is no file or it is not JSON.
-json read_json(const fs::path& path) {
+/// The JSON in a small file; null when there is no file, discarded when it is not JSON.
+json read_small_json(const fs::path& path) {
   constexpr uintmax_t kLargest = 16 << 20;
   std::error_code none;
   if (!fs::is_regular_file(path, none) || fs::file_size(path, none) > kLargest) return nullptr;
-  return json::parse(read_file(path.string()), nullptr, /*allow_exceptions=*/false);
+  return read_json(path.string());
 }
 
 std::optional<Normalisation> of_companions(const std::string& path) {
   const fs::path folder = fs::is_directory(path) ? fs::path(path) : fs::path(path).parent_path();
   const fs::path huggingface = folder / "preprocessor_config.json", timm = folder / "config.json";
-  if (const auto found = members(read_json(huggingface), "image_mean", "image_std", huggingface.string())) return found;
-  const json config = read_json(timm);
+  if (const auto found = members(read_small_json(huggingface), "image_mean", "image_std", huggingface.string())) return found;
+  const json config = read_small_json(timm);
   return config.is_object() && config.contains("pretrained_cfg") ? members(config["pretrained_cfg"], "mean", "std", timm.string())
                                                                  : std::nullopt;
 }

@@ -18,7 +18,7 @@ using test::expect_error;
 
 // Expected: classes and sizes of test splits in the tests of VTAB's data pipeline (num_classes and expected_num_samples in
 // google-research/task_adaptation), 16 classes for both dSprites tasks in its list of tasks. KITTI's is 711, the size of the test
-// split that the pipeline reads and the archives have, where its test computes 634 from another split.
+// split that the pipeline reads and the archives have.
 TEST(VtabTasks, AreThePublishedNineteen) {
   using enum VtabGroup;
   struct Row {

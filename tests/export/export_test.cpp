@@ -242,11 +242,12 @@ TEST(ExportHuggingFace, RefusesWhatTransformersDoesNotCompute) {
   for (const auto& [name, config] : variants()) {
     SCOPED_TRACE(name);
     const auto model = random_model(config);
+    const auto exported = folder / name;
     if (config.mean_pooling) {
-      expect_error<std::invalid_argument>([&] { export_huggingface(*model, folder / name); }, {"mean over the patches"});
-      EXPECT_TRUE(!std::filesystem::exists(folder / name));
+      expect_error<std::invalid_argument>([&] { export_huggingface(*model, exported); }, {"mean over the patches"});
+      EXPECT_TRUE(!std::filesystem::exists(exported));
     } else {
-      export_huggingface(*model, folder / name);
+      export_huggingface(*model, exported);
     }
   }
   auto without_scale = small_config();

@@ -57,7 +57,7 @@ TEST(Preprocessing, RefusesWhatIsNotOne) {
   };
   for (const auto& [text, fault] : cases) {
     SCOPED_TRACE(text);
-    test::expect_error<std::invalid_argument>([&] { preprocessing_from_json(text); }, {"preprocessing", fault});
+    test::expect_error<std::invalid_argument>([&text = text] { preprocessing_from_json(text); }, {"preprocessing", fault});
   }
 }
 

@@ -1,6 +1,6 @@
-#include <ATen/autocast_mode.h>
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <ATen/autocast_mode.h>
 #include <gtest/gtest.h>
 #include <respeft/ops/rescaled_linear.h>
 #include <torch/csrc/autograd/autograd.h>
@@ -57,10 +57,10 @@ Tensors draw(const Case& c, at::ScalarType dtype) {
 }
 
 const std::vector<Case> kCases = {
-    {{}, 5, 3, 1, true, true, true},         {{0}, 5, 3, 1, true, true, true},        {{1}, 1, 1, 1, true, false, true},
-    {{7}, 33, 65, 1, true, true, true},      {{2, 3}, 17, 12, 3, true, true, true},   {{2, 3}, 17, 12, 3, false, true, false},
+    {{}, 5, 3, 1, true, true, true},           {{0}, 5, 3, 1, true, true, true},       {{1}, 1, 1, 1, true, false, true},
+    {{7}, 33, 65, 1, true, true, true},        {{2, 3}, 17, 12, 3, true, true, true},  {{2, 3}, 17, 12, 3, false, true, false},
     {{3, 1, 5}, 24, 40, 2, true, false, true}, {{2, 0, 4}, 8, 6, 3, true, true, true}, {{9}, 64, 129, 3, false, false, false},
-    {{4}, 0, 6, 1, true, true, true},        {{4}, 6, 0, 1, true, true, true},        {{13}, 96, 288, 3, true, true, false},
+    {{4}, 0, 6, 1, true, true, true},          {{4}, 6, 0, 1, true, true, true},       {{13}, 96, 288, 3, true, true, false},
 };
 
 class RescaledLinear : public testing::TestWithParam<std::tuple<Case, at::ScalarType>> {};
@@ -70,7 +70,8 @@ double largest_error(const at::Tensor& a, const at::Tensor& b) {
 }
 
 TEST_P(RescaledLinear, EqualsThePlainComposition) {
-  const auto& [c, dtype] = GetParam();
+  const auto& c = std::get<0>(GetParam());
+  const auto dtype = std::get<1>(GetParam());
   const auto t = draw(c, dtype);
   const auto exact = [](const at::Tensor& tensor) { return tensor.defined() ? tensor.to(at::kDouble) : tensor; };
   const bool mixed = dtype == at::kHalf || dtype == at::kBFloat16;
@@ -93,13 +94,15 @@ TEST_P(RescaledLinear, EqualsThePlainComposition) {
 }
 
 TEST_P(RescaledLinear, BackwardEqualsThePlainComposition) {
-  const auto& [c, dtype] = GetParam();
+  const auto& c = std::get<0>(GetParam());
+  const auto dtype = std::get<1>(GetParam());
   const auto t = draw(c, dtype);
   const auto gradients = [&](at::ScalarType precision, auto&& function) {
     const auto leaf = [&](const at::Tensor& tensor) { return tensor.to(precision).detach().requires_grad_(true); };
     std::vector<at::Tensor> leaves = {leaf(t.x), leaf(t.scale_in), leaf(t.scale_out)};
     if (c.bias) leaves.push_back(leaf(t.bias));
-    const auto y = function(leaves[0], t.weight.to(precision), c.bias ? leaves[3] : at::Tensor(), leaves[1], leaves[2], c.residual);
+    const auto y =
+        function(leaves[0], t.weight.to(precision), c.bias ? leaves[3] : at::Tensor(), leaves[1], leaves[2], c.residual);
     at::manual_seed(11);
     const auto grad = at::randn(y.sizes(), at::kDouble).to(dtype).to(precision);
     return torch::autograd::grad({y}, leaves, {grad});
@@ -117,9 +120,12 @@ TEST_P(RescaledLinear, BackwardEqualsThePlainComposition) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Matrix, RescaledLinear,
-                         testing::Combine(testing::ValuesIn(kCases), testing::Values(at::kFloat, at::kDouble, at::kBFloat16, at::kHalf)));
+                         testing::Combine(testing::ValuesIn(kCases),
+                                          testing::Values(at::kFloat, at::kDouble, at::kBFloat16, at::kHalf)));
 
-at::Tensor leaf(at::IntArrayRef sizes) { return at::randn(sizes, at::kDouble).requires_grad_(true); }
+at::Tensor leaf(at::IntArrayRef sizes) {
+  return at::randn(sizes, at::kDouble).requires_grad_(true);
+}
 
 TEST(RescaledLinearGradients, EqualCentralDifferences) {
   for (const int64_t groups : {1, 3}) {
@@ -145,7 +151,8 @@ TEST(RescaledLinearGradients, CanBeDifferentiatedAgain) {
 }
 
 TEST(RescaledLinearGradients, OnlyWhatIsAskedForIsComputed) {
-  const auto x = at::randn({3, 4}), weight = at::randn({6, 4}), s_in = at::randn({4}), s_out = at::randn({6}), grad = at::randn({3, 6});
+  const auto x = at::randn({3, 4}), weight = at::randn({6, 4}), s_in = at::randn({4}), s_out = at::randn({6}),
+             grad = at::randn({3, 6});
   for (int wanted = 0; wanted < 16; ++wanted) {
     const std::array<bool, 4> mask = {(wanted & 1) != 0, (wanted & 2) != 0, (wanted & 4) != 0, (wanted & 8) != 0};
     const auto [gx, gin, gout, gb] = rescaled_linear_backward(grad, x, weight, s_in, s_out, true, mask);
@@ -220,9 +227,15 @@ void expect_error(const std::function<void()>& call, const std::string& part) {
 }
 
 TEST(RescaledLinearErrors, NameTheArgumentAndTheShapes) {
-  const auto x = at::randn({3, 4}), weight = at::randn({6, 4}), bias = at::randn({6}), s_in = at::randn({4}), s_out = at::randn({6});
-  expect_error([&] { rescaled_linear(at::randn({3, 5}), weight, bias, s_in, s_out); }, "expected input [..., 4] for weight [6, 4], got [3, 5]");
-  expect_error([&] { rescaled_linear(at::scalar_tensor(1.0), weight, bias, s_in, s_out); }, "expected input [..., in], got a scalar");
+  const auto x = at::randn({3, 4}), weight = at::randn({6, 4}), bias = at::randn({6}), s_in = at::randn({4}),
+             s_out = at::randn({6});
+  expect_error(
+      [&] {
+        rescaled_linear(at::randn({3, 5}), weight, bias, s_in, s_out);
+      },
+      "expected input [..., 4] for weight [6, 4], got [3, 5]");
+  expect_error([&] { rescaled_linear(at::scalar_tensor(1.0), weight, bias, s_in, s_out); },
+               "expected input [..., in], got a scalar");
   expect_error([&] { rescaled_linear(x.to(at::kLong), weight, bias, s_in, s_out); }, "floating-point");
   expect_error([&] { rescaled_linear(x, at::randn({6}), bias, s_in, s_out); }, "expected weight [out, in], got [6]");
   expect_error([&] { rescaled_linear(x, weight.to(at::kDouble), bias, s_in, s_out); }, "expected weight of input's dtype");
@@ -230,9 +243,14 @@ TEST(RescaledLinearErrors, NameTheArgumentAndTheShapes) {
   expect_error([&] { rescaled_linear(x, weight, bias, at::randn({5}), s_out); }, "expected scale_in [4] or [groups, 4], got [5]");
   expect_error([&] { rescaled_linear(x, weight, bias, at::randn({4, 4}), s_out); }, "to divide into scale_in's groups");
   expect_error([&] { rescaled_linear(x, weight, bias, s_in, at::randn({4})); }, "expected scale_out [6], got [4]");
-  expect_error([&] { rescaled_linear(x, weight, bias, s_in.to(at::kHalf), s_out); }, "expected scale_in of input's dtype Float or float32");
+  expect_error([&] { rescaled_linear(x, weight, bias, s_in.to(at::kHalf), s_out); },
+               "expected scale_in of input's dtype Float or float32");
   expect_error([&] { rescaled_linear(x, weight.clone().requires_grad_(true), bias, s_in, s_out); }, "the weight is frozen");
-  expect_error([&] { rescaled_linear_backward(at::randn({3, 5}), x, weight, s_in, s_out, true, {}); }, "expected grad_output [3, 6], got [3, 5]");
+  expect_error(
+      [&] {
+        rescaled_linear_backward(at::randn({3, 5}), x, weight, s_in, s_out, true, {});
+      },
+      "expected grad_output [3, 6], got [3, 5]");
 }
 
 TEST(RescaleWeight, IsTheFold) {

@@ -146,12 +146,14 @@ void expect_close(const Case& c, at::ScalarType dtype, const Tensors& t, const F
 }
 
 TEST_P(ShortcutLinear, EqualsThePlainComposition) {
-  const auto& [c, dtype] = GetParam();
+  const auto& c = std::get<0>(GetParam());
+  const auto dtype = std::get<1>(GetParam());
   expect_close(c, dtype, draw(c, dtype), [&](const Tensors& t) { return fused(t, c.rows); });
 }
 
 TEST_P(ShortcutLinear, FoldedFirstItIsTheSame) {
-  auto [c, dtype] = GetParam();
+  auto c = std::get<0>(GetParam());
+  const auto dtype = std::get<1>(GetParam());
   c.handed_out = 0, c.previous = c.branch = false;
   for (const bool dense : {false, true}) {
     expect_close(c, dtype, draw(c, dtype), [&](const Tensors& t) { return folded(t, c.rows, dense); });
