@@ -1,7 +1,12 @@
 #include <fmt/format.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <stdexcept>
+#include <string>
 
+#include <respeft/data/fgvc.h>
+#include <respeft/data/vtab.h>
 #include <respeft/train/experiment.h>
 #include <respeft/train/interrupt.h>
 #include <respeft/train/run.h>
@@ -13,6 +18,25 @@
 
 namespace respeft::cli {
 namespace {
+
+/// The task of VTAB-1k or FGVC that a recipe or a folder is named for; empty when there is none.
+std::string task_named(const std::string& path) {
+  const std::string name = std::filesystem::path(path).filename().string();
+  for (const auto& task : data::vtab_tasks()) {
+    if (task.name == name) return name;
+  }
+  try {
+    return data::fgvc_task(name).name;
+  } catch (const std::invalid_argument&) {
+    return "";
+  }
+}
+
+void note_other_dataset(const train::TrainConfig& config) {
+  const std::string recipe = task_named(config.recipe), data = task_named(config.data.substr(config.data.find(':') + 1));
+  if (recipe.empty() || data.empty() || recipe == data) return;
+  note(fmt::format("recipe {} is for another data set than {}", config.recipe, config.data));
+}
 
 /// `train`: one run, or the several that a protocol or a list of seeds asks for.
 class TrainCommand : public Command {
@@ -29,6 +53,7 @@ class TrainCommand : public Command {
       return kDone;
     }
     flags_.note_protocol(config);
+    note_other_dataset(config);
     note(fmt::format("{} with {} on {} -> {}", config.model, config.method, config.data, config.out));
     const train::InterruptGuard guard;
     const train::RunOptions options{.resume = flags_.resume(), .stop = &train::InterruptGuard::flag()};

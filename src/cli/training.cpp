@@ -74,7 +74,10 @@ void print_summary(const train::Summary& s) {
     rows.emplace_back("test accuracy", fmt::format("{} of {} images", percent(test->accuracy), count(test->images)));
     rows.emplace_back("test loss", fmt::format("{:.4f}", test->loss));
   }
-  rows.insert(rows.end(), {{"time", seconds(s.seconds)}, {"peak memory", bytes(s.peak_rss)}, {"written", s.config.out}});
+  rows.insert(rows.end(), {{"time", seconds(s.seconds)},
+                           {"waited for data", fmt::format("{} of training", percent(s.progress.data_wait_share()))},
+                           {"peak memory", bytes(s.peak_rss)},
+                           {"written", s.config.out}});
   print(key_values(rows));
 }
 

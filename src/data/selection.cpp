@@ -137,6 +137,8 @@ DatasetPtr concatenated(DatasetPtr head, DatasetPtr tail, const std::string& des
 }
 
 DatasetPtr cached(DatasetPtr dataset, const Transform& transform) {
+  if (!transform.reads_resized())
+    throw std::invalid_argument("images that are cut before they are resized cannot be kept resized");
   return std::make_shared<Cached>(std::move(dataset), transform);
 }
 

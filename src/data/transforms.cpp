@@ -4,10 +4,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <stdexcept>
 
 #include <respeft/data/augment.h>
 
+#include "src/data/distributions.h"
 #include "src/data/random.h"
 #include "src/util/text.h"
 
@@ -76,6 +78,32 @@ Image crop(const Image& image, int64_t left, int64_t top, int64_t width, int64_t
   return out;
 }
 
+RandomResizedCrop::Part RandomResizedCrop::draw(int64_t width, int64_t height, std::mt19937_64& generator) const {
+  const auto wide = static_cast<double>(width), high = static_cast<double>(height);
+  Part part{0, 0, 0, 0, Filter::bilinear};
+  const auto fits = [&] {
+    for (int attempt = 0; attempt < 10; ++attempt) {
+      const double area = wide * high * draw_uniform(generator, min_area, max_area);
+      const double aspect = std::exp(draw_uniform(generator, std::log(min_aspect), std::log(max_aspect)));
+      part.width = std::llrint(std::sqrt(area * aspect));
+      part.height = std::llrint(std::sqrt(area / aspect));
+      if (0 < part.width && part.width <= width && 0 < part.height && part.height <= height) return true;
+    }
+    return false;
+  };
+  if (fits()) {
+    part.top = drawn(height - part.height, generator);
+    part.left = drawn(width - part.width, generator);
+  } else {
+    part.width = std::min<int64_t>(width, std::llrint(high * max_aspect));
+    part.height = std::min<int64_t>(height, std::llrint(wide / min_aspect));
+    part.top = (height - part.height) / 2;
+    part.left = (width - part.width) / 2;
+  }
+  part.filter = filter ? *filter : draw_below(generator, 2) == 0 ? Filter::bilinear : Filter::bicubic;
+  return part;
+}
+
 Transform::Transform(const io::Preprocessing& preprocessing, const TransformOptions& options)
     : preprocessing_(preprocessing),
       options_(options),
@@ -128,14 +156,23 @@ at::Tensor Transform::operator()(const Image& image) const {
 }
 
 void Transform::apply(const Image& image, std::mt19937_64& generator, float* out) const {
-  const ResizedImage ready(*this, image);
-  const Corner corner = options_.random_crop ? anywhere(*ready, generator) : middle(*ready);
+  if (options_.random_resized_crop) {
+    const auto part = options_.random_resized_crop->draw(image.width, image.height, generator);
+    const Image cut = crop(image, part.left, part.top, part.width, part.height);
+    finish(resize(cut, size(), size(), part.filter), {0, 0}, generator, out);
+  } else {
+    const ResizedImage ready(*this, image);
+    finish(*ready, options_.random_crop ? anywhere(*ready, generator) : middle(*ready), generator, out);
+  }
+}
+
+void Transform::finish(const Image& image, const Corner& corner, std::mt19937_64& generator, float* out) const {
   const bool flip = options_.random_flip && (generator() >> 63) != 0;
   if (options_.rand_augment) {
-    const Image square = crop(*ready, corner.left, corner.top, size(), size());
+    const Image square = crop(image, corner.left, corner.top, size(), size());
     normalise((*options_.rand_augment)(flip ? flip_horizontally(square) : square, generator), {0, 0}, false, out);
   } else {
-    normalise(*ready, corner, flip, out);
+    normalise(image, corner, flip, out);
   }
   if (options_.random_erasing) (*options_.random_erasing)(out, size(), size(), generator);
 }

@@ -4,10 +4,12 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <respeft/io/file.h>
+#include <respeft/io/tensor_file.h>
 
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <memory>
 #include <set>
 #include <stdexcept>
 
@@ -22,7 +24,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char *kConfig = "adapter_config.json", *kTensors = "adapter_model.safetensors";
+constexpr const char *kConfig = "adapter_config.json", *kTensors = "adapter_model.safetensors", *kPickled = "adapter_model.bin";
 /// PEFT's wrapper around the base.
 const std::string kPrefix = "base_model.model.";
 const std::string kFused = ".attn.qkv";
@@ -67,11 +69,11 @@ bool is_linear(const std::string& site) {
 /// One adapter in PEFT's layout on its way into this library's.
 class Reading {
  public:
-  explicit Reading(const PeftFiles& files) : files_(files), file_(files.tensors) {}
+  explicit Reading(const PeftFiles& files) : files_(files), file_(open_tensor_file(files.tensors)) {}
 
   AdapterFile run() {
     read_config();
-    for (const auto& [key, entry] : file_.entries()) sort_in(key);
+    for (const auto& [key, entry] : file_->entries()) sort_in(key);
     if (updates_.empty()) fail(files_.tensors, "it holds no adapter of a linear layer");
     check_ranks();
     AdapterFile adapter;
@@ -79,7 +81,7 @@ class Reading {
     convert(adapter);
     add_head(adapter.tensors);
     try {
-      read_description(file_.metadata(), adapter.info);
+      read_description(file_->metadata(), adapter.info);
       methods::create(adapter.info.method, adapter.info.options);
     } catch (const std::exception& error) {
       fail(files_.tensors, error.what());
@@ -127,7 +129,7 @@ class Reading {
   }
 
   void add_factor(const std::string& key, const std::string& module, const std::string& kind) {
-    const auto& entry = file_.entries().at(key);
+    const auto& entry = file_->entries().at(key);
     std::string base;
     const std::string found = timm_module(module, base), timm = found.empty() ? module : found;
     if (timm == "head" || timm == "classifier") fail_at(key, "a head can be trained whole (modules_to_save), not be adapted");
@@ -144,7 +146,7 @@ class Reading {
     auto& update = updates_[place];
     if (!update.module.empty() && update.module != module) fail_at(key, fmt::format("'{}' is the same layer", update.module));
     update.module = module;
-    update.factors[kind] = file_.tensor(key);
+    update.factors[kind] = file_->tensor(key);
   }
 
   /// Every update must have one rank, the configuration's unless that speaks of exceptions.
@@ -250,7 +252,7 @@ class Reading {
   void add_head(TensorMap& tensors) const {
     for (const auto& [name, key] : head_keys_) {
       if (name != "head.weight" && name != "head.bias") fail_at(key, "a head has a weight and a bias");
-      at::Tensor tensor = file_.tensor(key);
+      at::Tensor tensor = file_->tensor(key);
       if (name == "head.weight" && base_.rfind("dinov2", 0) == 0) {
         if (tensor.dim() != 2 || tensor.size(1) % 2 != 0) fail_at(key, "DINOv2's classifier reads two vectors of one length");
         tensor = narrow_head(tensor);
@@ -262,7 +264,7 @@ class Reading {
   }
 
   const PeftFiles& files_;
-  SafetensorsFile file_;
+  std::unique_ptr<TensorFile> file_;
   PeftConfig config_;
   std::map<Place, Update> updates_;
   std::map<std::string, std::string> head_keys_;  ///< keys by timm's name
@@ -411,17 +413,15 @@ bool is_peft_adapter(const std::string& path) {
   const fs::path given(path);
   std::error_code ignored;
   if (fs::is_directory(given, ignored)) return fs::exists(given / kConfig, ignored);
-  return given.filename() == kTensors && fs::exists(given.parent_path() / kConfig, ignored);
+  return (given.filename() == kTensors || given.filename() == kPickled) && fs::exists(given.parent_path() / kConfig, ignored);
 }
 
 PeftFiles peft_files(const std::string& path) {
   const fs::path given(path), folder = fs::is_directory(given) ? given : given.parent_path();
-  if (!fs::exists(folder / kTensors)) {
-    const bool pickled = fs::exists(folder / "adapter_model.bin");
-    throw std::runtime_error(fmt::format("{}: there is no {}{}", folder.string(), kTensors,
-                                         pickled ? "; adapter_model.bin is not read, PEFT writes the other by default" : ""));
+  for (const char* name : {kTensors, kPickled}) {  // PEFT's own order
+    if (fs::exists(folder / name)) return {(folder / kConfig).string(), (folder / name).string()};
   }
-  return {(folder / kConfig).string(), (folder / kTensors).string()};
+  throw std::runtime_error(fmt::format("{}: there is no {} or {}", folder.string(), kTensors, kPickled));
 }
 
 AdapterFile load_peft_adapter(const std::string& path) {

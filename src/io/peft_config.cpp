@@ -81,7 +81,7 @@ bool contains(const std::string_view (&list)[N], std::string_view key) {
 /// A value as it is shown in an error.
 std::string shown(const json& value) {
   const std::string text = value.dump(-1, ' ', false, json::error_handler_t::replace);
-  return text.size() <= 60 ? text : text.substr(0, 57) + "…";
+  return text.size() <= 60 ? text : fmt::format("{}…", text.substr(0, 57));
 }
 
 double number(const std::string& key, const json& value) {

@@ -66,6 +66,8 @@ void check_together(const TrainConfig& c) {
           fmt::format("batch_size: must be even with mixup or cutmix, where each image of a batch has a partner, not {}",
                       c.batch_size));
   if (!c.auto_augment.empty()) check_auto_augment(c.auto_augment);
+  require(!c.random_crop || c.random_resized_crop == 0,
+          "random_crop: not with random_resized_crop, which crops the images itself");
   for (const auto& settings : parse_grid(c.grid)) {
     TrainConfig candidate = with_settings(c, settings);
     candidate.grid.clear();

@@ -66,11 +66,12 @@ Data open_data(TrainConfig& config) {
 /// How training images are changed at random.
 data::TransformOptions augmentation(const TrainConfig& config) {
   data::TransformOptions options;
+  std::optional<data::Filter> filter;
+  if (config.train_interpolation != "random") filter = data::filter_from_name(config.train_interpolation);
+  if (config.random_resized_crop > 0) options.random_resized_crop = {.min_area = config.random_resized_crop, .filter = filter};
   options.random_crop = config.random_crop;
   options.random_flip = config.flip;
   if (!config.auto_augment.empty()) {
-    std::optional<data::Filter> filter;
-    if (config.train_interpolation != "random") filter = data::filter_from_name(config.train_interpolation);
     options.rand_augment = std::make_shared<data::RandAugment>(config.auto_augment, data::fill_colour(config.mean), filter);
   }
   if (config.random_erasing > 0) {
@@ -83,7 +84,8 @@ data::TransformOptions augmentation(const TrainConfig& config) {
 /// The images of a split as the model reads them, kept in memory where they are few.
 std::shared_ptr<const Source> open_source(data::DatasetPtr dataset, const TrainConfig& config, bool random) {
   const data::Transform transform(config.preprocessing(), random ? augmentation(config) : data::TransformOptions());
-  if (dataset->size() * data::cached_bytes(transform) <= kCacheBytes) dataset = data::cached(dataset, transform);
+  if (transform.reads_resized() && dataset->size() * data::cached_bytes(transform) <= kCacheBytes)
+    dataset = data::cached(dataset, transform);
   return image_source(dataset, transform, config.workers);
 }
 
@@ -116,8 +118,8 @@ std::shared_ptr<models::ImageModel> make_model(TrainConfig& config, int64_t clas
 /// Whether the features that the head reads are the same in every epoch.
 bool features_are_fixed(const TrainConfig& config, const Attachment& attachment) {
   const auto in_head = [](const auto& named) { return named.first.starts_with("head."); };
-  return !config.random_crop && !config.flip && config.auto_augment.empty() && config.random_erasing == 0 && !config.mixes() &&
-         config.drop_path == 0 && config.branch_dropout == 0 &&
+  return !config.random_crop && config.random_resized_crop == 0 && !config.flip && config.auto_augment.empty() &&
+         config.random_erasing == 0 && !config.mixes() && config.drop_path == 0 && config.branch_dropout == 0 &&
          std::all_of(attachment.trained.begin(), attachment.trained.end(), in_head);
 }
 
@@ -313,7 +315,7 @@ std::string to_json(const Summary& s) {
       {"seconds", s.seconds},
       {"train_seconds", s.progress.train_seconds},
       {"eval_seconds", s.progress.eval_seconds},
-      {"data_wait_share", s.progress.train_seconds > 0 ? s.progress.data_wait_seconds / s.progress.train_seconds : 0.0},
+      {"data_wait_share", s.progress.data_wait_share()},
       {"peak_rss", s.peak_rss},
   };
   for (const auto& evaluation : {s.outcome.chosen.evaluation, s.outcome.test}) {

@@ -164,10 +164,17 @@ TEST(Recipes, FgvcsTables) {
     EXPECT_EQ(ssf.random_erasing, 0.25);
     EXPECT_EQ(ssf.ema_decay, name == "flowers" ? 0.999 : 0.9998);
     EXPECT_EQ(ssf.resize_mode, "shortest");
+    EXPECT_EQ(ssf.resize_size, 248);  // 224 / 0.9, timm's crop_pct of the model
+    EXPECT_EQ(ssf.random_resized_crop, 0.08);
+    EXPECT_EQ(ssf.train_interpolation, "random");
+    for (const auto& c : {plain, augmented}) {
+      EXPECT_EQ(c.resize_size, 256);
+      EXPECT_TRUE(c.random_crop);
+      EXPECT_EQ(c.random_resized_crop, 0.0);
+    }
     for (const auto& c : {plain, augmented, ssf}) {
       EXPECT_EQ(c.weight_decay, 5e-2);
-      EXPECT_EQ(c.resize_size, 256);
-      EXPECT_TRUE(c.random_crop && c.flip);
+      EXPECT_TRUE(c.flip);
     }
   }
 }
@@ -241,6 +248,20 @@ struct SmallVtab {
   }
   std::string out() const { return folder / "runs"; }
 };
+
+TEST(Recipes, OfAnotherDataSetAreNoted) {
+  const SmallVtab vtab;
+  const auto train = [&](const std::string& name) {
+    const Outcome outcome = run({"train", "--recipe", "rlrr/vtab/" + name, "--data", "vtab:" + vtab.folder / "kitti", "--weights",
+                                 vtab.model.base(), "--model", kModel, "--image-size", "32", "--epochs", "1", "--warmup-epochs",
+                                 "0", "--cooldown-epochs", "0", "--out", vtab.out() + name});
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    return outcome.err;
+  };
+  const std::string words = "is for another data set than vtab:";
+  EXPECT_NE(train("cifar").find("recipe rlrr/vtab/cifar " + words), std::string::npos);
+  EXPECT_EQ(train("kitti").find(words), std::string::npos);
+}
 
 TEST(Suite, TrainsEachDataSetWithItsRecipeAndPrintsTheTable) {
   const SmallVtab vtab;

@@ -193,6 +193,36 @@ TEST(Transform, CropsEveryPlaceAsOften) {
   for (const int count : counts) EXPECT_NEAR(count, kDraws / 6, 82);  // four standard deviations
 }
 
+// Expected: the parts that torchvision's RandomResizedCrop.get_params takes of images too long for its aspect ratios.
+TEST(RandomResizedCrop, OfALongImageIsTheMiddle) {
+  std::mt19937_64 generator(3);
+  const auto expect_part = [&](int64_t width, int64_t height, const std::array<int64_t, 4>& expected) {
+    const auto part = RandomResizedCrop{.min_area = 0.9}.draw(width, height, generator);
+    EXPECT_EQ((std::array{part.left, part.top, part.width, part.height}), expected) << width << " × " << height;
+  };
+  expect_part(200, 30, {80, 0, 40, 30});
+  expect_part(30, 200, {0, 80, 30, 40});
+  expect_part(9, 1, {4, 0, 1, 1});
+  expect_part(1, 1, {0, 0, 1, 1});
+}
+
+TEST(RandomResizedCrop, MakesWhatCropAndResizeMakeOfItsPart) {
+  const Image image = pattern(40, 30);
+  const RandomResizedCrop crops{.filter = Filter::bicubic};
+  const io::Preprocessing preprocessing{.size = 6, .resize_size = 12};
+  const Transform transform(preprocessing, {.random_resized_crop = crops}), plain({.size = 6});
+  EXPECT_FALSE(transform.reads_resized());
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    std::mt19937_64 one(seed), other(seed);
+    at::Tensor out = at::empty({3, 6, 6});
+    transform.apply(image, one, out.data_ptr<float>());
+    const auto part = crops.draw(40, 30, other);
+    EXPECT_EQ(part.filter, Filter::bicubic);
+    EXPECT_TRUE(at::equal(out, plain(resize(crop(image, part.left, part.top, part.width, part.height), 6, 6, part.filter))));
+  }
+  EXPECT_TRUE(at::equal(transform(image), Transform(preprocessing)(image))) << "what is not random is the same";
+}
+
 TEST(Transform, RefusesWhatCannotBe) {
   auto bad = kImageNet;
   bad.size = 0;

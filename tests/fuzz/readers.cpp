@@ -14,7 +14,6 @@
 #include <respeft/io/tensor_file.h>
 #include <respeft/io/weights.h>
 #include <respeft/methods/method.h>
-#include <respeft/models/vit.h>
 #include <respeft/train/config.h>
 
 #include "src/data/codecs.h"
@@ -22,6 +21,7 @@
 #include "src/io/pickle.h"
 #include "src/io/zip.h"
 #include "tests/folder.h"
+#include "tests/io/small_model.h"
 
 namespace respeft::fuzz {
 namespace {
@@ -94,14 +94,11 @@ void read_index(std::string_view bytes) {
 /// Loads an adapter and attaches it to a model of two small blocks.
 void attach_from(const std::string& path) {
   static const auto model = [] {
-    models::VitConfig config;
+    auto config = test::small_config();
     config.name = "tiny";
     config.image_size = 8;
-    config.patch_size = 4;
     config.num_classes = 2;
     config.embed_dim = 8;
-    config.depth = 2;
-    config.num_heads = 2;
     config.mlp_dim = 16;
     return std::make_shared<models::VisionTransformerImpl>(config);
   }();

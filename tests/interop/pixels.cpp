@@ -3,9 +3,11 @@
 //   resize IN OUT WIDTH HEIGHT FILTER    OUT becomes a binary PPM
 //   input IN OUT SIZE FILTER RESIZE_SIZE RESIZE_MODE         OUT becomes raw float32 [3, SIZE, SIZE], ImageNet's normalisation
 //   train IN OUT SIZE FILTER RESIZE_SIZE RESIZE_MODE SEED    the same, cropped and mirrored at random
+//   cut IN OUT SIZE MIN_AREA SEED        the same of a random part, resized; prints LEFT TOP WIDTH HEIGHT FILTER
 //   time IN REPEATS SIZE FILTER RESIZE_SIZE RESIZE_MODE      makes an input so many times; prints the processor seconds of each
 //   load IN REPEATS WORKERS SIZE FILTER RESIZE_SIZE RESIZE_MODE    likewise with a loader; prints the seconds in all
 // and one line a job on stdout: what was asked for, `ok`, or `error` and the message.
+#include <fmt/format.h>
 #include <time.h>
 
 #include <chrono>
@@ -36,29 +38,42 @@ void write_ppm(const std::string& path, const Image& image) {
 
 using Job = std::vector<std::string>;
 
-/// Of the fields SIZE FILTER RESIZE_SIZE RESIZE_MODE that start at `first`.
-Transform imagenet_transform(const Job& job, size_t first, const TransformOptions& options = {}) {
-  return Transform({.mean = {0.485, 0.456, 0.406},
-                    .std = {0.229, 0.224, 0.225},
-                    .size = std::stoll(job.at(first)),
-                    .interpolation = job.at(first + 1),
-                    .resize_size = std::stoll(job.at(first + 2)),
-                    .resize_mode = job.at(first + 3)},
-                   options);
+respeft::io::Preprocessing imagenet(int64_t size) {
+  return {.mean = {0.485, 0.456, 0.406}, .std = {0.229, 0.224, 0.225}, .size = size};
 }
 
-void write_input(const std::string& path, const std::vector<float>& values) {
+/// Of the fields SIZE FILTER RESIZE_SIZE RESIZE_MODE that start at `first`.
+Transform imagenet_transform(const Job& job, size_t first, const TransformOptions& options = {}) {
+  auto preprocessing = imagenet(std::stoll(job.at(first)));
+  preprocessing.interpolation = job.at(first + 1);
+  preprocessing.resize_size = std::stoll(job.at(first + 2));
+  preprocessing.resize_mode = job.at(first + 3);
+  return Transform(preprocessing, options);
+}
+
+void write_input(const std::string& path, const Transform& transform, const Image& image, std::mt19937_64& generator) {
+  std::vector<float> values(static_cast<size_t>(3 * transform.size() * transform.size()));
+  transform.apply(image, generator, values.data());
   std::ofstream(path, std::ios::binary)
       .write(reinterpret_cast<const char*>(values.data()), static_cast<std::streamsize>(values.size() * sizeof(float)));
 }
 
 std::string input(const Job& job, bool random) {
   const auto transform = imagenet_transform(job, 3, {.random_crop = random, .random_flip = random});
-  std::vector<float> values(static_cast<size_t>(3 * transform.size() * transform.size()));
   std::mt19937_64 generator(random ? std::stoull(job.at(7)) : 0);
-  transform.apply(read_image(job.at(1)), generator, values.data());
-  write_input(job.at(2), values);
+  write_input(job.at(2), transform, read_image(job.at(1)), generator);
   return "ok";
+}
+
+std::string cut(const Job& job) {
+  const RandomResizedCrop crops{.min_area = std::stod(job.at(4))};
+  const Image image = read_image(job.at(1));
+  std::mt19937_64 generator(std::stoull(job.at(5))), same = generator;
+  const Transform transform(imagenet(std::stoll(job.at(3))), {.random_resized_crop = crops});
+  write_input(job.at(2), transform, image, generator);
+  const auto part = crops.draw(image.width, image.height, same);
+  return fmt::format("{} {} {} {} {}", part.left, part.top, part.width, part.height,
+                     part.filter == Filter::bicubic ? "bicubic" : "bilinear");
 }
 
 double processor_seconds() {
@@ -109,6 +124,7 @@ std::string run(const Job& job) {
   if (job[0] == "load") return time_loader(job);
   if (job[0] == "input") return input(job, false);
   if (job[0] == "train") return input(job, true);
+  if (job[0] == "cut") return cut(job);
   const Image image = read_image(job.at(1));
   if (job[0] == "decode") {
     write_ppm(job.at(2), image);

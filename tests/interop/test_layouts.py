@@ -243,6 +243,9 @@ def test_pefts_adapter_in_every_command(case, program, tmp_path):
     wrapped = draw(peft.get_peft_model(model.model, lora(target_modules=["qkv"])))
     expected = logits(wrapped, model.pixels)
     folder = save(wrapped, tmp_path / "adapter")
+    wrapped.save_pretrained(tmp_path / "pickled", safe_serialization=False)
+    assert (tmp_path / "pickled" / "adapter_model.bin").exists()
+    assert_close(model.predict(program, "--adapter", tmp_path / "pickled"), expected, TOLERANCE)
     merged = tmp_path / "merged.safetensors"
     program("merge", *model.arguments(), "--adapter", folder / "adapter_model.safetensors", "--out", merged)
     theirs, ours = wrapped.merge_and_unload().state_dict(), safetensors.torch.load_file(merged)

@@ -202,3 +202,34 @@ def test_random_crop_and_flip_equal_torchvision_at_some_place(tmp_path, mode):
         totals = numpy.bincount([int(place[axis]) for place, count in counts.items() for _ in range(count)])
         mean = draws / len(totals)
         assert numpy.abs(totals - mean).max() < 4.5 * mean**0.5, totals
+
+
+def largest_distance(sample, reference):
+    """Kolmogorov and Smirnov's: between the two distribution functions."""
+    at = numpy.unique(numpy.concatenate([sample, reference]))
+    below = [numpy.searchsorted(numpy.sort(values), at, side="right") / len(values) for values in (sample, reference)]
+    return numpy.abs(below[0] - below[1]).max()
+
+
+@pytest.mark.parametrize(("width", "height"), [(60, 45), (45, 60), (90, 30)])
+def test_random_resized_crop_equals_torchvisions(tmp_path, width, height):
+    """Each part becomes what torchvision makes of it in every bit, and parts are distributed as torchvision draws them."""
+    size, draws, scale = 20, 1000, (0.3, 1.0)
+    path, filters = tmp_path / "photo.png", []
+    Image.fromarray(photograph(width, height)).save(path)
+    jobs = [("cut", path, tmp_path / f"{i}.bin", size, scale[0], i) for i in range(draws)]
+    image, ours = pillows(path), []
+    for (_, _, out, *_), answer in zip(jobs, run_jobs(jobs), strict=True):
+        left, top, part_width, part_height = map(int, answer.split()[:4])
+        filter = answer.split()[4]
+        part = top, left, part_height, part_width
+        cut = functional.resized_crop(image, *part, [size, size], transforms.InterpolationMode(filter))
+        result = torch.from_numpy(numpy.fromfile(out, numpy.float32).reshape(3, size, size))
+        assert torch.equal(result, IMAGENET(functional.to_tensor(cut))), part
+        ours.append(part)
+        filters.append(filter)
+    torch.manual_seed(0)
+    theirs = [transforms.RandomResizedCrop.get_params(image, scale, (3 / 4, 4 / 3)) for _ in range(20 * draws)]
+    assert abs(filters.count("bicubic") - draws / 2) < 4.5 * draws**0.5 / 2
+    for values in zip(numpy.transpose(ours), numpy.transpose(theirs), strict=True):
+        assert largest_distance(*values) < 1.95 * (1 / draws + 1 / len(theirs)) ** 0.5  # exceeded in one of a thousand samples

@@ -173,6 +173,12 @@ TEST(TrainConfig, ResolveRefuses) {
   EXPECT_EQ(error([](auto& c) { c.resize_size = 256, c.random_crop = true; }), "(no error)");
   EXPECT_EQ(error([](auto& c) { c.resize_mode = "shortest", c.random_crop = true; }), "(no error)");
   EXPECT_EQ(error([](auto& c) { c.resize_size = 200; }).rfind("resize_size: 200 pixels do not hold the 224 × 224", 0), 0U);
+  EXPECT_EQ(error([](auto& c) { c.random_resized_crop = 0.08; }), "(no error)");
+  EXPECT_EQ(error([](auto& c) { c.random_resized_crop = 1.5; }), "random_resized_crop: must be at most 1, not 1.5");
+  EXPECT_EQ(error([](auto& c) {
+              c.resize_size = 256, c.random_crop = true, c.random_resized_crop = 0.5;
+            }).rfind("random_crop: not with", 0),
+            0U);
   for (const int64_t size : {0, 224})
     EXPECT_EQ(error([&](auto& c) { c.resize_size = size, c.random_crop = true; }).rfind("random_crop: images are resized to", 0),
               0U);

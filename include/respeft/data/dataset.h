@@ -113,6 +113,7 @@ DatasetPtr first(DatasetPtr dataset, int64_t count);
 DatasetPtr concatenated(DatasetPtr head, DatasetPtr tail, const std::string& description);
 
 /// Keeps each image in memory after its first use, resized by `transform` but not cropped, so that each use may crop anew.
+/// Throws `std::invalid_argument` where the transform does not read resized images.
 DatasetPtr cached(DatasetPtr dataset, const Transform& transform);
 
 /// Bytes that an image takes there: of one that is twice as long as wide, where the transform keeps the aspect.

@@ -7,13 +7,13 @@
 namespace respeft::io {
 
 /// Whether `path` is an adapter in the layout of Hugging Face PEFT: a folder with `adapter_config.json`, or the
-/// `adapter_model.safetensors` in one.
+/// `adapter_model.safetensors` or `adapter_model.bin` in one.
 bool is_peft_adapter(const std::string& path);
 
 /// The files of an adapter in PEFT's layout.
 struct PeftFiles {
   std::string config;   ///< `adapter_config.json`
-  std::string tensors;  ///< `adapter_model.safetensors`
+  std::string tensors;  ///< `adapter_model.safetensors`, else `adapter_model.bin`
 };
 /// Those of `path`, for which `is_peft_adapter` holds. Throws `std::runtime_error` where the tensors are missing.
 PeftFiles peft_files(const std::string& path);

@@ -30,6 +30,7 @@ struct TrainConfig {
   std::string interpolation = "bicubic";
   int64_t resize_size = 0;
   bool random_crop = false;
+  double random_resized_crop = 0.0;
   std::string resize_mode = "squash";
   bool flip = false;
 
@@ -173,6 +174,14 @@ void visit_fields(Config& c, Visitor&& visit) {
         c.resize_mode);
   visit(Info{.name = "random_crop", .help = "cut training images out anywhere, not in the middle", .group = "Data"},
         c.random_crop);
+  visit(
+      Info{.name = "random_resized_crop",
+           .help = "cut this share of a training image to all of it out, at aspect ratios of 3/4 to 4/3, and resize that (timm: "
+                   "0.08); 0: off",
+           .group = "Data",
+           .minimum = 0,
+           .maximum = 1},
+      c.random_resized_crop);
   visit(Info{.name = "flip", .help = "flip training images left to right at random", .group = "Data"}, c.flip);
   visit(Info{.name = "method", .help = "how to fine-tune", .group = "Method"}, c.method);
   visit(Info{.name = "zero_head", .help = "start with a head of zeros, not the weights file's", .group = "Method"}, c.zero_head);
@@ -215,7 +224,8 @@ void visit_fields(Config& c, Visitor&& visit) {
              .group = "Augmentation"},
         c.auto_augment);
   visit(Info{.name = "train_interpolation",
-             .help = "of RandAugment's rotations, shears and moves; random: bilinear or bicubic, drawn each time",
+             .help = "of random_resized_crop and of RandAugment's rotations, shears and moves; random: bilinear or bicubic, "
+                     "drawn each time",
              .group = "Augmentation",
              .choices = {"random", "bilinear", "bicubic"}},
         c.train_interpolation);

@@ -38,6 +38,9 @@ struct RunProgress {
   double train_seconds = 0.0, eval_seconds = 0.0, data_wait_seconds = 0.0;
   std::optional<EpochRecord> last, best;  ///< best: on the split that the protocol chooses by
 
+  /// How much of the time of training, without evaluation, the next batch was waited for: 0 … 1.
+  double data_wait_share() const { return train_seconds > 0.0 ? data_wait_seconds / train_seconds : 0.0; }
+
   bool operator==(const RunProgress&) const = default;
 };
 
