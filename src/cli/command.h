@@ -12,8 +12,9 @@ namespace respeft::cli {
 /// What the program's exit status says.
 enum ExitStatus : int {
   kDone = 0,
-  kFailed = 1,  ///< the work failed, or a tolerance was exceeded
-  kUsage = 2,   ///< the command line or the configuration is wrong
+  kFailed = 1,         ///< the work failed, or a tolerance was exceeded
+  kUsage = 2,          ///< the command line or the configuration is wrong
+  kInterrupted = 130,  ///< stopped with Ctrl-C, as shells have it
 };
 
 /// One command of the program, e.g. `respeft merge`. One file a command; the list is in main.cpp.

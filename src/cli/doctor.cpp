@@ -9,6 +9,7 @@
 
 #include "src/cli/command.h"
 #include "src/cli/flags.h"
+#include "src/cli/normalisation.h"
 #include "src/cli/output.h"
 #include "src/util/text.h"
 
@@ -25,18 +26,6 @@ std::string size_text(const std::array<int64_t, 2>& size) {
   return fmt::format("{}×{}", size[0], size[1]);
 }
 
-std::string channels_text(const std::array<double, 3>& values) {
-  return fmt::format("{:.4g},{:.4g},{:.4g}", values[0], values[1], values[2]);
-}
-
-/// The same up to the digits that are usually written.
-bool alike(const std::array<double, 3>& a, const std::array<double, 3>& b) {
-  for (size_t c = 0; c < 3; ++c) {
-    if (std::abs(a[c] - b[c]) > 1e-3) return false;
-  }
-  return true;
-}
-
 /// What a weights file's check has to say.
 std::vector<Finding> weight_findings(const io::WeightsCheck& check, const std::string& path, const std::string& model,
                                      int64_t classes, const io::Preprocessing& planned) {
@@ -47,7 +36,9 @@ std::vector<Finding> weight_findings(const io::WeightsCheck& check, const std::s
   if (!check.fault.empty()) {
     std::vector<std::string> items;
     for (const auto& key : check.missing) items.push_back(fmt::format("'{}' is missing", key));
-    for (const auto& key : check.unused) items.push_back(fmt::format("'{}' has no place in {}", key, model));
+    for (const auto& key : check.unused) {
+      if (!key.starts_with("head.")) items.push_back(fmt::format("'{}' has no place in {}", key, model));
+    }
     items.insert(items.end(), check.wrong_shapes.begin(), check.wrong_shapes.end());
     std::string message = fmt::format("{}: {}", path, check.fault);
     if (check.file_patch != 0 && check.file_patch != check.model_patch) {
@@ -55,6 +46,10 @@ std::vector<Finding> weight_findings(const io::WeightsCheck& check, const std::s
     }
     if (!check.fitting.empty()) message += "; it looks made for " + util::join(check.fitting, " or ");
     find(Severity::error, "keys", message, std::move(items));
+  }
+  if (!check.not_finite.empty()) {
+    find(Severity::error, "values",
+         fmt::format("{}: infinite or not a number in {} of its tensors", path, check.not_finite.size()), check.not_finite);
   }
   if (check.positions_resampled()) {
     find(Severity::note, "positions",
@@ -68,13 +63,8 @@ std::vector<Finding> weight_findings(const io::WeightsCheck& check, const std::s
     find(Severity::note, "normalisation",
          fmt::format("what {} was normalised with is not known; training would use mean {} and std {}", path,
                      channels_text(planned.mean), channels_text(planned.std)));
-  } else if (!alike(check.normalisation->mean, planned.mean) || !alike(check.normalisation->std, planned.std)) {
-    const auto& known = *check.normalisation;
-    find(Severity::warning, "normalisation",
-         fmt::format(
-             "the weights were trained with mean {} and std {} ({}), but training would use {} and {}: give --mean {} --std {}",
-             channels_text(known.mean), channels_text(known.std), known.source, channels_text(planned.mean),
-             channels_text(planned.std), channels_text(known.mean), channels_text(known.std)));
+  } else if (const std::string mismatch = normalisation_mismatch(*check.normalisation, planned); !mismatch.empty()) {
+    find(Severity::warning, "normalisation", mismatch);
   }
   return findings;
 }
@@ -125,7 +115,13 @@ class Doctor : public Command {
 
   void check_weights(const io::Preprocessing& planned) {
     const int64_t classes = report_ && !report_->class_names.empty() ? static_cast<int64_t>(report_->class_names.size()) : 0;
-    weights_check_ = io::check_weights(weights_, model_, {.num_classes = classes, .image_size = image_size_, .pool = pool_});
+    try {
+      weights_check_ = io::check_weights(weights_, model_, {.num_classes = classes, .image_size = image_size_, .pool = pool_});
+    } catch (const std::runtime_error& error) {
+      if (!report_) throw;
+      findings_.push_back({Severity::error, "weights", error.what(), {}});  // what was found of the data is shown all the same
+      return;
+    }
     auto found = weight_findings(*weights_check_, weights_, model_, classes, planned);
     findings_.insert(findings_.end(), found.begin(), found.end());
   }
@@ -175,6 +171,7 @@ class Doctor : public Command {
                                {"missing", check.missing},
                                {"unused", check.unused},
                                {"wrong_shapes", check.wrong_shapes},
+                               {"not_finite", check.not_finite},
                                {"head_classes", check.head_classes},
                                {"positions_resampled", check.positions_resampled()},
                                {"file_grid", check.file_grid},

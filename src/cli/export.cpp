@@ -77,10 +77,9 @@ class Export : public Command {
     const ExportFormat& format = exporting::find(format_);
     if (out_.empty()) throw std::invalid_argument(fmt::format("where to? Give --out {}", format.folder ? "FOLDER" : "FILE"));
     format.folder ? check_output_folder(out_) : check_output_place(out_);
-    refuse_to_overwrite(out_, model_.weights, "--weights");
-    refuse_to_overwrite(out_, model_.adapter, "--adapter");
     merge_.take_method(model_.method);
     LoadedModel model = load_model(model_, preprocessing_);
+    refuse_to_overwrite("--out", out_, model.files);
     const Probe probe = merge_.probe(model);
     const Merged merged = format.adapters ? unmerged(format, model, probe) : merge_.merge(model, probe);
     merge_.check(merged);

@@ -10,8 +10,10 @@
 #include <stdexcept>
 
 #include <respeft/io/adapter_file.h>
+#include <respeft/io/peft.h>
 #include <respeft/io/tensor_file.h>
 #include <respeft/io/weights.h>
+#include <respeft/io/weights_check.h>
 
 #include "src/cli/output.h"
 #include "src/cli/run_directory.h"
@@ -27,6 +29,7 @@ struct Sources {
   std::optional<int64_t> image_size;
   std::optional<io::AdapterFile> adapter;
   std::string adapter_path;
+  std::vector<std::string> files;
   std::optional<io::Preprocessing> preprocessing;
   std::vector<std::string> class_names;
 };
@@ -72,6 +75,12 @@ void fill(Value& target, const Value& value) {
 void read_adapter(Sources& sources, const ModelFlags& flags) {
   sources.adapter =
       io::load_adapter(sources.adapter_path, flags.method.name, flags.method.name.empty() ? Options{} : flags.method.options());
+  if (io::is_peft_adapter(sources.adapter_path)) {
+    const auto peft = io::peft_files(sources.adapter_path);
+    sources.files.insert(sources.files.end(), {peft.tensors, peft.config});
+  } else {
+    sources.files.push_back(sources.adapter_path);
+  }
   const auto& info = sources.adapter->info;
   if (!flags.model.empty() && !info.model.empty() && without_tag(flags.model) != without_tag(info.model)) {
     throw std::invalid_argument(
@@ -85,7 +94,9 @@ void read_adapter(Sources& sources, const ModelFlags& flags) {
 
 /// Merged weights written by this program say what they are.
 void read_weights_metadata(Sources& sources) {
-  const io::Metadata metadata = io::open_tensor_file(sources.weights)->metadata();
+  const auto file = io::open_tensor_file(sources.weights);
+  sources.files.insert(sources.files.end(), file->files().begin(), file->files().end());
+  const io::Metadata& metadata = file->metadata();
   const auto find = [&](const char* key) {
     const auto found = metadata.find(key);
     return found == metadata.end() ? std::string() : found->second;
@@ -100,7 +111,11 @@ void read_weights_metadata(Sources& sources) {
 }
 
 Sources collect(const ModelFlags& flags) {
-  Sources sources{flags.model, flags.weights, flags.pool, {}, flags.image_size, {}, flags.adapter, {}, {}};
+  Sources sources{.model = flags.model,
+                  .weights = flags.weights,
+                  .pool = flags.pool,
+                  .image_size = flags.image_size,
+                  .adapter_path = flags.adapter};
   if (!flags.run.empty()) {
     const RunDirectory run = read_run(flags.run);
     fill(sources.model, run.model);
@@ -109,6 +124,7 @@ Sources collect(const ModelFlags& flags) {
     fill(sources.adapter_path, run.adapter);
     if (!sources.image_size) sources.image_size = run.image_size;
     sources.data = run.data;
+    sources.files.push_back(run.config);
   }
   if (!sources.adapter_path.empty()) read_adapter(sources, flags);
   if (!sources.weights.empty()) read_weights_metadata(sources);
@@ -149,13 +165,12 @@ int64_t classes(const Sources& sources, const ModelFlags& flags) {
   return found != 0 ? found : *flags.num_classes;
 }
 
-/// The normalisation that published weights of this name were trained with.
-io::Preprocessing usual_preprocessing(const std::string& model) {
+/// Where no file holds all of it: normalised as the weights were when they were trained, as far as that is known.
+io::Preprocessing usual_preprocessing(const Sources& sources) {
   io::Preprocessing usual;
-  if (model.find("dino") != std::string::npos) {
-    usual.mean = {0.485, 0.456, 0.406};
-    usual.std = {0.229, 0.224, 0.225};
-  }
+  if (sources.weights.empty()) return usual;
+  if (const auto known = io::known_normalisation(sources.weights, sources.model))
+    usual.mean = known->mean, usual.std = known->std;
   return usual;
 }
 
@@ -172,6 +187,7 @@ LoadedModel load_torchscript(const ModelFlags& flags, const PreprocessingFlags& 
   check_readable(flags.torchscript);
   LoadedModel loaded;
   loaded.name = flags.torchscript;
+  loaded.files = {flags.torchscript};
   torch::jit::ExtraFilesMap extra{{"preprocessing.json", ""}, {"class_names.json", ""}};
   try {
     loaded.torchscript = std::make_shared<torch::jit::Module>(torch::jit::load(flags.torchscript, at::kCPU, extra));
@@ -222,7 +238,7 @@ LoadedModel load_model(const ModelFlags& flags, const PreprocessingFlags& prepro
   if (sources.adapter) loaded.attachment = attach_to(*loaded.model, sources);
   loaded.model->eval();
   loaded.name = sources.model;
-  const auto found = sources.preprocessing.value_or(usual_preprocessing(sources.model)).at_size(loaded.model->image_size());
+  const auto found = sources.preprocessing.value_or(usual_preprocessing(sources)).at_size(loaded.model->image_size());
   loaded.preprocessing = preprocessing.apply(found);
   io::check_sizes(loaded.preprocessing);
   loaded.class_names = sources.class_names;
@@ -230,6 +246,7 @@ LoadedModel load_model(const ModelFlags& flags, const PreprocessingFlags& prepro
   loaded.data = sources.data;
   loaded.pool = sources.pool;
   loaded.weights = sources.weights;
+  loaded.files = sources.files;
   return loaded;
 }
 

@@ -28,8 +28,9 @@ struct LoadedModel {
   std::vector<std::string> class_names;  ///< may be empty
   std::string data;                      ///< the data a run was trained on, `kind:path`; empty when unknown
 
-  std::string pool;     ///< empty: the name's own
-  std::string weights;  ///< path of the base's weights; empty when the adapter holds everything
+  std::string pool;                ///< empty: the name's own
+  std::string weights;             ///< path of the base's weights; empty when the adapter holds everything
+  std::vector<std::string> files;  ///< all that it was read from
 
   /// What a file of this model's plain weights says about itself: model, preprocessing, class names.
   io::Metadata metadata() const;

@@ -12,6 +12,8 @@
 #include <sstream>
 #include <stdexcept>
 
+#include <respeft/train/interrupt.h>
+
 #include "src/cli/command.h"
 #include "src/cli/output.h"
 #include "src/cli/parse.h"
@@ -159,6 +161,8 @@ int run_and_report(const std::vector<std::string>& arguments) {
     return fail(error.what(), kUsage);
   } catch (const std::invalid_argument& error) {
     return fail(error.what(), kUsage);
+  } catch (const train::Interrupted& error) {
+    return fail(error.what(), kInterrupted);
   } catch (const std::bad_alloc&) {
     return fail("out of memory", kFailed);
   } catch (const c10::Error& error) {

@@ -25,10 +25,9 @@ class Merge : public Command {
   int run() override {
     if (out_.empty()) throw std::invalid_argument("where to? Give --out FILE.safetensors");
     check_output_place(out_);
-    refuse_to_overwrite(out_, model_.weights, "--weights");
-    refuse_to_overwrite(out_, model_.adapter, "--adapter");
     merge_.take_method(model_.method);
     LoadedModel model = load_model(model_, preprocessing_);
+    refuse_to_overwrite("--out", out_, model.files);
     if (!model.attachment) throw std::invalid_argument("nothing to merge: give --adapter FILE or --run DIR");
     const Probe probe = merge_.probe(model);
     const Merged merged = merge_.merge(model, probe);

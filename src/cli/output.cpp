@@ -140,10 +140,11 @@ void check_output_folder(const std::string& path) {
   check_parent(path, folder.parent_path());
 }
 
-void refuse_to_overwrite(const std::string& out, const std::string& input, const std::string& flag) {
+void refuse_to_overwrite(const std::string& flag, const std::string& out, const std::vector<std::string>& read) {
   std::error_code missing;
-  if (!input.empty() && std::filesystem::equivalent(out, input, missing)) {
-    throw std::invalid_argument(fmt::format("--out would overwrite {} {}", flag, input));
+  for (const auto& file : read) {
+    if (std::filesystem::equivalent(out, file, missing))
+      throw std::invalid_argument(fmt::format("{} would overwrite {}, which is read", flag, file));
   }
 }
 

@@ -36,8 +36,8 @@ void check_output_place(const std::string& path);
 /// The same for a folder, which may be there already if it is empty.
 void check_output_folder(const std::string& path);
 
-/// Throws `std::invalid_argument` when `out` is the very file that was given with `flag` to be read.
-void refuse_to_overwrite(const std::string& out, const std::string& input, const std::string& flag);
+/// Throws `std::invalid_argument` when `out`, given with `flag`, is one of the files that are read.
+void refuse_to_overwrite(const std::string& flag, const std::string& out, const std::vector<std::string>& read);
 
 /// A plain table: a header and a rule (left out when all its cells are empty), rows; columns of numbers are set right.
 class Table {

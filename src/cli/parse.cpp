@@ -108,6 +108,8 @@ void refuse_extras(const CLI::App& app) {
   const std::string word = extras[0].substr(0, extras[0].find('='));
   if (word.rfind("--", 0) != 0) {
     const char* const what = word.rfind('-', 0) == 0 ? "unknown option" : "unexpected argument";
+    if (word == "true" || word == "false" || word == "on" || word == "off")
+      throw std::invalid_argument(fmt::format("{0} '{1}'; a switch takes it after '=', as in --flip={1}", what, word));
     throw std::invalid_argument(fmt::format("{} '{}'; see {} --help", what, word, app.get_name()));
   }
   const std::string meant = util::nearest(word.substr(2), flag_names(app));

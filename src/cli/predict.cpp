@@ -54,6 +54,8 @@ class Predict : public Command {
     check_output_place(logits_);
     const io::SafetensorsFile file(pixels_);
     const LoadedModel model = load_model(model_, preprocessing_);
+    refuse_to_overwrite("--logits", logits_, model.files);
+    refuse_to_overwrite("--logits", logits_, {pixels_});
     const at::Tensor pixels = file.tensor("pixels");
     check_pixels(pixels, model.preprocessing.size);
     const at::Tensor logits = model.logits(pixels, batch_size_).contiguous();

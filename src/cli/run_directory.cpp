@@ -13,10 +13,12 @@ namespace respeft::cli {
 RunDirectory read_run(const std::string& directory) {
   namespace fs = std::filesystem;
   if (!fs::is_directory(directory)) throw std::runtime_error(directory + ": there is no such run directory");
-  const std::string config_path = (fs::path(directory) / "config.toml").string();
   RunDirectory run;
+  run.config = (fs::path(directory) / "config.toml").string();
   run.adapter = (fs::path(directory) / "adapter.safetensors").string();
-  const std::string content = io::read_file(config_path);
+  if (fs::exists(fs::path(directory) / "suite.toml"))
+    throw std::runtime_error(fmt::format("{}: holds a suite; give one of the runs in it", directory));
+  const std::string content = io::read_file(run.config);
   if (!fs::exists(run.adapter) && fs::exists(fs::path(directory) / "summary.json")) {
     throw std::runtime_error(fmt::format("{0}: holds several runs; give one of them, e.g. {0}/seed-N", directory));
   }
@@ -32,7 +34,7 @@ RunDirectory read_run(const std::string& directory) {
     run.data = text("data");
     run.image_size = config["image_size"].value<int64_t>();
   } catch (const toml::parse_error& error) {
-    throw std::runtime_error(fmt::format("{}:{}: {}", config_path, error.source().begin.line, error.description()));
+    throw std::runtime_error(fmt::format("{}:{}: {}", run.config, error.source().begin.line, error.description()));
   }
   const fs::path moved = fs::path(directory) / fs::path(run.weights).filename();
   if (!fs::exists(run.weights) && fs::is_regular_file(moved)) run.weights = moved.string();  // the run was moved with its weights

@@ -8,7 +8,7 @@ namespace respeft::cli {
 
 /// What a finished run says about its model and data.
 struct RunDirectory {
-  std::string adapter;  ///< path of its `adapter.safetensors`
+  std::string config, adapter;  ///< paths of its `config.toml` and `adapter.safetensors`
   std::string model, weights, pool, data;
   std::optional<int64_t> image_size;
 };

@@ -31,9 +31,10 @@ class SuiteCommand : public Command {
     app.add_option("benchmark", spec_, "vtab:ROOT or fgvc:ROOT: the data sets that are there are trained on, one after the other")
         ->type_name("KIND:ROOT")
         ->required();
-    app.add_option(
-           "--recipes", recipes_,
-           "settings of each data set: NAME/DATASET of 'respeft recipes', or a folder's DATASET.toml; none: the flags' alone")
+    app.add_option("--recipes", recipes_,
+                   "settings of each data set: NAME/DATASET of 'respeft recipes', or a folder's DATASET.toml, or the word none: "
+                   "the flags' alone; "
+                   "default: rlrr/vtab or rlrr/fgvc")
         ->type_name("NAME")
         ->group("Run");
     datasets_option_ = app.add_option("--datasets", datasets_, "only these, with commas between")->type_name("NAMES");
@@ -42,18 +43,20 @@ class SuiteCommand : public Command {
   }
 
   int run() override {
-    const auto suite = chosen_tasks();
+    auto suite = train::suite_tasks(spec_);
     root_ = flags_.given("out");
     if (root_.empty()) throw std::invalid_argument("--out: missing; give --out DIR for the runs' files");
-    continue_or_begin(suite.benchmark);
+    const std::string begun_with = continue_or_begin(suite.benchmark);
+    choose(suite.tasks);
     std::vector<train::TrainConfig> configs;  // all of them first, so that a mistake is found before hours have passed
     for (const auto& task : suite.tasks) configs.push_back(config_of(task));
     for (const auto& config : configs) check_before_training(config);
     std::filesystem::create_directories(root_);
-    write_suite_file(file_path(), {suite.benchmark, recipes_, flags_.settings()});
+    write_suite_file(file_path(), {suite.benchmark, begun_with, recipes_, flags_.settings()});
     for (const auto& config : configs) {
       if (flags_.note_protocol(config)) break;  // once is enough
     }
+    note_normalisation(configs.front());
 
     const train::InterruptGuard guard;
     train::SuiteReport report{suite.benchmark, suite.all, {}, {}};
@@ -82,27 +85,32 @@ class SuiteCommand : public Command {
   }
 
  private:
-  train::SuiteTasks chosen_tasks() const {
-    auto suite = train::suite_tasks(spec_);
-    if (datasets_option_->count() == 0) return suite;
+  /// Leaves the tasks that `--datasets` names, or their folders.
+  void choose(std::vector<train::SuiteTask>& tasks) const {
+    if (datasets_.empty()) return;
+    const auto is = [](const train::SuiteTask& task, const std::string& name) {
+      return task.name == name || std::filesystem::path(task.data).filename() == name;
+    };
     std::vector<std::string> names;
-    for (const auto& task : suite.tasks) names.push_back(task.name);
+    for (const auto& task : tasks) names.push_back(task.name);
     const auto wanted = util::split(datasets_, ',');
-    if (wanted.empty()) throw std::invalid_argument(fmt::format("--datasets: '{}' names none", datasets_));
     for (const auto& name : wanted) {
-      if (std::find(names.begin(), names.end(), name) == names.end())
+      if (std::none_of(tasks.begin(), tasks.end(), [&](const auto& task) { return is(task, name); }))
         throw std::invalid_argument(fmt::format("--datasets: {}", util::unknown("data set in " + spec_, name, names)));
     }
-    std::erase_if(suite.tasks,
-                  [&](const auto& task) { return std::find(wanted.begin(), wanted.end(), task.name) == wanted.end(); });
-    return suite;
+    std::erase_if(tasks, [&](const auto& task) {
+      return std::none_of(wanted.begin(), wanted.end(), [&](const auto& name) { return is(task, name); });
+    });
   }
 
   std::string file_path() const { return (std::filesystem::path(root_) / "suite.toml").string(); }
   std::string run_path(const std::string& task) const { return (std::filesystem::path(root_) / task).string(); }
 
-  /// Settles the recipes, and puts in what the suite was begun with, if it goes on.
-  void continue_or_begin(const std::string& benchmark) {
+  /// Settles recipes and data sets, and puts in what the suite was begun with, if it goes on. Returns all data sets that have
+  /// been asked for, those of before included; empty: all that are there.
+  std::string continue_or_begin(const std::string& benchmark) {
+    if (datasets_option_->count() > 0 && util::split(datasets_, ',').empty())
+      throw std::invalid_argument(fmt::format("--datasets: '{}' names none", datasets_));
     const bool recipes_given = !recipes_.empty();
     recipes_ = recipes_given ? collection_or_folder(recipes_) : "rlrr/" + benchmark;
     const auto kept = read_suite_file(file_path());
@@ -113,17 +121,26 @@ class SuiteCommand : public Command {
     const auto begun =
         std::find_if(tasks.begin(), tasks.end(), [&](const auto& task) { return std::filesystem::exists(run_path(task.name)); });
     if (!flags_.resume()) {
-      if (begun == tasks.end()) return;
+      if (begun == tasks.end()) return datasets_;
       throw std::invalid_argument(
           fmt::format("--out: {} is there already; --resume goes on with what {} holds", run_path(begun->name), root_));
     }
-    if (!kept) return;
+    if (!kept && begun == tasks.end() && flags_.given("weights").empty())
+      throw std::invalid_argument(fmt::format("--resume: {} holds no suite; to begin one, give --weights FILE", root_));
+    if (!kept) return datasets_;
     const bool same = begun != tasks.end();
     if (same && recipes_given && recipes_ != kept->recipes)
       throw std::invalid_argument(fmt::format("cannot resume what {} began: --recipes: begun with '{}', asked for is '{}'",
                                               file_path(), kept->recipes, recipes_));
     if (!recipes_given) recipes_ = kept->recipes;
     flags_.take(kept->settings, file_path(), same);
+    if (datasets_.empty()) datasets_ = kept->datasets;
+    if (kept->datasets.empty() || kept->datasets == datasets_) return kept->datasets;
+    auto all = util::split(kept->datasets, ',');
+    for (const auto& name : util::split(datasets_, ',')) {
+      if (std::find(all.begin(), all.end(), name) == all.end()) all.push_back(name);
+    }
+    return util::join(all, ",");
   }
 
   /// A part of the program's collection by its name; a folder of one's own by its absolute path.

@@ -31,11 +31,13 @@ std::optional<SuiteFile> read_suite_file(const std::string& path) {
     if (found.empty()) throw std::invalid_argument(fmt::format("{}: no '{}'", path, key));
     *value = found.mapped();
   }
+  if (const auto found = file.settings.extract("datasets")) file.datasets = found.mapped();
   return file;
 }
 
 void write_suite_file(const std::string& path, const SuiteFile& file) {
   toml::table table{{"benchmark", file.benchmark}, {"recipes", file.recipes}};
+  if (!file.datasets.empty()) table.insert("datasets", file.datasets);
   for (const auto& [name, value] : file.settings) table.insert(name, value);
   std::ostringstream text;
   text << "# What this suite was begun with. 'respeft suite --resume' takes it.\n" << table << "\n";

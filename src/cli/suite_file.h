@@ -10,8 +10,9 @@ namespace respeft::cli {
 /// What a suite was begun with, kept as `suite.toml` among its runs, so that data sets begun later have the same settings.
 struct SuiteFile {
   std::string benchmark;
-  std::string recipes;  ///< `NAME/BENCHMARK`, an absolute folder of TOML files, or `none`
-  Settings settings;    ///< the flags
+  std::string datasets;  ///< with commas between; empty: all that are there
+  std::string recipes;   ///< `NAME/BENCHMARK`, an absolute folder of TOML files, or `none`
+  Settings settings;     ///< the flags
 };
 
 /// Nothing where there is no file. Throws `std::invalid_argument` with path, line and key, `std::runtime_error` if it cannot be

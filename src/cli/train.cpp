@@ -54,6 +54,7 @@ class TrainCommand : public Command {
     }
     flags_.note_protocol(config);
     note_other_dataset(config);
+    note_normalisation(config);
     note(fmt::format("{} with {} on {} -> {}", config.model, config.method, config.data, config.out));
     const train::InterruptGuard guard;
     const train::RunOptions options{.resume = flags_.resume(), .stop = &train::InterruptGuard::flag()};

@@ -157,6 +157,8 @@ train::TrainConfig TrainFlags::make_config(int threads, const std::vector<std::p
     if (!started) config = train::apply_recipe(recipe, config);
     settings.emplace_back("recipe", recipe.name);
   }
+  if (resume_ && !started && config.model.empty() && given("model").empty())
+    throw std::invalid_argument(fmt::format("--resume: {} holds no run; to begin one, give --model", *last_of(settings, "out")));
   check_config_file(config);
   for (const auto& [name, text] : settings) set(config, name, text);
   if (threads > 0) config.threads = threads;

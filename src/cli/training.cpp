@@ -5,6 +5,10 @@
 #include <utility>
 #include <vector>
 
+#include <respeft/io/weights_check.h>
+
+#include "src/cli/normalisation.h"
+
 namespace respeft::cli {
 namespace {
 
@@ -55,6 +59,13 @@ void Watcher::epoch(const train::EpochRecord& record, int64_t total) {
 
 std::string accuracy_text(double accuracy, std::optional<double> deviation) {
   return deviation ? fmt::format("{:.2f} ± {:.2f} %", 100 * accuracy, 100 * *deviation) : percent(accuracy);
+}
+
+void note_normalisation(const train::TrainConfig& config) {
+  if (config.weights.empty() || train::started_config(config.out)) return;
+  const auto known = io::known_normalisation(config.weights, config.model);
+  const std::string mismatch = known ? normalisation_mismatch(*known, config.preprocessing()) : "";
+  if (!mismatch.empty()) note(mismatch);
 }
 
 void print_summary(const train::Summary& s) {

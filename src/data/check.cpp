@@ -144,7 +144,7 @@ class Checker {
                      [&](const std::string& fault) { return known.insert(fault).second; });
         const std::string number = plural(faults.size(), "fault", "faults");
         if (!faults.empty()) {
-          find(Severity::error, "lists", fmt::format("{}: {} in its list", to_string(listed_split), number), std::move(faults));
+          find(Severity::error, "lists", fmt::format("{} on opening {}", number, to_string(listed_split)), std::move(faults));
         }
         if (error.rest()) splits_.push_back({listed_split, error.rest(), {}});
       } catch (const std::runtime_error& error) {

@@ -58,11 +58,23 @@ const FgvcTask& task_at(const std::string& path) {
   throw_unknown_dataset("fgvc", path, names_of_tasks(), present);
 }
 
+/// `path`, or where there is none the folder beside it that holds the task of that name: `fgvc/cub` -> `fgvc/CUB_200_2011`.
+std::string actual_folder(const std::string& path) {
+  const auto* task = find_task(folder_name(path));
+  const fs::path root = (fs::path(path) / "..").lexically_normal();
+  if (fs::exists(path) || !task || !fs::is_directory(root)) return path;
+  for (const auto& found : fgvc_tasks_in(root.string())) {
+    if (found.task.name == task->name) return (root / found.folder).string();
+  }
+  return path;
+}
+
 std::string list_path(const std::string& folder, Split split) {
   return (fs::path(folder) / (to_string(split) + ".json")).string();
 }
 
-std::vector<Split> splits(const std::string& folder) {
+std::vector<Split> splits(const std::string& path) {
+  const std::string folder = actual_folder(path);
   task_at(folder);
   std::vector<Split> there;
   for (Split split : kListed) {
@@ -148,7 +160,8 @@ Classes find_classes(const std::vector<Annotations>& lists) {
   return classes;
 }
 
-DatasetPtr open(const std::string& folder, Split split) {
+DatasetPtr open(const std::string& path, Split split) {
+  const std::string folder = actual_folder(path);
   const FgvcTask& task = task_at(folder);
   const fs::path images_root = fs::path(folder) / task.image_folder;
   require_folder(images_root.string());
@@ -166,7 +179,7 @@ DatasetPtr open(const std::string& folder, Split split) {
 }
 
 PublishedFacts published(const std::string& path) {
-  const FgvcTask& task = task_at(path);
+  const FgvcTask& task = task_at(actual_folder(path));
   return {task.title,
           task.classes,
           {{Split::train, task.train_images},

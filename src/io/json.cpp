@@ -27,4 +27,9 @@ nlohmann::json read_json(const std::string& path) {
   }
 }
 
+std::string shown(const nlohmann::json& value) {
+  const std::string text = value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return text.size() <= 60 ? text : fmt::format("{}…", text.substr(0, 57));
+}
+
 }  // namespace respeft::io

@@ -12,4 +12,7 @@ nlohmann::json parse_json(const std::string& text);
 /// `parse_json` of a file; what it throws names the path.
 nlohmann::json read_json(const std::string& path);
 
+/// A value as it is shown in an error: on one line, a long one cut.
+std::string shown(const nlohmann::json& value);
+
 }  // namespace respeft::io

@@ -133,7 +133,10 @@ class Reading {
     std::string base;
     const std::string found = timm_module(module, base), timm = found.empty() ? module : found;
     if (timm == "head" || timm == "classifier") fail_at(key, "a head can be trained whole (modules_to_save), not be adapted");
-    if (timm == "patch_embed.proj") fail_at(key, "the patch projection is a convolution; only linear layers are adapted here");
+    if (timm == "patch_embed.proj")
+      fail_at(key,
+              "the patch projection is a convolution, and only linear layers are adapted here; train with "
+              "exclude_modules=['patch_embed.proj']");
     const Place place = place_of(timm);
     if (!is_linear(place.site))
       fail_at(key, fmt::format("'{}' is no linear layer of timm's or Transformers' ViT or DINOv2", module));

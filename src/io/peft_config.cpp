@@ -78,12 +78,6 @@ bool contains(const std::string_view (&list)[N], std::string_view key) {
   throw std::runtime_error(fmt::format("'{}': {}", key, fault));
 }
 
-/// A value as it is shown in an error.
-std::string shown(const json& value) {
-  const std::string text = value.dump(-1, ' ', false, json::error_handler_t::replace);
-  return text.size() <= 60 ? text : fmt::format("{}…", text.substr(0, 57));
-}
-
 double number(const std::string& key, const json& value) {
   const double found = value.is_number() ? value.get<double>() : NAN;
   if (!std::isfinite(found)) fail(key, fmt::format("expected a number, got {}", shown(value)));

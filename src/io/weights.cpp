@@ -11,6 +11,7 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "src/io/huggingface_config.h"
 #include "src/util/text.h"
 
 namespace respeft::io {
@@ -56,6 +57,8 @@ class Loading {
     match_keys();
     for (const auto& [key, tensor] : tensors_) check(key, tensor);
   }
+
+  const std::string& layout() const { return report_.layout; }
 
   /// Every check comes before the first write: a model that cannot be loaded stays what it was.
   LoadReport run() {
@@ -193,7 +196,9 @@ int64_t head_classes_of_file(const std::string& path) {
 
 LoadReport load_weights(models::ImageModel& model, const std::string& path) {
   const auto file = open_tensor_file(path);
-  Loading(model, file->shapes(), path).check();  // before anything large is read
+  Loading shapes(model, file->shapes(), path);
+  shapes.check();  // before anything large is read
+  if (shapes.layout() == "huggingface") check_huggingface_config(model, path);
   return load_weights(model, file->tensors(), path);
 }
 

@@ -1,5 +1,6 @@
 #include <respeft/io/weights_check.h>
 
+#include <ATen/ATen.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -17,6 +18,7 @@
 #include <respeft/io/weights.h>
 #include <respeft/models/vit.h>
 
+#include "src/io/huggingface_config.h"
 #include "src/io/json.h"
 
 namespace respeft::io {
@@ -84,8 +86,13 @@ std::optional<Normalisation> of_companions(const std::string& path) {
 
 std::optional<Normalisation> of_metadata(const std::string& path, const Metadata& metadata) {
   const auto found = metadata.find("preprocessing");
-  return found == metadata.end() ? std::nullopt
-                                 : members(json::parse(found->second, nullptr, false), "mean", "std", path + ", its metadata");
+  if (found == metadata.end()) return std::nullopt;
+  const std::string source = path + ", its metadata";
+  try {
+    return members(parse_json(found->second), "mean", "std", source);
+  } catch (const std::runtime_error& error) {
+    throw std::runtime_error(fmt::format("{}: {}", source, error.what()));
+  }
 }
 
 std::string lower(std::string text) {
@@ -198,6 +205,10 @@ WeightsCheck check_weights(const std::string& path, const std::string& name, mod
   // Shapes are enough, but for a classifier, whose zeros may say that it is a head.
   if (file->contains("classifier.weight")) shapes["classifier.weight"] = file->tensor("classifier.weight");
   WeightsCheck check;
+  for (const auto& [key, entry] : file->entries()) {
+    const bool floating = at::isFloatingType(entry.dtype) && at::elementSize(entry.dtype) > 1;
+    if (floating && !at::isfinite(file->tensor(key)).all().item<bool>()) check.not_finite.push_back(key);
+  }
   check.normalisation = known_normalisation(path, name);
   TensorMap tensors;
   try {
@@ -218,9 +229,12 @@ WeightsCheck check_weights(const std::string& path, const std::string& name, mod
   compare_keys(check, *model, tensors);
   try {
     load_weights(*model, shapes, path);
+    if (check.layout == "huggingface") check_huggingface_config(*model, path);
   } catch (const std::runtime_error& error) {
     check.fault = without_path(error.what(), path);
     check.fitting = fitting_models(tensors);
+    if (std::find(check.fitting.begin(), check.fitting.end(), name.substr(0, name.find('.'))) != check.fitting.end())
+      check.fitting.clear();
   }
   return check;
 }

@@ -50,7 +50,10 @@ void check_together(const TrainConfig& c) {
   require(!c.method.empty(), "method: missing; the recipe's own method is not in this program: give --method");
   require(c.min_lr <= c.lr, fmt::format("min_lr: must not be above lr = {}, not {}", c.lr, c.min_lr));
   require(c.warmup_epochs <= c.epochs,
-          fmt::format("warmup_epochs: must not be above epochs = {}, not {}", c.epochs, c.warmup_epochs));
+          fmt::format("warmup_epochs: must not be above epochs = {}, not {}{}", c.epochs, c.warmup_epochs,
+                      c.recipe.empty()
+                          ? ""
+                          : fmt::format("; recipe {} has its own: give --warmup-epochs and --cooldown-epochs too", c.recipe)));
   require(c.protocol == "last" || c.protocol == "honest" || c.eval_every > 0,
           fmt::format("eval_every: must be above 0 with protocol = {}, which chooses among the epochs", c.protocol));
   require(c.protocol != "val" || c.train_split != "trainval",

@@ -147,6 +147,11 @@ TEST(BadOutput, TheInputIsNotOverwritten) {
   expect_clean_failure(small, {"merge", "--weights", small.base(), "--adapter", small.adapter(), "--out", small.base()}, 2,
                        {"overwrite", small.base()});
   EXPECT_EQ(read_text(small.base()), before);
+  auto arguments = predict(small, small.pixels());
+  for (const auto& input : {small.pixels(), small.adapter()}) {
+    arguments.back() = input;
+    expect_clean_failure(small, arguments, 2, {"--logits would overwrite " + input});
+  }
 }
 
 TEST(BadOutput, AFullDeviceIsNamedAndStays) {

@@ -127,6 +127,14 @@ TEST(Doctor, WeightsAreComparedWithModelDataAndNormalisation) {
   expect_contains(messages(other.json(), "error"),
                   {"its patches are 16 pixels a side, the model's 32", "it looks made for vit_tiny_patch16_224"});
 
+  io::save_safetensors(kitti.folder / "nan.safetensors", {{"norm.weight", at::full({3}, NAN)}});
+  expect_contains(run({"doctor", "--weights", kitti.folder / "nan.safetensors", "--model", kModel}).out,
+                  {"infinite or not a number in 1 of its tensors", "  norm.weight"});
+  const Outcome both =
+      run({"doctor", "--data", kitti.data(), "--any-size", "--weights", kitti.folder / "none", "--model", kModel});
+  EXPECT_EQ(both.status, 1);
+  expect_contains(both.out, {"images     12", "error: cannot read " + kitti.folder / "none" + ": No such file"});
+
   io::save_safetensors(kitti.folder / "foreign.safetensors", {{"conv1.weight", at::zeros({3})}});
   const Outcome unknown =
       run({"doctor", "--weights", kitti.folder / "foreign.safetensors", "--model", kModel, "--image-size", "32"});

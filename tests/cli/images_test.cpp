@@ -48,6 +48,26 @@ at::Tensor logits_of(const SmallModel& small, const NoiseImages& noise) {
   return small.predict({"--weights", small.base(), "--adapter", small.adapter()});
 }
 
+TEST(PredictImages, AreNormalisedAsTheWeightsFolderSays) {
+  const SmallModel small;
+  const NoiseImages noise(small.folder);
+  auto tensors = io::SafetensorsFile(small.base()).tensors();
+  tensors["head.weight"] = at::randn({kClasses, 192});
+  const std::string weights = small.folder / "weights.safetensors";
+  io::save_safetensors(weights, tensors);
+  const auto predict = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"predict", "--model", kModel, "--image-size", "32", "--weights", weights, noise.paths[0]});
+    const Outcome outcome = run(more);
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    return outcome.out;
+  };
+  const std::string half = predict({}), imagenet = predict({"--mean", "imagenet", "--std", "imagenet"});
+  EXPECT_NE(half, imagenet);
+  small.folder.write("preprocessor_config.json", R"({"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]})");
+  EXPECT_EQ(predict({}), imagenet);
+  EXPECT_EQ(predict({"--mean", "half", "--std", "half"}), half);
+}
+
 TEST(Eval, AccuracyAndLossAreThoseOfTheLogits) {
   const SmallModel small;
   const NoiseImages noise(small.folder);

@@ -341,6 +341,20 @@ TEST(Suite, ResumesWithWhatItWasBegunWith) {
   ASSERT_EQ(ahead.status, 0) << ahead.err;
   EXPECT_NE(ahead.err.find("patch_camelyon: not in the table: it was trained for other epochs"), std::string::npos) << ahead.err;
   EXPECT_EQ(ahead.out.find("patch_camelyon"), std::string::npos) << ahead.out;
+  expect_error(run({"eval", "--run", vtab.out(), "--data", "vtab:" + vtab.folder / "kitti"}), 1,
+               {"holds a suite; give one of the runs in it"});
+}
+
+TEST(Suite, ResumesTheDataSetsThatWereAskedFor) {
+  const SmallVtab vtab;
+  const Outcome first = run(vtab.flags({"--datasets", "kitti"}));
+  ASSERT_EQ(first.status, 0) << first.err;
+  EXPECT_EQ(run(vtab.flags({"--resume"})).out, first.out);
+  EXPECT_FALSE(fs::exists(vtab.out() + "/patch_camelyon"));
+  const Outcome second = run(vtab.flags({"--resume", "--datasets", "patch_camelyon"})), all = run(vtab.flags({"--resume"}));
+  EXPECT_EQ(all.status, 0) << all.err;
+  EXPECT_EQ(all.out, second.out);
+  EXPECT_NE(all.out.find("\nkitti "), std::string::npos) << all.out;
 }
 
 /// As older programs left them, without `suite.toml`: what is there may have another protocol.
@@ -428,6 +442,10 @@ TEST(Suite, MistakesAreSaidBeforeTraining) {
   fs::rename(vtab.folder / "kitti/test.txt", vtab.folder / "kitti/tests.txt");
   expect_error(run(vtab.flags({})), 1, {"/kitti: there is no list of its split 'test'"});
   fs::rename(vtab.folder / "kitti/tests.txt", vtab.folder / "kitti/test.txt");
+  expect_error(run({"suite", "vtab:" + vtab.folder.path(), "--out", vtab.out(), "--resume"}), 2,
+               {"--resume: " + vtab.out() + " holds no suite", "--weights"});
+  expect_error(run({"train", "--out", vtab.out(), "--resume"}), 2, {"--resume: " + vtab.out() + " holds no run"});
+  expect_error(run(vtab.flags({"--flip", "false"})), 2, {"--flip=false"});
   expect_error(run({"suite", "vtab:" + vtab.folder / "nowhere", "--out", vtab.out()}), 1, {"nowhere"});
   expect_error(run({"suite", "cifar:" + vtab.folder.path(), "--out", vtab.out()}), 2, {"expected vtab:ROOT or fgvc:ROOT"});
   EXPECT_FALSE(fs::exists(vtab.out()));

@@ -71,6 +71,10 @@ TEST_F(Train, ARunIsWhatTheOtherCommandsTake) {
 
   const at::Tensor logits = small.predict({"--run", out()});
   EXPECT_EQ(logits.sizes(), at::IntArrayRef({5, 10}));
+  for (const std::string command : {"merge", "export"}) {
+    for (const auto& read : {small.base(), out() + "/adapter.safetensors", out() + "/config.toml"})
+      expect_error(run({command, "--run", out(), "--out", read}), 2, {"--out would overwrite " + read});
+  }
   const std::string merged = small.folder / "merged.safetensors", script = small.folder / "model.pt";
   const Outcome merge = run({"merge", "--run", out(), "--out", merged, "--json"});
   ASSERT_EQ(merge.status, 0) << merge.err;

@@ -91,7 +91,7 @@ TEST_F(Check, ListsAndFilesAreReportedAllTogether) {
   write_lists();
   const auto report = check();
   EXPECT_EQ(
-      finding(report, Severity::error, "lists", "test: 2 faults").items,
+      finding(report, Severity::error, "lists", "2 faults on opening test").items,
       (std::vector<std::string>{root() + "/test.txt:5: label 9 of images/test/3.png: kitti has 4 classes, so labels are 0 … 3",
                                 root() + "/test.txt:6: expected 'IMAGE LABEL', not 'images/test/3.png'"}));
   const auto& files = finding(report, Severity::error, "files", "3 images missing or unreadable").items;
@@ -223,11 +223,11 @@ TEST(CheckImageFolder, FaultsOfFoldersAreReportedAllTogether) {
   const auto report = check_data("imagefolder:" + folder.path());
   const std::string train = folder / "train", test = folder / "test", same = ": all splits need the same classes",
                     format = ": images of this format cannot be read; JPEG and PNG can";
-  EXPECT_EQ(finding(report, Severity::error, "lists", "train: 4 faults in its list").items,
+  EXPECT_EQ(finding(report, Severity::error, "lists", "4 faults on opening train").items,
             (std::vector<std::string>{train + ": no folder 'c', which " + test + " has" + same,
                                       test + ": no folder 'b', which " + train + " has" + same, train + "/a/2.webp" + format,
                                       train + "/b: no images in it"}));
-  EXPECT_EQ(finding(report, Severity::error, "lists", "test: 1 fault in its list").items,
+  EXPECT_EQ(finding(report, Severity::error, "lists", "1 fault on opening test").items,
             (std::vector<std::string>{test + "/a/4.gif" + format}));
   finding(report, Severity::error, "files", "1 image missing or unreadable");
   EXPECT_EQ(report.class_names, (std::vector<std::string>{"a", "b", "c"}));

@@ -58,6 +58,7 @@ TEST_F(Birds, IdsBecomeContiguousInSortedOrder) {
   EXPECT_EQ(train->description(), "fgvc cub, train: 2 images of 2 classes");
   EXPECT_EQ(open(Split::val)->label(0), 1);  // although it is the only class of that list
   EXPECT_EQ(dataset_splits("fgvc:" + root()), all_splits());
+  EXPECT_EQ(open_dataset("fgvc:" + (folder / "cub"), Split::train)->item_name(0), train->item_name(0)) << "by the task's name";
   const auto both = open(Split::trainval);
   ASSERT_EQ(both->size(), 3);
   EXPECT_EQ(both->item_name(2), root() + "/images/012.Kite/d.jpg");

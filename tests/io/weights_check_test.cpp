@@ -98,6 +98,14 @@ TEST_F(CheckWeights, PositionsAndPatchesOfOtherShapesDoNotMatch) {
   EXPECT_EQ(check().matched.size(), state.size());
 }
 
+TEST_F(CheckWeights, ValuesThatAreNotFiniteAreNamed) {
+  EXPECT_TRUE(check().not_finite.empty());
+  state["norm.bias"] = state["norm.bias"].clone();
+  state["norm.bias"][5] = NAN;
+  state["blocks.1.attn.proj.bias"] = at::full({192}, INFINITY, at::kHalf);
+  EXPECT_EQ(check().not_finite, (std::vector<std::string>{"blocks.1.attn.proj.bias", "norm.bias"}));
+}
+
 TEST_F(CheckWeights, ADinov2ClassifiersHeadIsReadWhereItIgnoresTheMean) {
   const size_t parameters = state.size();
   state = to_huggingface_layout(state, "dinov2");

@@ -1,4 +1,5 @@
 #include <respeft/io/weights.h>
+#include <respeft/io/weights_check.h>
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -281,6 +282,33 @@ TEST(ToHuggingFaceLayout, IsReadBackAsItWas) {
     ASSERT_EQ(keys(read), keys(state));
     for (const auto& [key, tensor] : state) EXPECT_TRUE(at::equal(read.at(key), tensor)) << key;
   }
+}
+
+/// What Transformers' config.json says of heads, activation and epsilon is not in the tensors.
+TEST(LoadWeights, RefusesAHuggingFaceModelThatComputesSomethingElse) {
+  const auto model = random_model(small_config());
+  const Folder folder;
+  const std::string path = folder / "model.safetensors";
+  save_safetensors(path, to_huggingface_layout(plain_state(*model), "vit"));
+  const auto load = [&](const std::string& config) {
+    folder.write("config.json", config);
+    return load_weights(*model, path);
+  };
+  EXPECT_EQ(load(R"({"model_type": "vit", "num_attention_heads": 2, "hidden_act": "gelu", "layer_norm_eps": 1e-12})").layout,
+            "huggingface");
+  EXPECT_EQ(load(R"({"model_type": "vit"})").layout, "huggingface");
+  EXPECT_EQ(load(R"({"architecture": "x", "hidden_act": "relu"})").layout, "huggingface") << "not Transformers'";
+  const auto expect_refused = [&](const std::string& member, const std::vector<std::string>& words) {
+    const std::string config = R"({"model_type": "vit", )" + member + "}";
+    expect_error<std::runtime_error>([&] { load(config); }, words);
+    EXPECT_NE(check_weights(path, "vit_tiny_patch16_224").fault, "");
+  };
+  expect_refused(R"("num_attention_heads": 4)", {folder / "config.json", "'num_attention_heads' is 4", "has 2"});
+  expect_refused(R"("num_attention_heads": null)", {"'num_attention_heads' is null"});
+  expect_refused(R"("hidden_act": "relu")", {"'hidden_act' is \"relu\"", "has gelu"});
+  expect_refused(R"("layer_norm_eps": 1e-2)", {"'layer_norm_eps' is 0.01", "has 1e-06"});
+  expect_refused(R"("layer_norm_eps": "1e-6")", {"'layer_norm_eps' is \"1e-6\""});
+  expect_error<std::runtime_error>([&] { load("[]"); }, {"config.json: not a JSON object"});
 }
 
 TEST(ToHuggingFaceLayout, RefusesWhatHasNoPlace) {

@@ -10,12 +10,12 @@ namespace respeft::io {
 
 /// What loading weights did.
 struct LoadReport {
-  std::string layout;                    ///< `timm`, `huggingface` or `google`
+  std::string layout;  ///< `timm`, `huggingface` or `google`
   /// Keys of the model that the file lacks, which stay fresh: the head's, and with another pooling than the file's the final
   /// norm's. Loading fails on any other.
   std::vector<std::string> missing;
-  std::vector<std::string> unused;  ///< keys of the file that the model has no place for: a head's, and a final norm's likewise
-  bool positions_resampled = false;      ///< the position embedding was resampled to the model's grid
+  std::vector<std::string> unused;   ///< keys of the file that the model has no place for: a head's, and a final norm's likewise
+  bool positions_resampled = false;  ///< the position embedding was resampled to the model's grid
 };
 
 /// Renames a state dict to timm's keys, fusing q, k and v where they are apart, and turns Google's arrays into PyTorch's shapes.
@@ -38,7 +38,9 @@ int64_t head_classes_of_file(const std::string& path);
 
 /// Loads weights in any format of `open_tensor_file` into the plain model. A head of another number of classes is left out and
 /// reported, and then so is a final norm (timm's `norm` or `fc_norm`) of another pooling.
-/// Throws `std::runtime_error` naming file, key and fault: a key that does not match (with what was expected), a wrong shape.
+/// Throws `std::runtime_error` naming file, key and fault: a key that does not match (with what was expected), a wrong shape, and
+/// in Hugging Face's layout a `config.json` beside the file by which the model computes something else (other heads, another
+/// activation, an epsilon above 1e-6; Transformers' 1e-12 for ViT is taken for timm's 1e-6).
 LoadReport load_weights(models::ImageModel& model, const std::string& path);
 LoadReport load_weights(models::ImageModel& model, TensorMap tensors, const std::string& origin);
 

@@ -8,7 +8,7 @@
 
 #include <respeft/models/model.h>
 
-// A weights file looked over before hours are spent on it, from its names and shapes alone.
+// A weights file looked over before hours are spent on it.
 namespace respeft::io {
 
 /// What a checkpoint's images were normalised with when it was trained.
@@ -29,11 +29,12 @@ struct WeightsCheck {
   std::vector<std::string> matched;         ///< the model's keys that the file has in the right shape
   std::vector<std::string> missing;         ///< the model's keys that it lacks
   std::vector<std::string> unused;          ///< its keys, by timm's names, that the model has no place for
+  std::vector<std::string> not_finite;      ///< the file's own keys of tensors with an infinity or NaN
   std::vector<std::string> wrong_shapes;    ///< e.g. `'norm.weight' has shape [384]; vit_base_patch16_224 takes [768]`
   int64_t head_classes = 0;                 ///< of the file's head; 0: it has none
   int64_t file_grid = 0, model_grid = 0;    ///< patches a side that the position embeddings are for; 0: unknown
   int64_t file_patch = 0, model_patch = 0;  ///< pixels a side of a patch; 0: unknown
-  std::vector<std::string> fitting;  ///< where the file cannot be loaded: models of `models::list()` that it looks made for
+  std::vector<std::string> fitting;  ///< where the file cannot be loaded: other models of `models::list()` that it looks made for
   std::optional<Normalisation> normalisation;
 
   bool positions_resampled() const { return fault.empty() && file_grid != model_grid; }
