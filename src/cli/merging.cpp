@@ -10,6 +10,7 @@
 #include <stdexcept>
 
 #include <respeft/data/loader.h>
+#include <respeft/methods/method.h>
 
 #include "src/cli/output.h"
 #include "src/util/text.h"
@@ -131,8 +132,12 @@ void MergeFlags::check(const Merged& merged) const {
 
 void MergeFlags::take_method(MethodFlags& flags) {
   const auto merges = merge_names();
-  if (std::find(merges.begin(), merges.end(), flags.name) == merges.end()) return;
-  method = std::exchange(flags.name, "");
+  const auto is_named = [&](const auto& entry) { return entry.name == flags.name; };
+  if (std::find(merges.begin(), merges.end(), flags.name) != merges.end()) {
+    method = std::exchange(flags.name, "");
+  } else if (!flags.name.empty() && std::ranges::none_of(methods::registry(), is_named)) {
+    throw std::invalid_argument("--method: " + util::unknown("way to merge", flags.name, merges));
+  }
 }
 
 Merged MergeFlags::merge(LoadedModel& model, const Probe& probe) const {

@@ -33,8 +33,7 @@ class SuiteCommand : public Command {
         ->required();
     app.add_option("--recipes", recipes_,
                    "settings of each data set: NAME/DATASET of 'respeft recipes', or a folder's DATASET.toml, or the word none: "
-                   "the flags' alone; "
-                   "default: rlrr/vtab or rlrr/fgvc")
+                   "the flags' alone; default: rlrr/vtab or rlrr/fgvc")
         ->type_name("NAME")
         ->group("Run");
     datasets_option_ = app.add_option("--datasets", datasets_, "only these, with commas between")->type_name("NAMES");

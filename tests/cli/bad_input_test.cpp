@@ -141,6 +141,14 @@ TEST(BadOutput, AMissingFolderIsNoticedBeforeTheWork) {
   expect_clean_failure(small, arguments, 1, {out});
 }
 
+TEST(Merge, UnknownWaysAreRefusedByTheNamesThereAre) {
+  const SmallModel small;
+  expect_clean_failure(
+      small,
+      {"merge", "--weights", small.base(), "--adapter", small.adapter(), "--out", small.folder / "x", "--method", "regresion"}, 2,
+      {"--method: unknown way to merge 'regresion'; did you mean 'regression'?"});
+}
+
 TEST(BadOutput, TheInputIsNotOverwritten) {
   const SmallModel small;
   const std::string before = read_text(small.base());

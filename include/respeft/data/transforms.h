@@ -59,10 +59,9 @@ struct TransformOptions {
   std::shared_ptr<const RandomErasing> random_erasing;  ///< and last erase parts of the normalised one, if not null
 };
 
-/// Makes a model's input of an image: resize, cut out size × size (or cut out and resize), perhaps mirror and augment, to floats
-/// in 0…1, then
-/// `(value - mean) / std`, perhaps erase: the order of timm's `create_transform`, and the values of torchvision's `Resize`,
-/// `CenterCrop`, `ToTensor`, `Normalize` on a Pillow image. Immutable, so threads may share it.
+/// Makes a model's input of an image: resize and cut out size × size, or the other way round; perhaps mirror and augment; to
+/// floats in 0…1, then `(value - mean) / std`; perhaps erase. That is the order of timm's `create_transform`, with the values of
+/// torchvision's `Resize`, `CenterCrop`, `ToTensor`, `Normalize` on a Pillow image. Immutable, so threads may share it.
 class Transform {
  public:
   /// Throws `std::invalid_argument` on a size below 1, a `resize_size` that is too small for it, a standard deviation that is
