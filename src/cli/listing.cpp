@@ -8,7 +8,6 @@
 
 #include <respeft/data/dataset.h>
 #include <respeft/export.h>
-#include <respeft/io/file.h>
 #include <respeft/io/peft.h>
 #include <respeft/io/tensor_file.h>
 #include <respeft/methods/method.h>
