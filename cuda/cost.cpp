@@ -12,7 +12,7 @@ namespace respeft::cuda {
 namespace {
 
 // From the vendor's data sheets (dense, without sparsity) and, for mma.sync on Hopper, "Benchmarking and Dissecting the Nvidia
-// Hopper GPU Architecture" (Luo et al., 2024): 62 % of what wgmma reaches. For Blackwell's data-centre chip the same instruction
+// Hopper GPU Architecture" (Luo et al., 2024): 62 % of what wgmma reaches. For Blackwell's data-center chip the same instruction
 // is taken to run at Hopper's rate, for want of a figure.
 constexpr std::array<Architecture, 6> kArchitectures = {{
     {"A100", 8, 0, 108, 1.410, 2048, 2048, 128, 2.04e6, 5.0e6, 40 << 20},

@@ -155,11 +155,11 @@ struct Unchanged {
 
 /// The `Rows` × `Columns` part of c that a warp adds up in registers, and its products.
 ///
-/// Lane l holds pairs of neighbouring columns: row(i) for i < kRows and column(j) for j < kPairs.
+/// Lane l holds pairs of neighboring columns: row(i) for i < kRows and column(j) for j < kPairs.
 template <class Precision, int Rows, int Columns>
 struct WarpProduct {
   using Element = typename Precision::Element;
-  static constexpr int kLanesPerRow = Precision::kTensorCores ? 4 : 8;  ///< lanes that share a row of c are neighbours
+  static constexpr int kLanesPerRow = Precision::kTensorCores ? 4 : 8;  ///< lanes that share a row of c are neighbors
   static constexpr int kRows = Rows / (32 / kLanesPerRow);
   static constexpr int kPairs = Columns / (2 * kLanesPerRow);
   static constexpr int kOperandColumns = Columns / 8;  ///< columns of b, rows of c's transpose, that pass through a lane
@@ -295,7 +295,7 @@ struct WarpProduct {
   }
 };
 
-/// Floats from line to line of a tile in `stage_sums`, where neighbouring lanes' pairs lie in different banks.
+/// Floats from line to line of a tile in `stage_sums`, where neighboring lanes' pairs lie in different banks.
 template <int Columns>
 inline constexpr int kStagedPitch = Columns + 8;
 

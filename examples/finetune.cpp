@@ -21,7 +21,7 @@ int main(int argc, char** argv) {
   at::manual_seed(0);
   // README begins
   auto model = respeft::models::create("vit_tiny_patch16_224", {.num_classes = 3, .image_size = 32});
-  if (argc > 1) respeft::io::load_weights(*model, argv[1]);  // timm's, Hugging Face's or Google's
+  if (argc > 1) respeft::models::load_weights(*model, argv[1]);  // timm's, Hugging Face's or Google's
 
   auto adapters = respeft::attach(*model, respeft::Rlrr{});  // freezes the base, returns what to train
   torch::optim::AdamW optimizer(adapters.parameters(), torch::optim::AdamWOptions(3e-3));

@@ -23,7 +23,7 @@ TOLERANCE = 1e-4  # of the largest logit
 
 
 def test_images(data, count):
-    """The first `count` test images of a data set, `[H, W]` or `[H, W, 3]` each, and their labels."""
+    """The first `count` test images of a dataset, `[H, W]` or `[H, W, 3]` each, and their labels."""
     kind, _, folder = data.partition(":")
     if kind == "fashion-mnist":
         images, labels = fashion_mnist.load("t10k", folder)
@@ -37,9 +37,9 @@ def pixels(arguments):
     """Writes the test images as a model reads them, made by Pillow and numpy: an independent view of the preprocessing."""
     images, _ = test_images(arguments.data, arguments.count)
     resized = [Image.fromarray(image).convert("RGB").resize((SIZE, SIZE), Image.Resampling.BICUBIC) for image in images]
-    colours = torch.from_numpy(np.stack([np.asarray(image) for image in resized])).permute(0, 3, 1, 2).float().div(255)
+    colors = torch.from_numpy(np.stack([np.asarray(image) for image in resized])).permute(0, 3, 1, 2).float().div(255)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
-    save_file({"pixels": ((colours - mean) / std).contiguous()}, arguments.out)
+    save_file({"pixels": ((colors - mean) / std).contiguous()}, arguments.out)
 
 
 def load_exported(path):
@@ -105,12 +105,12 @@ def curves(runs, path):
     import matplotlib.pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), dpi=110)
-    for colour, (name, _, epochs) in zip(ACCENTS, runs):
+    for color, (name, _, epochs) in zip(ACCENTS, runs):
         numbers = [e["epoch"] for e in epochs]
-        left.plot(numbers, [e["train_loss"] for e in epochs], marker="o", markersize=4, color=colour, label=name)
+        left.plot(numbers, [e["train_loss"] for e in epochs], marker="o", markersize=4, color=color, label=name)
         tested = [e for e in epochs if "test_accuracy" in e]
         share = [100 * e["test_accuracy"] for e in tested]
-        right.plot([e["epoch"] for e in tested], share, marker="o", markersize=4, color=colour, label=name)
+        right.plot([e["epoch"] for e in tested], share, marker="o", markersize=4, color=color, label=name)
     left.set(title="Training loss", xlabel="epoch", ylim=(0, None))
     right.set(title="Test accuracy (%)", xlabel="epoch")
     for axis in (left, right):

@@ -1,7 +1,7 @@
 """Draws sprites with the factors of dSprites (Matthey et al. 2017): shape, scale, orientation and position.
 
 This is a re-rendering, not the published file: factors, their order and their values are dSprites', and so are the 64×64 pixels of
-two colours and that orientations 0 and 39 (0 and 2π) look the same. The outlines are this script's own, so single pixels differ, and
+two colors and that orientations 0 and 39 (0 and 2π) look the same. The outlines are this script's own, so single pixels differ, and
 figures on these images are not figures on dSprites.
 """
 
@@ -15,11 +15,11 @@ POSITIONS = np.linspace(0.0, 1.0, 32)
 FACTOR_SIZES = (len(SHAPES), len(SCALES), len(ORIENTATIONS), len(POSITIONS), len(POSITIONS))  # shape, scale, orientation, x, y
 COUNT = int(np.prod(FACTOR_SIZES))  # 737,280
 
-# In pixels at scale 1. No point of a sprite is further than RADIUS from its centre, and centres stay that far from the border.
+# In pixels at scale 1. No point of a sprite is further than RADIUS from its center, and centres stay that far from the border.
 RADIUS = 15.5
 HALF_SIDE = RADIUS / np.sqrt(2.0)
 SEMI_AXES = (RADIUS, RADIUS / 2.0)
-HEART_UNIT = RADIUS / 1.425  # the curve below reaches 1.424 from its centre
+HEART_UNIT = RADIUS / 1.425  # the curve below reaches 1.424 from its center
 
 
 def factors(index):
@@ -28,7 +28,7 @@ def factors(index):
 
 
 def inside(shape, u, v):
-    """Whether points, in pixels at scale 1 from the centre (v points down), are inside a sprite that is not turned."""
+    """Whether points, in pixels at scale 1 from the center (v points down), are inside a sprite that is not turned."""
     if shape == "square":
         return np.maximum(np.abs(u), np.abs(v)) <= HALF_SIDE
     if shape == "ellipse":

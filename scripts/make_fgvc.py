@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes stand-ins for the five FGVC data sets without the network: images of Fashion-MNIST (10 classes) in the layouts that the
-data sets and VPT's lists have, OUT/DATASET/{train,val,test}.json and the images' folders.
+"""Writes stand-ins for the five FGVC datasets without the network: images of Fashion-MNIST (10 classes) in the layouts that the
+datasets and VPT's lists have, OUT/DATASET/{train,val,test}.json and the images' folders.
 
-The layout is the data set's, the task is not; a README.txt in each folder says so. The same arguments write the same files.
+The layout is the dataset's, the task is not; a README.txt in each folder says so. The same arguments write the same files.
 """
 
 import argparse
@@ -19,7 +19,7 @@ def slug(label):
     return "".join(c if c.isalnum() else "_" for c in fashion_mnist.CLASSES[label])
 
 
-# How each names an image of a class, and that class's id. `{name}` is unique among a data set's images.
+# How each names an image of a class, and that class's id. `{name}` is unique among a dataset's images.
 LAYOUTS = {
     "CUB_200_2011": ("images", lambda label, name: f"{label + 1:03}.{slug(label)}/{name}.jpg", lambda label: label + 1),
     "nabirds": ("images", lambda label, name: f"{295 + 7 * label:04}/{name}.jpg", lambda label: 295 + 7 * label),
@@ -63,7 +63,7 @@ def main():
     arguments = parser.parse_args()
     for name in arguments.datasets:
         if name not in LAYOUTS:
-            parser.error(f"unknown data set '{name}'; known: {', '.join(LAYOUTS)}")
+            parser.error(f"unknown dataset '{name}'; known: {', '.join(LAYOUTS)}")
     sizes = {"train": arguments.train, "val": arguments.val, "test": arguments.test}
     if sizes["train"] + sizes["val"] > 60000 or sizes["test"] > 10000:
         parser.error("Fashion-MNIST has 60,000 images to train on and 10,000 to test")

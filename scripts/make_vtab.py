@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes data sets in VTAB-1k's layout without the network: OUT/DATASET/{train800,val200,train800val200,test}.txt and images/.
+"""Writes datasets in VTAB-1k's layout without the network: OUT/DATASET/{train800,val200,train800val200,test}.txt and images/.
 
-dsprites_loc and dsprites_ori are VTAB's tasks on sprites drawn anew (see dsprites.py); every other data set is a stand-in with
-images of Fashion-MNIST, which has 10 classes: the layout and the sizes are the data set's, the task is not. A README.txt in each
+dsprites_loc and dsprites_ori are VTAB's tasks on sprites drawn anew (see dsprites.py); every other dataset is a stand-in with
+images of Fashion-MNIST, which has 10 classes: the layout and the sizes are the dataset's, the task is not. A README.txt in each
 folder says so. The same arguments write the same files.
 """
 
@@ -16,7 +16,7 @@ import fashion_mnist
 import numpy as np
 from PIL import Image
 
-# Classes of each data set.
+# Classes of each dataset.
 CLASSES = {
     "cifar": 100, "caltech101": 102, "dtd": 47, "oxford_flowers102": 102, "oxford_iiit_pet": 37, "svhn": 10, "sun397": 397,
     "patch_camelyon": 2, "eurosat": 10, "resisc45": 45, "diabetic_retinopathy": 5, "clevr_count": 8, "clevr_dist": 6, "dmlab": 6,
@@ -94,7 +94,7 @@ def main():
     names = list(CLASSES) if arguments.datasets == ["all"] else arguments.datasets
     for name in names:
         if name not in CLASSES:
-            parser.error(f"unknown data set '{name}'; known: all, {', '.join(CLASSES)}")
+            parser.error(f"unknown dataset '{name}'; known: all, {', '.join(CLASSES)}")
     sizes = {"train800": arguments.train, "val200": arguments.val, "test": arguments.test}
     for name in names:
         folder = arguments.out / name

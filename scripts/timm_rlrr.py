@@ -66,7 +66,7 @@ class ScaledShiftedPatches(nn.Module):
 
 
 def adapt(model):
-    """Freezes timm's ViT `model`, puts RLRR (kaiming initialisation, every site) into it, and returns what is trained by
+    """Freezes timm's ViT `model`, puts RLRR (kaiming initialization, every site) into it, and returns what is trained by
     name, head included."""
     model.requires_grad_(False)
     for block in model.blocks:

@@ -16,7 +16,7 @@
 #include "src/cli/flags.h"
 #include "src/cli/loading.h"
 #include "src/cli/output.h"
-#include "src/util/saved_tensors.h"
+#include <respeft/inspect/saved_tensors.h>
 
 namespace respeft::cli {
 namespace {
@@ -79,7 +79,7 @@ class Bench : public Command {
       optimizer.step(1e-3);
       if (attachment.hook) attachment.hook->after_step(++step, steps_ + 1);
     });
-    saved_bytes_ = util::bytes_saved_for_backward([&] { return loss(model); }, model.parameters());
+    saved_bytes_ = bytes_saved_for_backward([&] { return loss(model); }, model.parameters());
   }
 
   void time_inference(models::ImageModel& model) {

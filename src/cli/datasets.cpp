@@ -4,7 +4,7 @@
 
 #include <stdexcept>
 
-#include "src/util/text.h"
+#include <respeft/core/text.h>
 
 namespace respeft::cli {
 namespace {
@@ -42,7 +42,7 @@ void DataFlags::declare(CLI::App& app, const std::string& limit_flag, const std:
   const auto add = [&](const std::string& flag, auto& value, const std::string& type, const std::string& help) {
     return app.add_option(flag, value, help)->type_name(type)->group("Data");
   };
-  add("--data", data, "KIND:PATH", util::join(kinds, ", ") + "; default: the run's");
+  add("--data", data, "KIND:PATH", text::join(kinds, ", ") + "; default: the run's");
   add("--split", split, "NAME", "train, val, trainval (both) or test")->default_str("test");
   add(limit_flag, limit, "N", limit_help);
   add("--workers", workers, "N", "threads that decode images ahead of the computation")->default_str("2");

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string>
 
-#include <respeft/data/dataset.h>
+#include <respeft/data/image/dataset.h>
 
 #include "src/cli/loading.h"
 

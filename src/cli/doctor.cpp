@@ -4,14 +4,14 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
-#include <respeft/data/check.h>
-#include <respeft/io/weights_check.h>
+#include <respeft/data/image/check.h>
+#include <respeft/models/weights_check.h>
 
 #include "src/cli/command.h"
 #include "src/cli/flags.h"
-#include "src/cli/normalisation.h"
+#include "src/cli/normalization.h"
 #include "src/cli/output.h"
-#include "src/util/text.h"
+#include <respeft/core/text.h>
 
 namespace respeft::cli {
 namespace {
@@ -27,8 +27,8 @@ std::string size_text(const std::array<int64_t, 2>& size) {
 }
 
 /// What a weights file's check has to say.
-std::vector<Finding> weight_findings(const io::WeightsCheck& check, const std::string& path, const std::string& model,
-                                     int64_t classes, const io::Preprocessing& planned) {
+std::vector<Finding> weight_findings(const models::WeightsCheck& check, const std::string& path, const std::string& model,
+                                     int64_t classes, const data::Preprocessing& planned) {
   std::vector<Finding> findings;
   const auto find = [&](Severity severity, const char* name, std::string message, std::vector<std::string> items = {}) {
     findings.push_back({severity, name, std::move(message), std::move(items)});
@@ -44,7 +44,7 @@ std::vector<Finding> weight_findings(const io::WeightsCheck& check, const std::s
     if (check.file_patch != 0 && check.file_patch != check.model_patch) {
       message += fmt::format("; its patches are {} pixels a side, the model's {}", check.file_patch, check.model_patch);
     }
-    if (!check.fitting.empty()) message += "; it looks made for " + util::join(check.fitting, " or ");
+    if (!check.fitting.empty()) message += "; it looks made for " + text::join(check.fitting, " or ");
     find(Severity::error, "keys", message, std::move(items));
   }
   if (!check.not_finite.empty()) {
@@ -59,12 +59,12 @@ std::vector<Finding> weight_findings(const io::WeightsCheck& check, const std::s
     find(Severity::note, "head",
          fmt::format("the file's head of {} classes is left out: the data have {}", check.head_classes, classes));
   }
-  if (!check.normalisation) {
-    find(Severity::note, "normalisation",
-         fmt::format("what {} was normalised with is not known; training would use mean {} and std {}", path,
+  if (!check.normalization) {
+    find(Severity::note, "normalization",
+         fmt::format("what {} was normalized with is not known; training would use mean {} and std {}", path,
                      channels_text(planned.mean), channels_text(planned.std)));
-  } else if (const std::string mismatch = normalisation_mismatch(*check.normalisation, planned); !mismatch.empty()) {
-    find(Severity::warning, "normalisation", mismatch);
+  } else if (const std::string mismatch = normalization_mismatch(*check.normalization, planned); !mismatch.empty()) {
+    find(Severity::warning, "normalization", mismatch);
   }
   return findings;
 }
@@ -76,7 +76,7 @@ class Doctor : public Command {
                          const std::string& group) { return app.add_option(flag, value, help)->type_name(type)->group(group); };
     std::vector<std::string> kinds;
     for (const auto& kind : data::dataset_kinds()) kinds.push_back(kind.name + ":PATH");
-    add("--data", data_, "KIND:PATH", util::join(kinds, ", "), "Data");
+    add("--data", data_, "KIND:PATH", text::join(kinds, ", "), "Data");
     app.add_flag("--any-size", any_size_, "accept other numbers of images and classes than the published ones")->group("Data");
     add("--workers", workers_, "N", "threads that decode images", "Data")->default_str("2");
     add("--weights", weights_, "FILE", "pretrained weights, compared with --model", "Model");
@@ -92,7 +92,7 @@ class Doctor : public Command {
       throw std::invalid_argument("what is to be checked? Give --data KIND:PATH or --weights FILE");
     if (weights_.empty() != model_.empty()) throw std::invalid_argument("--weights and --model go together");
     if (workers_ < 0) throw std::invalid_argument("--workers: must be at least 0");
-    const io::Preprocessing planned = preprocessing_.apply({});
+    const data::Preprocessing planned = preprocessing_.apply({});
     if (!data_.empty()) check_data();
     if (!weights_.empty()) check_weights(planned);
     std::stable_sort(findings_.begin(), findings_.end(), [](auto& a, auto& b) { return a.severity > b.severity; });
@@ -113,10 +113,10 @@ class Doctor : public Command {
     findings_ = report_->findings;
   }
 
-  void check_weights(const io::Preprocessing& planned) {
+  void check_weights(const data::Preprocessing& planned) {
     const int64_t classes = report_ && !report_->class_names.empty() ? static_cast<int64_t>(report_->class_names.size()) : 0;
     try {
-      weights_check_ = io::check_weights(weights_, model_, {.num_classes = classes, .image_size = image_size_, .pool = pool_});
+      weights_check_ = models::check_weights(weights_, model_, {.num_classes = classes, .image_size = image_size_, .pool = pool_});
     } catch (const std::runtime_error& error) {
       if (!report_) throw;
       findings_.push_back({Severity::error, "weights", error.what(), {}});  // what was found of the data is shown all the same
@@ -178,10 +178,10 @@ class Doctor : public Command {
                                {"model_grid", check.model_grid},
                                {"file_patch", check.file_patch},
                                {"model_patch", check.model_patch},
-                               {"normalisation", nullptr}};
-    if (check.normalisation) {
-      document["normalisation"] = {
-          {"mean", check.normalisation->mean}, {"std", check.normalisation->std}, {"source", check.normalisation->source}};
+                               {"normalization", nullptr}};
+    if (check.normalization) {
+      document["normalization"] = {
+          {"mean", check.normalization->mean}, {"std", check.normalization->std}, {"source", check.normalization->source}};
     }
     return document;
   }
@@ -194,7 +194,7 @@ class Doctor : public Command {
         {"data", report_->name == data_ ? data_ : fmt::format("{} ({})", report_->name, data_)},
         {"classes", count(static_cast<int64_t>(report_->class_names.size()))},
         {"images", count(images.images) + (images.unreadable ? fmt::format(", {} unreadable", count(images.unreadable)) : "")}};
-    if (!kinds.empty()) entries.emplace_back("stored as", util::join(kinds, ", "));
+    if (!kinds.empty()) entries.emplace_back("stored as", text::join(kinds, ", "));
     if (images.images > images.unreadable) {
       entries.emplace_back("sizes", fmt::format("{} … {}, median {}", size_text(images.smallest), size_text(images.largest),
                                                 size_text(images.median)));
@@ -214,20 +214,20 @@ class Doctor : public Command {
     std::vector<std::pair<std::string, std::string>> entries = {
         {"weights", weights_},
         {"model", model_},
-        {"layout", check.layout.empty() ? "not recognised" : check.layout},
+        {"layout", check.layout.empty() ? "not recognized" : check.layout},
         {"keys", fmt::format("{} match, {} missing, {} without a place", check.matched.size(),
                              check.missing.size() + check.wrong_shapes.size(), check.unused.size() + check.wrong_shapes.size())}};
-    if (check.fault.empty() && !check.missing.empty()) entries.emplace_back("fresh", util::join(check.missing, ", "));
-    if (check.fault.empty() && !check.unused.empty()) entries.emplace_back("left out", util::join(check.unused, ", "));
+    if (check.fault.empty() && !check.missing.empty()) entries.emplace_back("fresh", text::join(check.missing, ", "));
+    if (check.fault.empty() && !check.unused.empty()) entries.emplace_back("left out", text::join(check.unused, ", "));
     if (check.file_patch != 0) entries.emplace_back("patches", fmt::format("{0}×{0} pixels", check.file_patch));
     if (check.file_grid != 0) {
       entries.emplace_back("positions", check.positions_resampled()
                                             ? fmt::format("{0}×{0}, resampled to {1}×{1}", check.file_grid, check.model_grid)
                                             : fmt::format("{0}×{0}", check.file_grid));
     }
-    if (check.normalisation) {
-      entries.emplace_back("normalised", fmt::format("mean {}, std {}: {}", channels_text(check.normalisation->mean),
-                                                     channels_text(check.normalisation->std), check.normalisation->source));
+    if (check.normalization) {
+      entries.emplace_back("normalized", fmt::format("mean {}, std {}: {}", channels_text(check.normalization->mean),
+                                                     channels_text(check.normalization->std), check.normalization->source));
     }
     return key_values(entries) + "\n";
   }
@@ -261,7 +261,7 @@ class Doctor : public Command {
   PreprocessingFlags preprocessing_;
 
   std::optional<data::DataReport> report_;
-  std::optional<io::WeightsCheck> weights_check_;
+  std::optional<models::WeightsCheck> weights_check_;
   std::vector<Finding> findings_;
 };
 

@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
-#include <respeft/data/loader.h>
+#include <respeft/data/image/loader.h>
 
 #include "src/cli/command.h"
 #include "src/cli/datasets.h"

@@ -5,13 +5,13 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
-#include <respeft/export.h>
-#include <respeft/io/tensor_file.h>
+#include <respeft/export/export.h>
+#include <respeft/formats/tensor_file.h>
 
 #include "src/cli/command.h"
 #include "src/cli/merging.h"
 #include "src/cli/output.h"
-#include "src/util/text.h"
+#include <respeft/core/text.h>
 
 namespace respeft::cli {
 namespace {
@@ -61,7 +61,7 @@ class Export : public Command {
   void declare(CLI::App& app) override {
     std::vector<std::string> formats;
     for (const auto& format : exporting::registry()) formats.push_back(format.name + " (" + format.summary + ")");
-    app.add_option("--format", format_, util::join(formats, "; "))
+    app.add_option("--format", format_, text::join(formats, "; "))
         ->type_name("NAME")
         ->default_str("torchscript")
         ->group("Output");
@@ -109,7 +109,7 @@ class Export : public Command {
     if (!format.adapters) return info;
     info.method = model.attachment->method;
     info.options = model.attachment->options;
-    if (!model.weights.empty()) info.weights_sha256 = io::weights_sha256(model.weights);
+    if (!model.weights.empty()) info.weights_sha256 = formats::weights_sha256(model.weights);
     return info;
   }
 

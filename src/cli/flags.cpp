@@ -10,7 +10,7 @@
 
 #include <respeft/methods/method.h>
 
-#include "src/util/text.h"
+#include <respeft/core/text.h>
 
 namespace respeft::cli {
 namespace {
@@ -66,9 +66,9 @@ std::vector<std::pair<std::string, OptionHelp>> options_of_all_methods() {
 std::string describe(const OptionHelp& help) {
   std::vector<std::string> parts;
   for (const auto& [value, methods] : help.defaults) {
-    parts.push_back(util::join(methods, ", ") + (value.empty() ? "" : ": " + value));
+    parts.push_back(text::join(methods, ", ") + (value.empty() ? "" : ": " + value));
   }
-  return fmt::format("{} [{}]", help.text, util::join(parts, "; "));
+  return fmt::format("{} [{}]", help.text, text::join(parts, "; "));
 }
 
 }  // namespace
@@ -97,7 +97,7 @@ OptionValue parse_value(const std::string& flag, const std::string& text, const 
 
 void MethodFlags::declare(CLI::App& app, const std::string& default_name, const std::string& group) {
   name = default_name;
-  auto* method = app.add_option("--method", name, "how to fine-tune: " + util::join(method_names(), ", "))->type_name("NAME");
+  auto* method = app.add_option("--method", name, "how to fine-tune: " + text::join(method_names(), ", "))->type_name("NAME");
   method->group(group);
   if (!default_name.empty()) method->default_str(default_name);
   for (const auto& [option, help] : options_of_all_methods()) {
@@ -115,7 +115,7 @@ Options MethodFlags::options(const std::string& method) const {
       std::vector<std::string> flags;
       for (const auto& known : entry.options) flags.push_back(flag_name(known.name));
       throw std::invalid_argument(fmt::format("method {} has no option {}; {}", method, flag_name(option),
-                                              flags.empty() ? "it has none" : "it has " + util::join(flags, ", ")));
+                                              flags.empty() ? "it has none" : "it has " + text::join(flags, ", ")));
     }
     options[option] = parse_value(flag_name(option), text, info->default_value);
   }
@@ -133,11 +133,11 @@ void PreprocessingFlags::declare(CLI::App& app) {
   add("--resize-mode", resize_mode, "NAME", "squash: to a square; shortest: the shorter side, aspect kept");
 }
 
-io::Preprocessing PreprocessingFlags::apply(io::Preprocessing files) const {
+data::Preprocessing PreprocessingFlags::apply(data::Preprocessing files) const {
   const auto channels = [](const std::string& flag, const std::string& text, const std::array<double, 3>& imagenet) {
     if (text == "imagenet") return imagenet;
     if (text == "half") return std::array<double, 3>{0.5, 0.5, 0.5};
-    const auto entries = util::split(text, ',');
+    const auto entries = text::split(text, ',');
     if (entries.size() != 3) throw bad_value(flag, text, "three numbers R,G,B, or imagenet, or half");
     std::array<double, 3> numbers{};
     for (size_t i = 0; i < 3; ++i)
@@ -153,7 +153,7 @@ io::Preprocessing PreprocessingFlags::apply(io::Preprocessing files) const {
                          std::vector<std::string> choices) {
     if (text.empty()) return;
     if (std::find(choices.begin(), choices.end(), text) == choices.end())
-      throw std::invalid_argument(flag + ": " + util::unknown("value", text, choices));
+      throw std::invalid_argument(flag + ": " + text::unknown("value", text, choices));
     chosen = text;
   };
   choose(files.interpolation, "--interpolation", interpolation, {"bicubic", "bilinear"});

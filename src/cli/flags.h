@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include <respeft/io/preprocessing.h>
-#include <respeft/options.h>
+#include <respeft/data/image/preprocessing.h>
+#include <respeft/core/options.h>
 
 namespace respeft::cli {
 
@@ -31,7 +31,7 @@ struct PreprocessingFlags {
 
   void declare(CLI::App& app);
   /// `files` with what was given put over it.
-  io::Preprocessing apply(io::Preprocessing files) const;
+  data::Preprocessing apply(data::Preprocessing files) const;
 };
 
 /// Which model a command works on.

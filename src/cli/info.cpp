@@ -5,14 +5,14 @@
 #include <regex>
 #include <stdexcept>
 
-#include <respeft/inspect.h>
+#include <respeft/inspect/inspect.h>
 #include <respeft/methods/method.h>
 
 #include "src/cli/command.h"
 #include "src/cli/flags.h"
 #include "src/cli/listing.h"
 #include "src/cli/output.h"
-#include "src/util/text.h"
+#include <respeft/core/text.h>
 
 namespace respeft::cli {
 namespace {
@@ -64,7 +64,7 @@ std::vector<LayerGroup> group_blocks(const std::vector<LayerSummary>& layers) {
 std::string shape_text(const std::vector<int64_t>& shape) {
   std::vector<std::string> sizes;
   for (const int64_t size : shape) sizes.push_back(std::to_string(size));
-  return util::join(sizes, "×");
+  return text::join(sizes, "×");
 }
 
 /// "17.6 G" for 1.76e10.

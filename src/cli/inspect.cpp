@@ -6,9 +6,9 @@
 #include <numbers>
 #include <stdexcept>
 
-#include <respeft/inspect.h>
-#include <respeft/io/weights.h>
-#include <respeft/merge.h>
+#include <respeft/inspect/inspect.h>
+#include <respeft/models/weights.h>
+#include <respeft/merge/merge.h>
 
 #include "src/cli/command.h"
 #include "src/cli/loading.h"
@@ -63,7 +63,7 @@ class Inspect : public Command {
     auto base = models::create(
         adapted.name,
         {.num_classes = adapted.model->num_classes(), .image_size = adapted.model->image_size(), .pool = adapted.pool});
-    io::load_weights(*base, adapted.weights);
+    models::load_weights(*base, adapted.weights);
     return base;
   }
 

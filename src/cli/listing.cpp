@@ -6,29 +6,29 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include <respeft/data/dataset.h>
-#include <respeft/export.h>
-#include <respeft/io/peft.h>
-#include <respeft/io/tensor_file.h>
+#include <respeft/data/image/dataset.h>
+#include <respeft/export/export.h>
+#include <respeft/adapters/peft.h>
+#include <respeft/formats/tensor_file.h>
 #include <respeft/methods/method.h>
 #include <respeft/models/model.h>
 
 #include "src/cli/flags.h"
 #include "src/cli/help.h"
 #include "src/cli/output.h"
-#include "src/io/json.h"
-#include "src/util/text.h"
+#include "src/formats/json.h"
+#include <respeft/core/text.h>
 
 namespace respeft::cli {
 namespace {
 
-int64_t elements(const io::TensorFile::Entry& entry) {
+int64_t elements(const formats::TensorFile::Entry& entry) {
   int64_t product = 1;
   for (const int64_t size : entry.shape) product *= size;
   return product;
 }
 
-int64_t bytes_of(const io::TensorFile& tensors) {
+int64_t bytes_of(const formats::TensorFile& tensors) {
   int64_t sum = 0;
   for (const auto& file : tensors.files()) sum += static_cast<int64_t>(std::filesystem::file_size(file));
   return sum;
@@ -37,13 +37,13 @@ int64_t bytes_of(const io::TensorFile& tensors) {
 std::string shape_text(const std::vector<int64_t>& shape) {
   std::vector<std::string> sizes;
   for (const int64_t size : shape) sizes.push_back(std::to_string(size));
-  return "[" + util::join(sizes, ", ") + "]";
+  return "[" + text::join(sizes, ", ") + "]";
 }
 
 /// A metadata value that holds JSON, as `options` and `preprocessing` do, as JSON; any other, and one nested too deeply, as text.
 nlohmann::json value_json(const std::string& value) {
   try {
-    auto parsed = io::parse_json(value);
+    auto parsed = formats::parse_json(value);
     if (parsed.is_structured()) return parsed;
   } catch (const std::runtime_error&) {
   }
@@ -52,9 +52,9 @@ nlohmann::json value_json(const std::string& value) {
 
 /// The file that `given` is or, for an adapter in PEFT's layout, holds; with the latter's configuration.
 std::pair<std::string, nlohmann::json> files_of(const std::string& given) {
-  if (!io::is_peft_adapter(given)) return {given, nullptr};
-  const io::PeftFiles files = io::peft_files(given);
-  auto config = io::read_json(files.config);
+  if (!adapters::is_peft_adapter(given)) return {given, nullptr};
+  const adapters::PeftFiles files = adapters::peft_files(given);
+  auto config = formats::read_json(files.config);
   if (!config.is_object()) throw std::runtime_error(files.config + ": not a JSON object");
   return {files.tensors, config};
 }
@@ -114,7 +114,7 @@ nlohmann::json list_everything_json() {
 
 std::string describe_file(const std::string& given) {
   const auto [path, config] = files_of(given);
-  const auto file = io::open_tensor_file(path);
+  const auto file = formats::open_tensor_file(path);
   std::vector<std::pair<std::string, std::string>> entries;
   for (const auto& [key, value] : config.items()) {
     if (!is_empty(value))
@@ -136,7 +136,7 @@ std::string describe_file(const std::string& given) {
 
 nlohmann::json describe_file_json(const std::string& given) {
   const auto [path, config] = files_of(given);
-  const auto file = io::open_tensor_file(path);
+  const auto file = formats::open_tensor_file(path);
   nlohmann::json tensors = nlohmann::json::array();
   int64_t total = 0;
   for (const auto& [key, entry] : file->entries()) {

@@ -9,16 +9,16 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
-#include <respeft/io/adapter_file.h>
-#include <respeft/io/peft.h>
-#include <respeft/io/tensor_file.h>
-#include <respeft/io/weights.h>
-#include <respeft/io/weights_check.h>
+#include <respeft/adapters/adapter_file.h>
+#include <respeft/adapters/peft.h>
+#include <respeft/formats/tensor_file.h>
+#include <respeft/models/weights.h>
+#include <respeft/models/weights_check.h>
 
 #include "src/cli/output.h"
 #include "src/cli/run_directory.h"
-#include "src/io/json.h"
-#include "src/util/text.h"
+#include "src/formats/json.h"
+#include <respeft/core/text.h>
 
 namespace respeft::cli {
 namespace {
@@ -27,10 +27,10 @@ namespace {
 struct Sources {
   std::string model, weights, pool, data;
   std::optional<int64_t> image_size;
-  std::optional<io::AdapterFile> adapter;
+  std::optional<adapters::AdapterFile> adapter;
   std::string adapter_path;
   std::vector<std::string> files;
-  std::optional<io::Preprocessing> preprocessing;
+  std::optional<data::Preprocessing> preprocessing;
   std::vector<std::string> class_names;
 };
 
@@ -47,15 +47,15 @@ auto from_file(const std::string& path, const Read& read) {
 }
 
 std::vector<std::string> names_from_json(const std::string& path, const std::string& json) {
-  const auto names = from_file(path, [&] { return io::parse_json(json); });
+  const auto names = from_file(path, [&] { return formats::parse_json(json); });
   if (!names.is_array()) return {};
   std::vector<std::string> texts;
   for (const auto& name : names) texts.push_back(name.is_string() ? name.get<std::string>() : name.dump());
   return texts;
 }
 
-io::Preprocessing preprocessing_in(const std::string& path, const std::string& json) {
-  return from_file(path, [&] { return io::preprocessing_from_json(json); });
+data::Preprocessing preprocessing_in(const std::string& path, const std::string& json) {
+  return from_file(path, [&] { return data::preprocessing_from_json(json); });
 }
 
 std::string without_tag(const std::string& name) {
@@ -74,9 +74,9 @@ void fill(Value& target, const Value& value) {
 
 void read_adapter(Sources& sources, const ModelFlags& flags) {
   sources.adapter =
-      io::load_adapter(sources.adapter_path, flags.method.name, flags.method.name.empty() ? Options{} : flags.method.options());
-  if (io::is_peft_adapter(sources.adapter_path)) {
-    const auto peft = io::peft_files(sources.adapter_path);
+      adapters::load_adapter(sources.adapter_path, flags.method.name, flags.method.name.empty() ? Options{} : flags.method.options());
+  if (adapters::is_peft_adapter(sources.adapter_path)) {
+    const auto peft = adapters::peft_files(sources.adapter_path);
     sources.files.insert(sources.files.end(), {peft.tensors, peft.config});
   } else {
     sources.files.push_back(sources.adapter_path);
@@ -94,9 +94,9 @@ void read_adapter(Sources& sources, const ModelFlags& flags) {
 
 /// Merged weights written by this program say what they are.
 void read_weights_metadata(Sources& sources) {
-  const auto file = io::open_tensor_file(sources.weights);
+  const auto file = formats::open_tensor_file(sources.weights);
   sources.files.insert(sources.files.end(), file->files().begin(), file->files().end());
-  const io::Metadata& metadata = file->metadata();
+  const formats::Metadata& metadata = file->metadata();
   const auto find = [&](const char* key) {
     const auto found = metadata.find(key);
     return found == metadata.end() ? std::string() : found->second;
@@ -144,7 +144,7 @@ void check_base(const Sources& sources, const ModelFlags& flags) {
   if (!sources.adapter || sources.weights.empty() || flags.any_base) return;
   const std::string& expected = sources.adapter->info.weights_sha256;
   if (expected.empty()) return;
-  const std::string found = io::weights_sha256(sources.weights);
+  const std::string found = formats::weights_sha256(sources.weights);
   if (found == expected) return;
   throw std::invalid_argument(
       fmt::format("{} was trained on other weights than {} (SHA-256 {}… instead of {}…); --any-base uses them all the same",
@@ -152,9 +152,9 @@ void check_base(const Sources& sources, const ModelFlags& flags) {
 }
 
 int64_t classes(const Sources& sources, const ModelFlags& flags) {
-  int64_t found = sources.adapter ? io::head_classes(sources.adapter->tensors) : 0;
+  int64_t found = sources.adapter ? models::head_classes(sources.adapter->tensors) : 0;
   const std::string where = found > 0 ? sources.adapter_path : sources.weights;
-  if (found == 0 && !sources.weights.empty()) found = io::head_classes_of_file(sources.weights);
+  if (found == 0 && !sources.weights.empty()) found = models::head_classes_of_file(sources.weights);
   if (found == 0 && !flags.num_classes) {
     throw std::invalid_argument("no file holds a head; give --num-classes for a fresh one");
   }
@@ -165,18 +165,18 @@ int64_t classes(const Sources& sources, const ModelFlags& flags) {
   return found != 0 ? found : *flags.num_classes;
 }
 
-/// Where no file holds all of it: normalised as the weights were when they were trained, as far as that is known.
-io::Preprocessing usual_preprocessing(const Sources& sources) {
-  io::Preprocessing usual;
+/// Where no file holds all of it: normalized as the weights were when they were trained, as far as that is known.
+data::Preprocessing usual_preprocessing(const Sources& sources) {
+  data::Preprocessing usual;
   if (sources.weights.empty()) return usual;
-  if (const auto known = io::known_normalisation(sources.weights, sources.model))
+  if (const auto known = models::known_normalization(sources.weights, sources.model))
     usual.mean = known->mean, usual.std = known->std;
   return usual;
 }
 
 /// The line of LibTorch's TorchScript message that says what happened; the others say where in its own code.
 std::string last_line(const std::string& message) {
-  const auto lines = util::split(message, '\n');
+  const auto lines = text::split(message, '\n');
   return lines.empty() ? message : lines.back();
 }
 
@@ -203,19 +203,19 @@ LoadedModel load_torchscript(const ModelFlags& flags, const PreprocessingFlags& 
   loaded.class_names = names_from_json(flags.torchscript, extra["class_names.json"]);
   if (flags.image_size) loaded.preprocessing = loaded.preprocessing.at_size(*flags.image_size);
   loaded.preprocessing = preprocessing.apply(loaded.preprocessing);
-  io::check_sizes(loaded.preprocessing);
+  data::check_sizes(loaded.preprocessing);
   return loaded;
 }
 
 Attachment attach_to(models::ImageModel& model, const Sources& sources) {
-  return from_file(sources.adapter_path, [&] { return io::attach_adapter(model, *sources.adapter); });
+  return from_file(sources.adapter_path, [&] { return adapters::attach_adapter(model, *sources.adapter); });
 }
 
 /// Throws unless the files fit the model: by shapes alone, before it takes memory for what a file says about its head.
 void check_files(const Sources& sources, models::ModelOptions options) {
   options.device = at::kMeta;
   const auto model = models::create(sources.model, options);
-  if (!sources.weights.empty()) io::load_weights(*model, io::open_tensor_file(sources.weights)->shapes(), sources.weights);
+  if (!sources.weights.empty()) models::load_weights(*model, formats::open_tensor_file(sources.weights)->shapes(), sources.weights);
   if (sources.adapter) attach_to(*model, sources);
 }
 
@@ -234,13 +234,13 @@ LoadedModel load_model(const ModelFlags& flags, const PreprocessingFlags& prepro
 
   LoadedModel loaded;
   loaded.model = models::create(sources.model, options);
-  if (!sources.weights.empty()) io::load_weights(*loaded.model, sources.weights);
+  if (!sources.weights.empty()) models::load_weights(*loaded.model, sources.weights);
   if (sources.adapter) loaded.attachment = attach_to(*loaded.model, sources);
   loaded.model->eval();
   loaded.name = sources.model;
   const auto found = sources.preprocessing.value_or(usual_preprocessing(sources)).at_size(loaded.model->image_size());
   loaded.preprocessing = preprocessing.apply(found);
-  io::check_sizes(loaded.preprocessing);
+  data::check_sizes(loaded.preprocessing);
   loaded.class_names = sources.class_names;
   if (static_cast<int64_t>(loaded.class_names.size()) != options.num_classes) loaded.class_names.clear();
   loaded.data = sources.data;
@@ -250,8 +250,8 @@ LoadedModel load_model(const ModelFlags& flags, const PreprocessingFlags& prepro
   return loaded;
 }
 
-io::Metadata LoadedModel::metadata() const {
-  io::Metadata entries = {{"format", "pt"}, {"model", name}, {"preprocessing", io::to_json(preprocessing)}};
+formats::Metadata LoadedModel::metadata() const {
+  formats::Metadata entries = {{"format", "pt"}, {"model", name}, {"preprocessing", data::to_json(preprocessing)}};
   if (!pool.empty()) entries["pool"] = pool;
   if (!class_names.empty()) entries["class_names"] = nlohmann::json(class_names).dump();
   return entries;

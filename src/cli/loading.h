@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include <respeft/io/preprocessing.h>
-#include <respeft/io/safetensors.h>
-#include <respeft/merge.h>
+#include <respeft/data/image/preprocessing.h>
+#include <respeft/formats/safetensors.h>
+#include <respeft/merge/merge.h>
 #include <respeft/methods/method.h>
 #include <respeft/models/model.h>
 
@@ -24,7 +24,7 @@ struct LoadedModel {
   std::shared_ptr<torch::jit::Module> torchscript;  ///< null for a model of this library
   std::optional<Attachment> attachment;             ///< where there is an adapter file
   std::string name;                                 ///< timm's name, or the TorchScript file's path
-  io::Preprocessing preprocessing;
+  data::Preprocessing preprocessing;
   std::vector<std::string> class_names;  ///< may be empty
   std::string data;                      ///< the data a run was trained on, `kind:path`; empty when unknown
 
@@ -33,8 +33,8 @@ struct LoadedModel {
   std::vector<std::string> files;  ///< all that it was read from
 
   /// What a file of this model's plain weights says about itself: model, preprocessing, class names.
-  io::Metadata metadata() const;
-  /// Normalised images `[N, 3, H, W]` -> logits `[N, classes]`, without gradients, in batches of `batch_size`.
+  formats::Metadata metadata() const;
+  /// Normalized images `[N, 3, H, W]` -> logits `[N, classes]`, without gradients, in batches of `batch_size`.
   at::Tensor logits(const at::Tensor& images, int64_t batch_size = 32) const;
   /// One batch.
   at::Tensor forward(const at::Tensor& images) const;

@@ -12,12 +12,12 @@
 #include <sstream>
 #include <stdexcept>
 
-#include <respeft/train/interrupt.h>
+#include <respeft/core/interrupt.h>
 
 #include "src/cli/command.h"
 #include "src/cli/output.h"
 #include "src/cli/parse.h"
-#include "src/util/text.h"
+#include <respeft/core/text.h>
 
 C10_DECLARE_int(caffe2_log_level);
 
@@ -63,11 +63,11 @@ const std::vector<CommandEntry>& commands() {
        "respeft bench --model vit_base_patch16_224 --method rlrr --batch-size 8 --steps 10\n"
        "respeft bench --model vit_small_patch16_224 --inference --batch-size 32 --json",
        make_bench},
-      {"doctor", "Check a data set, and weights for a model, before training on them",
+      {"doctor", "Check a dataset, and weights for a model, before training on them",
        "respeft doctor --data vtab:vtab-1k/cifar\n"
        "respeft doctor --data imagefolder:flowers --model vit_base_patch16_224 --weights vit_b16.safetensors",
        make_doctor},
-      {"suite", "Fine-tune on every data set of VTAB-1k or FGVC and print the papers' table",
+      {"suite", "Fine-tune on every dataset of VTAB-1k or FGVC and print the papers' table",
        "respeft suite vtab:vtab-1k --weights vit_b16.safetensors --out runs/rlrr\n"
        "respeft suite vtab:vtab-1k --weights vit_b16.safetensors --out runs/rlrr-honest --protocol honest --seeds 1,2,3\n"
        "respeft suite fgvc:fgvc --recipes ssf/fgvc --weights vit_b16.safetensors --out runs/ssf --resume",
@@ -129,7 +129,7 @@ int run_program(const std::vector<std::string>& arguments) {
     names.push_back(entry.name);
   }
   if (first[0] == '-') throw std::invalid_argument(fmt::format("'{}' before a command; see respeft --help", first));
-  throw std::invalid_argument(util::unknown("command", first, names));
+  throw std::invalid_argument(text::unknown("command", first, names));
 }
 
 /// One line without what only LibTorch's developers read.
@@ -161,7 +161,7 @@ int run_and_report(const std::vector<std::string>& arguments) {
     return fail(error.what(), kUsage);
   } catch (const std::invalid_argument& error) {
     return fail(error.what(), kUsage);
-  } catch (const train::Interrupted& error) {
+  } catch (const Interrupted& error) {
     return fail(error.what(), kInterrupted);
   } catch (const std::bad_alloc&) {
     return fail("out of memory", kFailed);

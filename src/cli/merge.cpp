@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
-#include <respeft/io/weights.h>
+#include <respeft/models/weights.h>
 
 #include "src/cli/command.h"
 #include "src/cli/merging.h"
@@ -33,8 +33,8 @@ class Merge : public Command {
     const Merged merged = merge_.merge(model, probe);
     if (!json() && !merged.trials.empty()) print(describe(merged.trials) + "\n");
     merge_.check(merged);
-    const auto state = io::plain_state(*model.model);
-    io::save_safetensors(out_, state, model.metadata());
+    const auto state = models::plain_state(*model.model);
+    formats::save_safetensors(out_, state, model.metadata());
     if (json()) {
       print_json({{"out", out_},
                   {"model", model.name},
@@ -51,7 +51,7 @@ class Merge : public Command {
   }
 
  private:
-  void print_text(const Merged& merged, const Probe& probe, const io::TensorMap& state) const {
+  void print_text(const Merged& merged, const Probe& probe, const TensorMap& state) const {
     Table table({"site", "fold", "weight change", "bias change"});
     for (const auto& site : merged.report.sites) {
       table.add({site.name, site.exact ? "exact" : "approximate", percent(site.weight_change),

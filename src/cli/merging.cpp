@@ -9,11 +9,11 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
-#include <respeft/data/loader.h>
+#include <respeft/data/image/loader.h>
 #include <respeft/methods/method.h>
 
 #include "src/cli/output.h"
-#include "src/util/text.h"
+#include <respeft/core/text.h>
 
 namespace respeft::cli {
 namespace {
@@ -93,7 +93,7 @@ void MergeFlags::declare(CLI::App& app) {
       ->group("Data");
   auto* method_option = app.get_option("--method");  // the model's; here it also says how to merge
   method_option->description(fmt::format("how shortcuts are merged: {} (default: the one with the smallest error); or {}",
-                                         util::join(merge_names(), ", "), method_option->get_description()));
+                                         text::join(merge_names(), ", "), method_option->get_description()));
   app.add_flag("--accept-loss", accept_loss, "write although merging the shortcuts exceeds the tolerance")->group("Data");
 }
 
@@ -136,7 +136,7 @@ void MergeFlags::take_method(MethodFlags& flags) {
   if (std::find(merges.begin(), merges.end(), flags.name) != merges.end()) {
     method = std::exchange(flags.name, "");
   } else if (!flags.name.empty() && std::ranges::none_of(methods::registry(), is_named)) {
-    throw std::invalid_argument("--method: " + util::unknown("way to merge", flags.name, merges));
+    throw std::invalid_argument("--method: " + text::unknown("way to merge", flags.name, merges));
   }
 }
 

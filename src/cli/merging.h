@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include <respeft/merge.h>
-#include <respeft/methods/reslora_merge.h>
+#include <respeft/merge/merge.h>
+#include <respeft/merge/shortcut.h>
 
 #include "src/cli/datasets.h"
 #include "src/cli/loading.h"
@@ -16,7 +16,7 @@ namespace respeft::cli {
 
 /// Images to compare two models on.
 struct Probe {
-  at::Tensor images;        ///< `[N, 3, S, S]`, normalised
+  at::Tensor images;        ///< `[N, 3, S, S]`, normalized
   at::Tensor labels;        ///< int64 `[N]`; undefined for random pixels
   std::string description;  ///< what they are, for the report
 };

@@ -12,7 +12,7 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
-#include "src/util/text.h"
+#include <respeft/core/text.h>
 
 namespace respeft::cli {
 namespace {

@@ -11,7 +11,7 @@
 #include <sstream>
 
 #include "src/cli/help.h"
-#include "src/util/text.h"
+#include <respeft/core/text.h>
 
 namespace respeft::cli {
 namespace {
@@ -64,7 +64,7 @@ class TomlConfig : public CLI::Config {
       const CLI::Option* option = app_.get_option_no_throw("--" + item.name);
       if (option == nullptr || item.name == "config" || item.name == "help") {
         throw std::invalid_argument(fmt::format("{}:{}: {}", path, node.source().begin.line,
-                                                util::unknown("key", std::string(key.str()), flag_names(app_))));
+                                                text::unknown("key", std::string(key.str()), flag_names(app_))));
       }
       item.inputs = values(node, *option, path);
       found.push_back(std::move(item));
@@ -75,7 +75,7 @@ class TomlConfig : public CLI::Config {
     std::vector<std::string> texts;
     if (const auto* array = node.as_array()) {
       for (const auto& element : *array) texts.push_back(value_text(element));
-      if (option.get_items_expected_max() == 1) texts = {util::join(texts, ",")};
+      if (option.get_items_expected_max() == 1) texts = {text::join(texts, ",")};
     } else {
       texts.push_back(value_text(node));
     }
@@ -112,7 +112,7 @@ void refuse_extras(const CLI::App& app) {
       throw std::invalid_argument(fmt::format("{0} '{1}'; a switch takes it after '=', as in --flip={1}", what, word));
     throw std::invalid_argument(fmt::format("{} '{}'; see {} --help", what, word, app.get_name()));
   }
-  const std::string meant = util::nearest(word.substr(2), flag_names(app));
+  const std::string meant = text::nearest(word.substr(2), flag_names(app));
   throw std::invalid_argument(meant.empty() ? fmt::format("unknown option '{}'; see {} --help", word, app.get_name())
                                             : fmt::format("unknown option '{}'; did you mean '--{}'?", word, meant));
 }

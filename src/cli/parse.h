@@ -7,7 +7,7 @@
 
 namespace respeft::cli {
 
-/// Gives `app` this program's help layout and behaviour on what it does not know.
+/// Gives `app` this program's help layout and behavior on what it does not know.
 void prepare(CLI::App& app, const std::string& examples);
 
 /// Reads `arguments` and the `--config` file into what was declared in `app`. Returns false if help was asked for.

@@ -5,14 +5,14 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
-#include <respeft/data/image.h>
-#include <respeft/data/transforms.h>
-#include <respeft/io/safetensors.h>
+#include <respeft/data/image/image.h>
+#include <respeft/data/image/transforms.h>
+#include <respeft/formats/safetensors.h>
 
 #include "src/cli/command.h"
 #include "src/cli/loading.h"
 #include "src/cli/output.h"
-#include "src/util/text.h"
+#include <respeft/core/text.h>
 
 namespace respeft::cli {
 namespace {
@@ -20,7 +20,7 @@ namespace {
 std::string shape_text(at::IntArrayRef shape) {
   std::vector<std::string> sizes;
   for (const int64_t size : shape) sizes.push_back(std::to_string(size));
-  return "[" + util::join(sizes, ", ") + "]";
+  return "[" + text::join(sizes, ", ") + "]";
 }
 
 class Predict : public Command {
@@ -31,7 +31,7 @@ class Predict : public Command {
       return app.add_option(flag, value, help)->type_name(type)->group("Input and output");
     };
     add("--top", top_, "K", "classes printed for each image")->default_str("5");
-    add("--pixels", pixels_, "FILE", "instead of images: safetensors with `pixels` [N, 3, H, W], float32, normalised");
+    add("--pixels", pixels_, "FILE", "instead of images: safetensors with `pixels` [N, 3, H, W], float32, normalized");
     add("--logits", logits_, "FILE", "where the logits of those pixels go: `logits` [N, classes], float32");
     add("--batch-size", batch_size_, "B", "images computed at once")->default_str("32");
     model_.declare(app, /*with_torchscript=*/true);
@@ -52,7 +52,7 @@ class Predict : public Command {
  private:
   int predict_pixels() {
     check_output_place(logits_);
-    const io::SafetensorsFile file(pixels_);
+    const formats::SafetensorsFile file(pixels_);
     const LoadedModel model = load_model(model_, preprocessing_);
     refuse_to_overwrite("--logits", logits_, model.files);
     refuse_to_overwrite("--logits", logits_, {pixels_});
@@ -60,7 +60,7 @@ class Predict : public Command {
     check_pixels(pixels, model.preprocessing.size);
     const at::Tensor logits = model.logits(pixels, batch_size_).contiguous();
     check_finite_logits(logits);
-    io::save_safetensors(logits_, {{"logits", logits}});
+    formats::save_safetensors(logits_, {{"logits", logits}});
     if (json()) {
       print_json({{"images", logits.size(0)}, {"classes", logits.size(1)}, {"logits", logits_}});
     } else {

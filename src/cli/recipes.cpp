@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
-#include <respeft/io/file.h>
-#include <respeft/train/recipe.h>
+#include <respeft/formats/file.h>
+#include <respeft/runs/recipe.h>
 
 #include "src/cli/command.h"
 #include "src/cli/output.h"
@@ -28,7 +28,7 @@ class RecipesCommand : public Command {
     while (name_.size() > 1 && name_.ends_with('/')) name_.pop_back();
     const auto chosen = collection();
     if (chosen.empty()) {
-      print_recipe(train::find_recipe(name_, recipe_directory()));
+      print_recipe(runs::find_recipe(name_, recipe_directory()));
     } else {
       list(chosen);
     }
@@ -37,23 +37,23 @@ class RecipesCommand : public Command {
 
  private:
   /// The recipes in a part of the collection, e.g. `rlrr` or `rlrr/vtab`; all without a name.
-  std::vector<train::Recipe> collection() const {
-    auto recipes = train::recipes_in(recipe_directory());
+  std::vector<runs::Recipe> collection() const {
+    auto recipes = runs::recipes_in(recipe_directory());
     std::erase_if(recipes, [&](const auto& recipe) { return !name_.empty() && !recipe.name.starts_with(name_ + "/"); });
     return recipes;
   }
 
-  void print_recipe(const train::Recipe& recipe) const {
+  void print_recipe(const runs::Recipe& recipe) const {
     if (json()) {
       nlohmann::ordered_json settings;
-      for (const auto& [name, value] : train::describe(train::apply_recipe(recipe))) settings[name] = value;
+      for (const auto& [name, value] : runs::describe(runs::apply_recipe(recipe))) settings[name] = value;
       print_json({{"recipe", recipe.name}, {"summary", recipe.summary}, {"file", recipe.path}, {"settings", settings}});
     } else {
-      print(io::read_file(recipe.path));
+      print(formats::read_file(recipe.path));
     }
   }
 
-  void list(const std::vector<train::Recipe>& recipes) const {
+  void list(const std::vector<runs::Recipe>& recipes) const {
     Table table({"recipe", "settings of"});
     nlohmann::json document = nlohmann::json::array();
     for (const auto& recipe : recipes) {

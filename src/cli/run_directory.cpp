@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <stdexcept>
 
-#include <respeft/io/file.h>
+#include <respeft/formats/file.h>
 
 namespace respeft::cli {
 
@@ -18,7 +18,7 @@ RunDirectory read_run(const std::string& directory) {
   run.adapter = (fs::path(directory) / "adapter.safetensors").string();
   if (fs::exists(fs::path(directory) / "suite.toml"))
     throw std::runtime_error(fmt::format("{}: holds a suite; give one of the runs in it", directory));
-  const std::string content = io::read_file(run.config);
+  const std::string content = formats::read_file(run.config);
   if (!fs::exists(run.adapter) && fs::exists(fs::path(directory) / "summary.json")) {
     throw std::runtime_error(fmt::format("{0}: holds several runs; give one of them, e.g. {0}/seed-N", directory));
   }

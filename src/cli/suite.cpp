@@ -7,11 +7,11 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
-#include <respeft/data/dataset.h>
-#include <respeft/io/file.h>
-#include <respeft/train/interrupt.h>
-#include <respeft/train/recipe.h>
-#include <respeft/train/suite.h>
+#include <respeft/data/image/dataset.h>
+#include <respeft/formats/file.h>
+#include <respeft/core/interrupt.h>
+#include <respeft/runs/recipe.h>
+#include <respeft/runs/suite.h>
 
 #include "src/cli/command.h"
 #include "src/cli/output.h"
@@ -19,20 +19,20 @@
 #include "src/cli/suite_file.h"
 #include "src/cli/train_flags.h"
 #include "src/cli/training.h"
-#include "src/util/text.h"
+#include <respeft/core/text.h>
 
 namespace respeft::cli {
 namespace {
 
-/// `suite`: every data set of a benchmark, each with its own recipe, and the table that papers print.
+/// `suite`: every dataset of a benchmark, each with its own recipe, and the table that papers print.
 class SuiteCommand : public Command {
  public:
   void declare(CLI::App& app) override {
-    app.add_option("benchmark", spec_, "vtab:ROOT or fgvc:ROOT: the data sets that are there are trained on, one after the other")
+    app.add_option("benchmark", spec_, "vtab:ROOT or fgvc:ROOT: the datasets that are there are trained on, one after the other")
         ->type_name("KIND:ROOT")
         ->required();
     app.add_option("--recipes", recipes_,
-                   "settings of each data set: NAME/DATASET of 'respeft recipes', or a folder's DATASET.toml, or the word none: "
+                   "settings of each dataset: NAME/DATASET of 'respeft recipes', or a folder's DATASET.toml, or the word none: "
                    "the flags' alone; default: rlrr/vtab or rlrr/fgvc")
         ->type_name("NAME")
         ->group("Run");
@@ -42,12 +42,12 @@ class SuiteCommand : public Command {
   }
 
   int run() override {
-    auto suite = train::suite_tasks(spec_);
+    auto suite = runs::suite_tasks(spec_);
     root_ = flags_.given("out");
     if (root_.empty()) throw std::invalid_argument("--out: missing; give --out DIR for the runs' files");
     const std::string begun_with = continue_or_begin(suite.benchmark);
     choose(suite.tasks);
-    std::vector<train::TrainConfig> configs;  // all of them first, so that a mistake is found before hours have passed
+    std::vector<runs::TrainConfig> configs;  // all of them first, so that a mistake is found before hours have passed
     for (const auto& task : suite.tasks) configs.push_back(config_of(task));
     for (const auto& config : configs) check_before_training(config);
     std::filesystem::create_directories(root_);
@@ -55,19 +55,19 @@ class SuiteCommand : public Command {
     for (const auto& config : configs) {
       if (flags_.note_protocol(config)) break;  // once is enough
     }
-    note_normalisation(configs.front());
+    note_normalization(configs.front());
 
-    const train::InterruptGuard guard;
-    train::SuiteReport report{suite.benchmark, suite.all, {}, {}};
+    const InterruptGuard guard;
+    runs::SuiteReport report{suite.benchmark, suite.all, {}, {}};
     for (size_t i = 0; i < configs.size(); ++i) {
       const auto& task = suite.tasks[i];
       note(fmt::format("{} ({} of {}): {} with {} -> {}", task.name, i + 1, configs.size(), configs[i].model, configs[i].method,
                        configs[i].out));
       try {
         Watcher watcher;
-        const train::RunOptions options{.resume = flags_.resume(), .stop = &train::InterruptGuard::flag()};
-        train::run_experiment(configs[i], options, watcher);
-      } catch (const train::Interrupted&) {
+        const runs::RunOptions options{.resume = flags_.resume(), .stop = &InterruptGuard::flag()};
+        runs::run_experiment(configs[i], options, watcher);
+      } catch (const Interrupted&) {
         throw;
       } catch (const std::exception& error) {
         report.failed.emplace_back(task.name, fault_of(error));
@@ -80,22 +80,22 @@ class SuiteCommand : public Command {
     std::vector<std::string> failures;
     for (const auto& [name, fault] : report.failed) failures.push_back(fmt::format("{}: {}", name, fault));
     throw std::runtime_error(
-        fmt::format("{} of {} data sets failed: {}", failures.size(), configs.size(), util::join(failures, "; ")));
+        fmt::format("{} of {} datasets failed: {}", failures.size(), configs.size(), text::join(failures, "; ")));
   }
 
  private:
   /// Leaves the tasks that `--datasets` names, or their folders.
-  void choose(std::vector<train::SuiteTask>& tasks) const {
+  void choose(std::vector<runs::SuiteTask>& tasks) const {
     if (datasets_.empty()) return;
-    const auto is = [](const train::SuiteTask& task, const std::string& name) {
+    const auto is = [](const runs::SuiteTask& task, const std::string& name) {
       return task.name == name || std::filesystem::path(task.data).filename() == name;
     };
     std::vector<std::string> names;
     for (const auto& task : tasks) names.push_back(task.name);
-    const auto wanted = util::split(datasets_, ',');
+    const auto wanted = text::split(datasets_, ',');
     for (const auto& name : wanted) {
       if (std::none_of(tasks.begin(), tasks.end(), [&](const auto& task) { return is(task, name); }))
-        throw std::invalid_argument(fmt::format("--datasets: {}", util::unknown("data set in " + spec_, name, names)));
+        throw std::invalid_argument(fmt::format("--datasets: {}", text::unknown("dataset in " + spec_, name, names)));
     }
     std::erase_if(tasks, [&](const auto& task) {
       return std::none_of(wanted.begin(), wanted.end(), [&](const auto& name) { return is(task, name); });
@@ -105,10 +105,10 @@ class SuiteCommand : public Command {
   std::string file_path() const { return (std::filesystem::path(root_) / "suite.toml").string(); }
   std::string run_path(const std::string& task) const { return (std::filesystem::path(root_) / task).string(); }
 
-  /// Settles recipes and data sets, and puts in what the suite was begun with, if it goes on. Returns all data sets that have
+  /// Settles recipes and datasets, and puts in what the suite was begun with, if it goes on. Returns all datasets that have
   /// been asked for, those of before included; empty: all that are there.
   std::string continue_or_begin(const std::string& benchmark) {
-    if (datasets_option_->count() > 0 && util::split(datasets_, ',').empty())
+    if (datasets_option_->count() > 0 && text::split(datasets_, ',').empty())
       throw std::invalid_argument(fmt::format("--datasets: '{}' names none", datasets_));
     const bool recipes_given = !recipes_.empty();
     recipes_ = recipes_given ? collection_or_folder(recipes_) : "rlrr/" + benchmark;
@@ -116,7 +116,7 @@ class SuiteCommand : public Command {
     if (kept && kept->benchmark != benchmark)
       throw std::invalid_argument(
           fmt::format("--out: {} is for {}, not for {}; give another", root_, kept->benchmark, benchmark));
-    const auto tasks = train::benchmark_tasks(benchmark);
+    const auto tasks = runs::benchmark_tasks(benchmark);
     const auto begun =
         std::find_if(tasks.begin(), tasks.end(), [&](const auto& task) { return std::filesystem::exists(run_path(task.name)); });
     if (!flags_.resume()) {
@@ -135,33 +135,33 @@ class SuiteCommand : public Command {
     flags_.take(kept->settings, file_path(), same);
     if (datasets_.empty()) datasets_ = kept->datasets;
     if (kept->datasets.empty() || kept->datasets == datasets_) return kept->datasets;
-    auto all = util::split(kept->datasets, ',');
-    for (const auto& name : util::split(datasets_, ',')) {
+    auto all = text::split(kept->datasets, ',');
+    for (const auto& name : text::split(datasets_, ',')) {
       if (std::find(all.begin(), all.end(), name) == all.end()) all.push_back(name);
     }
-    return util::join(all, ",");
+    return text::join(all, ",");
   }
 
   /// A part of the program's collection by its name; a folder of one's own by its absolute path.
   static std::string collection_or_folder(std::string recipes) {
     while (recipes.size() > 1 && recipes.ends_with('/')) recipes.pop_back();
     if (recipes == "none") return recipes;
-    const auto known = train::recipes_in(recipe_directory());
+    const auto known = runs::recipes_in(recipe_directory());
     const bool part =
         std::any_of(known.begin(), known.end(), [&](const auto& recipe) { return recipe.name.starts_with(recipes + "/"); });
     if (part || !std::filesystem::is_directory(recipes)) return recipes;
     return (std::filesystem::absolute(recipes) / "").lexically_normal().parent_path().string();
   }
 
-  train::TrainConfig config_of(const train::SuiteTask& task) const {
+  runs::TrainConfig config_of(const runs::SuiteTask& task) const {
     std::vector<std::pair<std::string, std::string>> fixed = {{"data", task.data}, {"out", run_path(task.name)}};
     const bool folder = std::filesystem::path(recipes_).is_absolute();
     if (recipes_ != "none") fixed.emplace_back("recipe", recipes_ + "/" + task.name + (folder ? ".toml" : ""));
     return flags_.make_config(threads(), fixed);
   }
 
-  /// Throws on what would only be found once the data sets before are trained.
-  static void check_before_training(const train::TrainConfig& config) {
+  /// Throws on what would only be found once the datasets before are trained.
+  static void check_before_training(const runs::TrainConfig& config) {
     if (!config.final_test) throw std::invalid_argument("--final-test: must be on in a suite, whose table is of figures on test");
     if (std::filesystem::exists(std::filesystem::path(config.out) / "summary.json")) return;
     if (!config.weights.empty() && !std::filesystem::exists(config.weights))
@@ -186,13 +186,13 @@ class SuiteCommand : public Command {
     return dynamic_cast<const std::bad_alloc*>(&error) != nullptr ? "out of memory" : error.what();
   }
 
-  /// Every data set that is finished in the suite's folder, those that were not asked for this time included.
-  void collect(train::SuiteReport& report) const {
-    for (auto task : train::benchmark_tasks(report.benchmark)) {
+  /// Every dataset that is finished in the suite's folder, those that were not asked for this time included.
+  void collect(runs::SuiteReport& report) const {
+    for (auto task : runs::benchmark_tasks(report.benchmark)) {
       const auto failed = [&](const auto& failure) { return failure.first == task.name; };
       if (std::any_of(report.failed.begin(), report.failed.end(), failed)) continue;
       try {
-        auto experiment = train::finished_experiment(run_path(task.name));
+        auto experiment = runs::finished_experiment(run_path(task.name));
         if (!experiment) continue;
         task.data = experiment->config.data;
         if (flags_.resume() && config_of(task).last_epoch() != experiment->config.last_epoch()) {
@@ -207,18 +207,18 @@ class SuiteCommand : public Command {
     }
   }
 
-  void show(const train::SuiteReport& report) const {
+  void show(const runs::SuiteReport& report) const {
     if (report.results.empty()) return;
     const std::string document = train::to_json(report);
-    io::write_file((std::filesystem::path(root_) / "summary.json").string(), document + "\n");
+    formats::write_file((std::filesystem::path(root_) / "summary.json").string(), document + "\n");
     if (json()) return print_json(nlohmann::ordered_json::parse(document));
     const bool grouped = !report.results[0].task.group.empty(), mixed = report.protocol().empty();
-    Table table({"data set", grouped ? "group" : "", "test accuracy", "seeds", "epoch", "test images", mixed ? "protocol" : ""});
+    Table table({"dataset", grouped ? "group" : "", "test accuracy", "seeds", "epoch", "test images", mixed ? "protocol" : ""});
     for (const auto& [task, e] : report.results) {
       table.add({task.name, task.group, accuracy_text(e.accuracy(), e.deviation()), std::to_string(e.runs.size()), epochs_text(e),
                  count(e.test_images), mixed ? e.config.protocol : ""});
     }
-    for (const auto& mean : train::suite_means(report.results)) {
+    for (const auto& mean : runs::suite_means(report.results)) {
       const bool group = grouped && !mean.name.starts_with("mean");
       table.add(
           {group ? "mean" : mean.name, group ? mean.name : "", accuracy_text(mean.accuracy, mean.deviation), "", "", "", ""});
@@ -227,18 +227,18 @@ class SuiteCommand : public Command {
     print_line(mixed ? "\nno means: the protocols differ"
                      : fmt::format("\nprotocol {}: {}", report.protocol(), protocol_text(report.protocol())));
     if (static_cast<int64_t>(report.results.size()) < report.all)
-      print_line(fmt::format("{} of the benchmark's {} data sets", report.results.size(), report.all));
+      print_line(fmt::format("{} of the benchmark's {} datasets", report.results.size(), report.all));
   }
 
   /// The epoch that counts, or from which to which, over the seeds.
-  static std::string epochs_text(const train::Experiment& experiment) {
+  static std::string epochs_text(const runs::Experiment& experiment) {
     const auto [first, last] = std::minmax_element(experiment.runs.begin(), experiment.runs.end(),
                                                    [](const auto& a, const auto& b) { return a.epoch < b.epoch; });
     return first->epoch == last->epoch ? count(first->epoch) : fmt::format("{}–{}", first->epoch, last->epoch);
   }
 
   static std::string protocol_text(const std::string& protocol) {
-    if (protocol == "paper") return "the best epoch on the TEST split, an optimistic figure";
+    if (protocol == "paper") return "the best epoch on the TEST split, an optimiztic figure";
     if (protocol == "honest") return "chosen on val, trained anew on train and val, tested once a seed";
     return protocol == "val" ? "the best epoch on val, trained on train alone" : "the last epoch";
   }

@@ -7,7 +7,7 @@
 #include <sstream>
 #include <stdexcept>
 
-#include <respeft/io/file.h>
+#include <respeft/formats/file.h>
 
 namespace respeft::cli {
 
@@ -15,7 +15,7 @@ std::optional<SuiteFile> read_suite_file(const std::string& path) {
   if (!std::filesystem::exists(path)) return std::nullopt;
   SuiteFile file;
   try {
-    const toml::table table = toml::parse(io::read_file(path), path);
+    const toml::table table = toml::parse(formats::read_file(path), path);
     for (const auto& [key, node] : table) {
       const auto* text = node.as_string();
       if (text == nullptr)
@@ -41,7 +41,7 @@ void write_suite_file(const std::string& path, const SuiteFile& file) {
   for (const auto& [name, value] : file.settings) table.insert(name, value);
   std::ostringstream text;
   text << "# What this suite was begun with. 'respeft suite --resume' takes it.\n" << table << "\n";
-  io::write_file(path, text.str());
+  formats::write_file(path, text.str());
 }
 
 }  // namespace respeft::cli

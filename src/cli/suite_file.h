@@ -7,7 +7,7 @@
 
 namespace respeft::cli {
 
-/// What a suite was begun with, kept as `suite.toml` among its runs, so that data sets begun later have the same settings.
+/// What a suite was begun with, kept as `suite.toml` among its runs, so that datasets begun later have the same settings.
 struct SuiteFile {
   std::string benchmark;
   std::string datasets;  ///< with commas between; empty: all that are there

@@ -5,11 +5,11 @@
 #include <stdexcept>
 #include <string>
 
-#include <respeft/data/fgvc.h>
-#include <respeft/data/vtab.h>
-#include <respeft/train/experiment.h>
-#include <respeft/train/interrupt.h>
-#include <respeft/train/run.h>
+#include <respeft/data/image/fgvc.h>
+#include <respeft/data/image/vtab.h>
+#include <respeft/runs/experiment.h>
+#include <respeft/core/interrupt.h>
+#include <respeft/runs/run.h>
 
 #include "src/cli/command.h"
 #include "src/cli/output.h"
@@ -32,10 +32,10 @@ std::string task_named(const std::string& path) {
   }
 }
 
-void note_other_dataset(const train::TrainConfig& config) {
+void note_other_dataset(const runs::TrainConfig& config) {
   const std::string recipe = task_named(config.recipe), data = task_named(config.data.substr(config.data.find(':') + 1));
   if (recipe.empty() || data.empty() || recipe == data) return;
-  note(fmt::format("recipe {} is for another data set than {}", config.recipe, config.data));
+  note(fmt::format("recipe {} is for another dataset than {}", config.recipe, config.data));
 }
 
 /// `train`: one run, or the several that a protocol or a list of seeds asks for.
@@ -47,31 +47,31 @@ class TrainCommand : public Command {
   }
 
   int run() override {
-    const train::TrainConfig config = flags_.make_config(threads());
+    const runs::TrainConfig config = flags_.make_config(threads());
     if (dry_run_) {
       print_settings(config);
       return kDone;
     }
     flags_.note_protocol(config);
     note_other_dataset(config);
-    note_normalisation(config);
+    note_normalization(config);
     note(fmt::format("{} with {} on {} -> {}", config.model, config.method, config.data, config.out));
-    const train::InterruptGuard guard;
-    const train::RunOptions options{.resume = flags_.resume(), .stop = &train::InterruptGuard::flag()};
+    const InterruptGuard guard;
+    const runs::RunOptions options{.resume = flags_.resume(), .stop = &InterruptGuard::flag()};
     Watcher watcher;
-    if (train::is_experiment(config)) {
-      const auto experiment = train::run_experiment(config, options, watcher);
+    if (runs::is_experiment(config)) {
+      const auto experiment = runs::run_experiment(config, options, watcher);
       json() ? print_json(nlohmann::json::parse(train::to_json(experiment))) : print_experiment(experiment);
     } else {
-      const auto summary = train::run(config, options, watcher);
+      const auto summary = runs::run(config, options, watcher);
       json() ? print_json(nlohmann::json::parse(train::to_json(summary))) : print_summary(summary);
     }
     return kDone;
   }
 
  private:
-  void print_settings(const train::TrainConfig& config) const {
-    const auto rows = train::describe(config);
+  void print_settings(const runs::TrainConfig& config) const {
+    const auto rows = runs::describe(config);
     if (json()) {
       print_json(nlohmann::json(std::map<std::string, std::string>(rows.begin(), rows.end())));
     } else {

@@ -8,12 +8,12 @@
 #include <stdexcept>
 
 #include <respeft/methods/method.h>
-#include <respeft/train/recipe.h>
-#include <respeft/train/run.h>
+#include <respeft/runs/recipe.h>
+#include <respeft/runs/run.h>
 
 #include "src/cli/output.h"
 #include "src/cli/recipes.h"
-#include "src/util/text.h"
+#include <respeft/core/text.h>
 
 namespace respeft::cli {
 namespace {
@@ -24,30 +24,30 @@ std::optional<std::string> last_of(const std::vector<std::pair<std::string, std:
   return found == list.rend() ? std::nullopt : std::optional(found->second);
 }
 
-void set(train::TrainConfig& config, const std::string& name, const std::string& text) {
+void set(runs::TrainConfig& config, const std::string& name, const std::string& text) {
   try {
-    train::set_field(config, name, text);
+    runs::set_field(config, name, text);
   } catch (const std::invalid_argument& error) {
     throw std::invalid_argument(flag_name(name) + std::string(error.what()).substr(name.size()));  // "lr: …" -> "--lr: …"
   }
 }
 
 /// The field as it is listed; nothing where there is none of this name.
-std::optional<train::FieldInfo> find_field(const std::string& name) {
-  std::optional<train::FieldInfo> found;
-  const train::TrainConfig defaults;
-  train::visit_fields(defaults, [&](const train::FieldInfo& info, const auto&) {
+std::optional<runs::FieldInfo> find_field(const std::string& name) {
+  std::optional<runs::FieldInfo> found;
+  const runs::TrainConfig defaults;
+  runs::visit_fields(defaults, [&](const runs::FieldInfo& info, const auto&) {
     if (name == info.name) found = info;
   });
   return found;
 }
 
 /// A field's value as `describe` writes it, a path absolute.
-std::string field_text(const train::FieldInfo& field, const std::string& text) {
+std::string field_text(const runs::FieldInfo& field, const std::string& text) {
   if (field.path && !text.empty()) return std::filesystem::absolute(text).lexically_normal().string();
-  train::TrainConfig config;
+  runs::TrainConfig config;
   set(config, field.name, text);
-  for (const auto& [name, value] : train::describe(config)) {
+  for (const auto& [name, value] : runs::describe(config)) {
     if (name == field.name) return value;
   }
   return text;
@@ -68,10 +68,10 @@ std::optional<OptionValue> find_option(const std::string& name) {
 void TrainFlags::declare(CLI::App& app, std::vector<std::string> without) {
   app_ = &app;
   without.push_back("threads");  // every command has it
-  const train::TrainConfig defaults;
-  const auto texts = train::describe(defaults);
+  const runs::TrainConfig defaults;
+  const auto texts = runs::describe(defaults);
   size_t index = 0;
-  train::visit_fields(defaults, [&](const train::FieldInfo& info, const auto& value) {
+  runs::visit_fields(defaults, [&](const runs::FieldInfo& info, const auto& value) {
     const std::string name = info.name, text = texts[index++].second;
     if (std::find(without.begin(), without.end(), name) != without.end()) return;
     if (name == "method") return method_.declare(app, text);
@@ -81,7 +81,7 @@ void TrainFlags::declare(CLI::App& app, std::vector<std::string> without) {
 }
 
 template <class T>
-void TrainFlags::declare_field(const train::FieldInfo& info, const T& value, const std::string& text) {
+void TrainFlags::declare_field(const runs::FieldInfo& info, const T& value, const std::string& text) {
   const std::string name = info.name, flag = flag_name(name);
   if constexpr (std::is_same_v<T, bool>) {
     const auto keep = [this, name](int64_t count) { given_.emplace_back(name, count > 0 ? "true" : "false"); };
@@ -124,7 +124,7 @@ void TrainFlags::take(const Settings& kept, const std::string& origin, bool same
                             : fmt::format("{}: begun with '{}', asked for is '{}'", flag_name(name), before->second, value));
   }
   if (same && !differing.empty())
-    throw std::invalid_argument(fmt::format("cannot resume what {} began: {}", origin, util::join(differing, "; ")));
+    throw std::invalid_argument(fmt::format("cannot resume what {} began: {}", origin, text::join(differing, "; ")));
   std::vector<std::pair<std::string, std::string>> fields;
   for (const auto& [name, value] : kept) {
     if (own.contains(name)) continue;
@@ -142,19 +142,19 @@ void TrainFlags::take(const Settings& kept, const std::string& origin, bool same
   given_.insert(given_.begin(), fields.begin(), fields.end());
 }
 
-train::TrainConfig TrainFlags::make_config(int threads, const std::vector<std::pair<std::string, std::string>>& fixed) const {
+runs::TrainConfig TrainFlags::make_config(int threads, const std::vector<std::pair<std::string, std::string>>& fixed) const {
   auto settings = given_;
   settings.insert(settings.end(), fixed.begin(), fixed.end());
-  std::optional<train::TrainConfig> started;
+  std::optional<runs::TrainConfig> started;
   if (resume_) {
     const auto out = last_of(settings, "out");
     if (!out) throw std::invalid_argument("--resume needs --out");
-    started = train::started_config(*out);
+    started = runs::started_config(*out);
   }
-  train::TrainConfig config = started.value_or(train::TrainConfig());
+  runs::TrainConfig config = started.value_or(runs::TrainConfig());
   if (const auto name = last_of(settings, "recipe"); name && !name->empty()) {
-    const auto recipe = train::find_recipe(*name, recipe_directory());
-    if (!started) config = train::apply_recipe(recipe, config);
+    const auto recipe = runs::find_recipe(*name, recipe_directory());
+    if (!started) config = runs::apply_recipe(recipe, config);
     settings.emplace_back("recipe", recipe.name);
   }
   if (resume_ && !started && config.model.empty() && given("model").empty())
@@ -163,14 +163,14 @@ train::TrainConfig TrainFlags::make_config(int threads, const std::vector<std::p
   for (const auto& [name, text] : settings) set(config, name, text);
   if (threads > 0) config.threads = threads;
   apply_method(config);
-  config = train::resolve(config);
-  if (started) train::check_continues(*started, config);
+  config = runs::resolve(config);
+  if (started) runs::check_continues(*started, config);
   return config;
 }
 
-bool TrainFlags::note_protocol(const train::TrainConfig& config) const {
+bool TrainFlags::note_protocol(const runs::TrainConfig& config) const {
   if (config.protocol != "paper" || config.recipe.empty() || !given("protocol").empty()) return false;
-  if (resume_ && train::started_config(config.out)) return false;
+  if (resume_ && runs::started_config(config.out)) return false;
   note(fmt::format("protocol paper, by recipe {}: the epoch is chosen on the TEST split; --protocol honest chooses it on val",
                    config.recipe));
   return true;
@@ -180,7 +180,7 @@ bool TrainFlags::method_given() const {
   return method_taken_ || app_->count("--method") > 0;
 }
 
-void TrainFlags::apply_method(train::TrainConfig& config) const {
+void TrainFlags::apply_method(runs::TrainConfig& config) const {
   if (method_given()) {
     if (method_.name != config.method) config.method_options.clear();
     config.method = method_.name;
@@ -190,11 +190,11 @@ void TrainFlags::apply_method(train::TrainConfig& config) const {
 }
 
 /// Checks the `--config` file by itself first: its errors name the line.
-void TrainFlags::check_config_file(train::TrainConfig defaults) const {
+void TrainFlags::check_config_file(runs::TrainConfig defaults) const {
   const std::string path = app_->get_config_ptr()->count() > 0 ? app_->get_config_ptr()->as<std::string>() : "";
   if (path.empty()) return;
   if (method_given()) defaults.method = method_.name;
-  train::read_config(path, defaults);
+  runs::read_config(path, defaults);
 }
 
 }  // namespace respeft::cli

@@ -5,9 +5,9 @@
 #include <utility>
 #include <vector>
 
-#include <respeft/io/weights_check.h>
+#include <respeft/models/weights_check.h>
 
-#include "src/cli/normalisation.h"
+#include "src/cli/normalization.h"
 
 namespace respeft::cli {
 namespace {
@@ -17,13 +17,13 @@ constexpr double kQuickEpoch = 1.0;
 
 using Rows = std::vector<std::pair<std::string, std::string>>;
 
-std::string settings_text(const train::Candidate& candidate) {
+std::string settings_text(const runs::Candidate& candidate) {
   std::string text;
   for (const auto& [name, value] : candidate.settings) text += fmt::format("{}{} {}", text.empty() ? "" : ", ", name, value);
   return text;
 }
 
-void print_candidates(const train::Experiment& experiment) {
+void print_candidates(const runs::Experiment& experiment) {
   if (experiment.candidates.size() < 2) return;
   Table table({"chosen from", "best epoch", "val accuracy"});
   for (const auto& candidate : experiment.candidates) {
@@ -61,14 +61,14 @@ std::string accuracy_text(double accuracy, std::optional<double> deviation) {
   return deviation ? fmt::format("{:.2f} ± {:.2f} %", 100 * accuracy, 100 * *deviation) : percent(accuracy);
 }
 
-void note_normalisation(const train::TrainConfig& config) {
-  if (config.weights.empty() || train::started_config(config.out)) return;
-  const auto known = io::known_normalisation(config.weights, config.model);
-  const std::string mismatch = known ? normalisation_mismatch(*known, config.preprocessing()) : "";
+void note_normalization(const runs::TrainConfig& config) {
+  if (config.weights.empty() || runs::started_config(config.out)) return;
+  const auto known = models::known_normalization(config.weights, config.model);
+  const std::string mismatch = known ? normalization_mismatch(*known, config.preprocessing()) : "";
   if (!mismatch.empty()) note(mismatch);
 }
 
-void print_summary(const train::Summary& s) {
+void print_summary(const runs::Summary& s) {
   const auto& chosen = s.outcome.chosen;
   Rows rows = {{"model", s.config.model},
                {"method", s.config.method},
@@ -92,7 +92,7 @@ void print_summary(const train::Summary& s) {
   print(key_values(rows));
 }
 
-void print_experiment(const train::Experiment& e) {
+void print_experiment(const runs::Experiment& e) {
   print_candidates(e);
   Table runs({"seed", "epoch", "test accuracy", "test loss", "run"});
   for (const auto& run : e.runs) {

@@ -3,8 +3,8 @@
 #include <memory>
 #include <string>
 
-#include <respeft/train/experiment.h>
-#include <respeft/train/run.h>
+#include <respeft/runs/experiment.h>
+#include <respeft/runs/run.h>
 #include <respeft/train/trainer.h>
 
 #include "src/cli/output.h"
@@ -26,11 +26,11 @@ class Watcher : public train::Observer {
 /// `84.93 %`, or with a deviation over several runs `84.93 ± 0.21 %`.
 std::string accuracy_text(double accuracy, std::optional<double> deviation);
 
-/// Says on stderr where a run to be begun normalises images otherwise than its weights were trained with.
-void note_normalisation(const train::TrainConfig& config);
+/// Says on stderr where a run to be begun normalizes images otherwise than its weights were trained with.
+void note_normalization(const runs::TrainConfig& config);
 
 /// The figures of one run, or of an experiment's, for people.
-void print_summary(const train::Summary& summary);
-void print_experiment(const train::Experiment& experiment);
+void print_summary(const runs::Summary& summary);
+void print_experiment(const runs::Experiment& experiment);
 
 }  // namespace respeft::cli

@@ -8,15 +8,15 @@
 // std::shuffle and the standard's distributions differ between implementations; the engines' raw outputs do not.
 namespace respeft::data {
 
-/// A seed of two numbers: SplitMix64's finaliser (Steele, Lea, Flood 2014) over both.
+/// A seed of two numbers: SplitMix64's finalizer (Steele, Lea, Flood 2014) over both.
 inline uint64_t mix(uint64_t a, uint64_t b) {
-  const auto finalise = [](uint64_t z) {
+  const auto finalize = [](uint64_t z) {
     z += 0x9E3779B97F4A7C15u;
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
     z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
     return z ^ (z >> 31);
   };
-  return finalise(finalise(a) ^ b);
+  return finalize(finalize(a) ^ b);
 }
 
 /// Uniform on 0 … bound - 1, by rejection.

@@ -1,7 +1,7 @@
 #pragma once
 
-#include <respeft/export.h>
-#include <respeft/io/safetensors.h>
+#include <respeft/export/export.h>
+#include <respeft/formats/safetensors.h>
 
 #include <nlohmann/json.hpp>
 
@@ -21,7 +21,7 @@ std::string json_text(const nlohmann::ordered_json& document);
 
 /// Writes the plain model's weights to a safetensors file with `tensors`, which are its weights under another library's names,
 /// and with metadata that say what they are.
-void write_weights(const models::ImageModel& model, const std::string& path, const io::TensorMap& tensors,
+void write_weights(const models::ImageModel& model, const std::string& path, const TensorMap& tensors,
                    const ExportInfo& info);
 
 /// A fresh model of the same architecture as `model`, in evaluation mode.

@@ -1,8 +1,8 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
-#include <respeft/io/file.h>
-#include <respeft/io/weights.h>
-#include <respeft/models/vit.h>
+#include <respeft/formats/file.h>
+#include <respeft/models/weights.h>
+#include <respeft/models/vit/vit.h>
 
 #include <stdexcept>
 
@@ -61,7 +61,7 @@ ordered_json square(int64_t side) {
 
 /// The image processor that does to an image what this library does. ViT's only resizes in older versions; BiT's crops in all.
 /// Where an odd number of pixels is cut off a side, Transformers may leave the odd one on the other end.
-ordered_json processor_config(const io::Preprocessing& preprocessing) {
+ordered_json processor_config(const data::Preprocessing& preprocessing) {
   constexpr int bilinear = 2, bicubic = 3;  // Pillow's numbers
   const bool shortest = preprocessing.resize_mode == "shortest";
   const bool crops = shortest || preprocessing.resized_side() > preprocessing.size;
@@ -104,7 +104,7 @@ std::string huggingface_model_type(const models::ImageModel& model) {
   if (!vit) refuse("it is no Vision Transformer");
   const auto& config = vit->config;
   if (config.mean_pooling) {
-    refuse("its head reads the mean over the patches, normalised after it was taken; theirs reads the class token");
+    refuse("its head reads the mean over the patches, normalized after it was taken; theirs reads the class token");
   }
   if (!config.class_token) refuse("it has no class token");
   if (!config.layer_scale) {
@@ -117,16 +117,16 @@ std::string huggingface_model_type(const models::ImageModel& model) {
 }
 
 void export_huggingface(models::ImageModel& model, const std::string& folder, const ExportInfo& info) {
-  const io::TensorMap state = io::plain_state(model);
+  const TensorMap state = models::plain_state(model);
   const std::string type = huggingface_model_type(model);
   const auto& config = dynamic_cast<const models::VisionTransformerImpl&>(model).config;
   if (type != "vit" && config.num_classes == 0) {
     throw std::invalid_argument(model.name() + " has no head, and Transformers' classifier without one returns other features");
   }
-  const io::TensorMap tensors = io::to_huggingface_layout(state, type);
-  io::write_folder(folder, [&](const std::string& place) {
-    io::write_file(place + "/config.json", exporting::json_text(exporting::model_config(config, type, info.class_names)));
-    io::write_file(place + "/preprocessor_config.json", exporting::json_text(exporting::processor_config(info.preprocessing)));
+  const TensorMap tensors = models::to_huggingface_layout(state, type);
+  formats::write_folder(folder, [&](const std::string& place) {
+    formats::write_file(place + "/config.json", exporting::json_text(exporting::model_config(config, type, info.class_names)));
+    formats::write_file(place + "/preprocessor_config.json", exporting::json_text(exporting::processor_config(info.preprocessing)));
     exporting::write_weights(model, place + "/model.safetensors", tensors, info);
   });
 }

@@ -1,9 +1,9 @@
-#include <respeft/export.h>
+#include <respeft/export/export.h>
 
 #include <stdexcept>
 
 #include "src/export/formats.h"
-#include "src/util/text.h"
+#include <respeft/core/text.h>
 
 namespace respeft::exporting {
 
@@ -19,7 +19,7 @@ const ExportFormat& find(const std::string& name) {
     if (format.name == name) return format;
     names.push_back(format.name);
   }
-  throw std::invalid_argument(util::unknown("export format", name, names));
+  throw std::invalid_argument(text::unknown("export format", name, names));
 }
 
 }  // namespace respeft::exporting

@@ -1,7 +1,7 @@
 #include <ATen/ATen.h>
-#include <respeft/io/file.h>
-#include <respeft/io/weights.h>
-#include <respeft/models/vit.h>
+#include <respeft/formats/file.h>
+#include <respeft/models/weights.h>
+#include <respeft/models/vit/vit.h>
 
 #include <algorithm>
 #include <cmath>
@@ -41,7 +41,7 @@ ordered_json model_args(const models::VitConfig& config, bool named) {
 
 /// The share of what images are resized to that is cut out, such that timm, which cuts the fraction off `size / share`, finds
 /// that size again.
-double crop_share(const io::Preprocessing& preprocessing) {
+double crop_share(const data::Preprocessing& preprocessing) {
   const auto size = static_cast<double>(preprocessing.size), side = static_cast<double>(preprocessing.resized_side());
   double share = size / side;
   while (std::floor(size / share) < side) share = std::nextafter(share, 0.0);
@@ -82,13 +82,13 @@ std::string json_text(const nlohmann::ordered_json& document) {
   return document.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
-void write_weights(const models::ImageModel& model, const std::string& path, const io::TensorMap& tensors,
+void write_weights(const models::ImageModel& model, const std::string& path, const TensorMap& tensors,
                    const ExportInfo& info) {
-  io::Metadata metadata = {{"format", "pt"}, {"model", model.name()}, {"preprocessing", io::to_json(info.preprocessing)}};
+  formats::Metadata metadata = {{"format", "pt"}, {"model", model.name()}, {"preprocessing", data::to_json(info.preprocessing)}};
   if (!info.class_names.empty()) metadata["class_names"] = class_names_json(info.class_names);
   const auto* vit = dynamic_cast<const models::VisionTransformerImpl*>(&model);
   if (vit && vit->config.mean_pooling) metadata["pool"] = "avg";
-  io::save_safetensors(path, tensors, metadata);
+  formats::save_safetensors(path, tensors, metadata);
 }
 
 std::shared_ptr<models::ImageModel> same_architecture(const models::ImageModel& model) {
@@ -99,7 +99,7 @@ std::shared_ptr<models::ImageModel> same_architecture(const models::ImageModel& 
 
 at::Tensor run_weights(const std::string& path, const at::Tensor& images, const models::ImageModel& like) {
   const auto model = same_architecture(like);
-  io::load_weights(*model, path);
+  models::load_weights(*model, path);
   const at::NoGradGuard no_grad;
   return model->forward(images);
 }
@@ -120,14 +120,14 @@ ExportFormat timm_folder_format() {
 }  // namespace exporting
 
 void export_timm(models::ImageModel& model, const std::string& path, const ExportInfo& info) {
-  exporting::write_weights(model, path, io::plain_state(model), info);
+  exporting::write_weights(model, path, models::plain_state(model), info);
 }
 
 void export_timm_folder(models::ImageModel& model, const std::string& folder, const ExportInfo& info) {
-  const io::TensorMap state = io::plain_state(model);
+  const TensorMap state = models::plain_state(model);
   const auto config = exporting::timm_config(exporting::as_vit(model).config, info);
-  io::write_folder(folder, [&](const std::string& place) {
-    io::write_file(place + "/config.json", exporting::json_text(config));
+  formats::write_folder(folder, [&](const std::string& place) {
+    formats::write_file(place + "/config.json", exporting::json_text(config));
     exporting::write_weights(model, place + "/model.safetensors", state, info);
   });
 }

@@ -1,8 +1,8 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
-#include <respeft/io/file.h>
-#include <respeft/io/weights.h>
-#include <respeft/models/vit.h>
+#include <respeft/formats/file.h>
+#include <respeft/models/weights.h>
+#include <respeft/models/vit/vit.h>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/serialization/import.h>
 
@@ -200,14 +200,14 @@ ExportFormat torchscript_format() {
 }  // namespace exporting
 
 void export_torchscript(models::ImageModel& model, const std::string& path, const ExportInfo& info) {
-  io::plain_state(model);  // refuses adapters
+  models::plain_state(model);  // refuses adapters
   const auto* vit = dynamic_cast<const models::VisionTransformerImpl*>(&model);
   if (!vit) throw std::invalid_argument(fmt::format("{} cannot be exported as TorchScript", model.name()));
-  const torch::jit::ExtraFilesMap extra = {{"preprocessing.json", io::to_json(info.preprocessing)},
+  const torch::jit::ExtraFilesMap extra = {{"preprocessing.json", data::to_json(info.preprocessing)},
                                            {"class_names.json", exporting::class_names_json(info.class_names)}};
   std::ostringstream bytes;  // LibTorch ends the process when it cannot write a file
   exporting::scripted(*vit).save(bytes, extra);
-  io::write_file(path, bytes.view());
+  formats::write_file(path, bytes.view());
 }
 
 }  // namespace respeft

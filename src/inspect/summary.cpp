@@ -1,7 +1,7 @@
 #include <ATen/core/Tensor.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <respeft/inspect.h>
+#include <respeft/inspect/inspect.h>
 #include <respeft/nn/site.h>
 
 #include <map>

@@ -1,7 +1,7 @@
 #include <ATen/ATen.h>
 #include <ATen/record_function.h>
 #include <fmt/format.h>
-#include <respeft/inspect.h>
+#include <respeft/inspect/inspect.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
@@ -9,7 +9,7 @@
 #include <map>
 #include <stdexcept>
 
-#include "src/util/saved_tensors.h"
+#include <respeft/inspect/saved_tensors.h>
 
 namespace respeft {
 namespace {
@@ -207,7 +207,7 @@ TrainingCost training_cost(models::ImageModel& model, int64_t batch, const Train
     const auto logits = model.forward(images);
     return hook ? logits.sum() + hook->penalty() : logits;
   };
-  cost.saved_bytes = util::bytes_saved_for_backward(outcome, excluded);
+  cost.saved_bytes = bytes_saved_for_backward(outcome, excluded);
   cost.step_flops = flops.total();
   return cost;
 }

@@ -1,6 +1,6 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
-#include <respeft/inspect.h>
+#include <respeft/inspect/inspect.h>
 #include <respeft/nn/site.h>
 
 #include <algorithm>

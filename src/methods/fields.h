@@ -1,6 +1,6 @@
 #pragma once
 
-#include <respeft/options.h>
+#include <respeft/core/options.h>
 
 #include <fmt/format.h>
 
@@ -9,7 +9,7 @@
 #include <string>
 #include <type_traits>
 
-#include "src/util/text.h"
+#include <respeft/core/text.h>
 
 /// A method's options struct has one list of fields, `static void fields(Struct&, Visitor)`, that calls
 /// `visitor(name, member, help)`. Defaults, flags, files and errors all come from it.
@@ -77,7 +77,7 @@ Struct from_options(const std::string& method, const Options& options) {
     if (std::find(names.begin(), names.end(), name) == names.end()) {
       throw std::invalid_argument(
           names.empty() ? fmt::format("method '{}' has no options, got '{}'", method, name)
-                        : util::unknown(fmt::format("option of method '{}'", method), name, names));
+                        : text::unknown(fmt::format("option of method '{}'", method), name, names));
     }
   }
   return result;

@@ -2,7 +2,7 @@
 
 #include <respeft/methods/rank_allocation.h>
 #include <respeft/nn/adapter.h>
-#include <respeft/options.h>
+#include <respeft/core/options.h>
 
 #include <memory>
 #include <optional>

@@ -8,7 +8,7 @@
 #include <set>
 #include <stdexcept>
 
-#include "src/util/text.h"
+#include <respeft/core/text.h>
 
 namespace respeft {
 
@@ -142,7 +142,7 @@ std::shared_ptr<RankAllocator> make_allocator(const std::string& method, const R
   throw std::invalid_argument(
       fmt::format("{}: with a target_rank of {}, expected targets (and blocks) that match a linear layer, whose ranks can be "
                   "allocated; they match {}",
-                  method, options.target_rank, others.empty() ? "nothing" : util::join({others.begin(), others.end()}, ", ")));
+                  method, options.target_rank, others.empty() ? "nothing" : text::join({others.begin(), others.end()}, ", ")));
 }
 
 }  // namespace methods

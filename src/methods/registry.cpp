@@ -63,7 +63,7 @@ const Entry& find(const std::string& name) {
     if (entry.name == name) return entry;
     names.push_back(entry.name);
   }
-  throw std::invalid_argument(util::unknown("method", name, names));
+  throw std::invalid_argument(text::unknown("method", name, names));
 }
 
 std::unique_ptr<Method> create(const std::string& name, const Options& options) { return find(name).create(options); }

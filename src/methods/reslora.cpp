@@ -19,7 +19,7 @@ bool is_number(const std::string& word) { return !word.empty() && word.find_firs
 /// A site's kind: its name without the numbers of its block, so that the layers of all blocks share it. Numbers are path
 /// components (`blocks.3.attn.qkv`); where there is none, the digits that end the first component that has some (`block3.fc`).
 std::string kind_of(const std::string& name) {
-  auto path = util::split(name, '.');
+  auto path = text::split(name, '.');
   bool numbered = false;
   for (auto& component : path) {
     if (!is_number(component)) continue;
@@ -32,7 +32,7 @@ std::string kind_of(const std::string& name) {
     path[i] = path[i].substr(0, end) + "*";
     numbered = true;
   }
-  return util::join(path, ".");
+  return text::join(path, ".");
 }
 
 }  // namespace

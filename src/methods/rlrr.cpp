@@ -82,7 +82,7 @@ class RlrrAdapter : public nn::Adapter {
 
 void check_choice(const char* option, const std::string& value, const std::vector<std::string>& choices) {
   if (std::find(choices.begin(), choices.end(), value) == choices.end()) {
-    throw std::invalid_argument(util::unknown(fmt::format("value of rlrr's option '{}'", option), value, choices));
+    throw std::invalid_argument(text::unknown(fmt::format("value of rlrr's option '{}'", option), value, choices));
   }
 }
 

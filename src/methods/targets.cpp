@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <stdexcept>
 
-#include "src/util/text.h"
+#include <respeft/core/text.h>
 
 namespace respeft::methods {
 namespace {
@@ -19,7 +19,7 @@ int64_t parse_block(const std::string& text, const std::string& blocks) {
 
 std::set<int64_t> parse_blocks(const std::string& blocks) {
   std::set<int64_t> chosen;
-  for (const auto& entry : util::split(blocks, ',')) {
+  for (const auto& entry : text::split(blocks, ',')) {
     const auto dash = entry.find('-');
     const int64_t first = parse_block(entry.substr(0, dash), blocks);
     const int64_t last = dash == std::string::npos ? first : parse_block(entry.substr(dash + 1), blocks);
@@ -31,7 +31,7 @@ std::set<int64_t> parse_blocks(const std::string& blocks) {
 
 }  // namespace
 
-Targets::Targets(const std::string& names, const std::string& blocks) : names_(util::split(names, ',')), blocks_(parse_blocks(blocks)) {
+Targets::Targets(const std::string& names, const std::string& blocks) : names_(text::split(names, ',')), blocks_(parse_blocks(blocks)) {
   if (names_.empty()) throw std::invalid_argument("targets: expected at least one, such as q,v,fc1 or all");
 }
 
@@ -67,7 +67,7 @@ void Targets::check(const std::vector<nn::NamedSite>& sites) const {
     blocks.insert(info.block);
   }
   for (const auto& entry : names_) {
-    if (known.count(entry) == 0) throw std::invalid_argument(util::unknown("target", entry, {known.begin(), known.end()}));
+    if (known.count(entry) == 0) throw std::invalid_argument(text::unknown("target", entry, {known.begin(), known.end()}));
   }
   for (const int64_t block : blocks_) {
     if (blocks.count(block) == 0) {

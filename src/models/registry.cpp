@@ -1,12 +1,12 @@
 #include <fmt/format.h>
 #include <respeft/models/model.h>
-#include <respeft/models/vit.h>
+#include <respeft/models/vit/vit.h>
 
 #include <map>
 #include <regex>
 #include <stdexcept>
 
-#include "src/util/text.h"
+#include <respeft/core/text.h>
 
 namespace respeft::models {
 namespace {
@@ -42,7 +42,7 @@ VitConfig vit_config(const std::string& name, const ModelOptions& options) {
   const std::string architecture = name.substr(0, name.find('.'));
   static const std::regex grammar("vit_(tiny|small|base|large|huge)_patch(8|14|16|32)_(?:([1-9][0-9]{1,3})|(reg4_)?dinov2)");
   std::smatch match;
-  if (!std::regex_match(architecture, match, grammar)) throw std::invalid_argument(util::unknown("model", name, list()));
+  if (!std::regex_match(architecture, match, grammar)) throw std::invalid_argument(text::unknown("model", name, list()));
   const Size& size = kSizes.at(match[1]);
   VitConfig config;
   config.name = architecture;
@@ -66,7 +66,7 @@ VitConfig vit_config(const std::string& name, const ModelOptions& options) {
   config.drop_path = options.drop_path;
   config.branch_dropout = options.branch_dropout;
   if (!options.pool.empty() && options.pool != "token" && options.pool != "avg") {
-    throw std::invalid_argument(util::unknown("pooling", options.pool, {"token", "avg"}));
+    throw std::invalid_argument(text::unknown("pooling", options.pool, {"token", "avg"}));
   }
   config.mean_pooling = options.pool == "avg";
   if (config.image_size < config.patch_size || config.image_size % config.patch_size != 0) {

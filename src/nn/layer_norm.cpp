@@ -11,7 +11,7 @@ namespace respeft::nn {
 LayerNormImpl::LayerNormImpl(const torch::nn::LayerNormOptions& norm_options, const at::TensorOptions& tensor_options)
     : options(norm_options) {
   TORCH_CHECK(options.normalized_shape().size() == 1 && options.elementwise_affine(),
-              "LayerNorm: a norm with a site has one normalised dimension and an affine part");
+              "LayerNorm: a norm with a site has one normalized dimension and an affine part");
   weight = register_parameter("weight", at::ones(options.normalized_shape(), tensor_options));
   bias = register_parameter("bias", at::zeros(options.normalized_shape(), tensor_options));
 }

@@ -2,7 +2,7 @@
 
 #include <respeft/nn/adapter.h>
 
-#include "src/util/text.h"
+#include <respeft/core/text.h>
 
 namespace respeft::nn {
 
@@ -81,7 +81,7 @@ SiteInfo describe(const std::string& name, const Site& site) {
   info.kind = site.kind();
   info.in_features = site.in_features();
   info.out_features = site.out_features();
-  const auto path = util::split(name, '.');
+  const auto path = text::split(name, '.');
   info.role = info.kind == SiteKind::Patch || path.empty() ? to_string(info.kind) : path.back();
   for (const auto& component : path) {
     if (!is_number(component)) continue;

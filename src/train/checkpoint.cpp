@@ -9,7 +9,7 @@ namespace {
 
 constexpr const char* kFormat = "respeft-checkpoint-1";
 
-const std::string& metadata_value(const io::SafetensorsFile& file, const std::string& key) {
+const std::string& metadata_value(const formats::SafetensorsFile& file, const std::string& key) {
   const auto found = file.metadata().find(key);
   if (found == file.metadata().end()) throw std::runtime_error(fmt::format("{}: no '{}' in the metadata", file.path(), key));
   return found->second;
@@ -18,13 +18,13 @@ const std::string& metadata_value(const io::SafetensorsFile& file, const std::st
 }  // namespace
 
 void save_checkpoint(const std::string& path, const Checkpoint& checkpoint) {
-  io::save_safetensors(
+  formats::save_safetensors(
       path, checkpoint.tensors,
       {{"format", kFormat}, {"progress", to_json(checkpoint.progress)}, {"base_sha256", checkpoint.base_sha256}});
 }
 
 Checkpoint load_checkpoint(const std::string& path) {
-  const io::SafetensorsFile file(path);
+  const formats::SafetensorsFile file(path);
   if (metadata_value(file, "format") != kFormat)
     throw std::runtime_error(fmt::format("{}: not a checkpoint of this version (format '{}', expected '{}')", path,
                                          metadata_value(file, "format"), kFormat));

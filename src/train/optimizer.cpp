@@ -5,7 +5,7 @@
 
 #include <stdexcept>
 
-#include "src/util/text.h"
+#include <respeft/core/text.h>
 
 namespace respeft::train {
 namespace {
@@ -20,7 +20,7 @@ Decay decay_from_name(const std::string& name) {
   if (name == "names") return Decay::names;
   if (name == "matrices") return Decay::matrices;
   if (name == "all") return Decay::all;
-  throw std::invalid_argument(util::unknown("weight decay", name, {"names", "matrices", "all"}));
+  throw std::invalid_argument(text::unknown("weight decay", name, {"names", "matrices", "all"}));
 }
 
 bool decays(Decay decay, const std::string& name, const at::Tensor& parameter) {
@@ -29,7 +29,7 @@ bool decays(Decay decay, const std::string& name, const at::Tensor& parameter) {
   return name.find("bias") == std::string::npos && name.find("norm") == std::string::npos;
 }
 
-void Optimizer::load_state(const io::TensorMap& tensors) {
+void Optimizer::load_state(const TensorMap& tensors) {
   for (auto& [key, own] : state()) {
     const auto found = tensors.find(key);
     if (found == tensors.end()) throw std::runtime_error(fmt::format("the optimizer's state has no '{}'", key));
@@ -71,8 +71,8 @@ void AdamW::zero_grad() {
   for (auto& slot : slots_) slot.parameter.mutable_grad() = at::Tensor();
 }
 
-io::TensorMap AdamW::state() const {
-  io::TensorMap tensors;
+TensorMap AdamW::state() const {
+  TensorMap tensors;
   for (const auto& slot : slots_) {
     tensors["exp_avg/" + slot.name] = slot.exp_avg;
     tensors["exp_avg_sq/" + slot.name] = slot.exp_avg_sq;
@@ -109,8 +109,8 @@ void Sgd::zero_grad() {
   for (auto& slot : slots_) slot.parameter.mutable_grad() = at::Tensor();
 }
 
-io::TensorMap Sgd::state() const {
-  io::TensorMap tensors;
+TensorMap Sgd::state() const {
+  TensorMap tensors;
   for (const auto& slot : slots_) tensors["momentum/" + slot.name] = slot.momentum;
   return tensors;
 }

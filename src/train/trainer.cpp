@@ -8,10 +8,10 @@
 #include <cmath>
 #include <stdexcept>
 
-#include <respeft/data/loader.h>
+#include <respeft/data/image/loader.h>
 
 #include "src/data/random.h"
-#include "src/train/autocast.h"
+#include "src/core/autocast.h"
 
 namespace respeft::train {
 namespace {
@@ -35,7 +35,7 @@ std::vector<at::Tensor> tensors_of(const std::vector<std::pair<std::string, at::
 }
 
 /// Copies `tensors[prefix + name]` into each parameter.
-void load_parameters(const std::vector<std::pair<std::string, at::Tensor>>& parameters, const io::TensorMap& tensors,
+void load_parameters(const std::vector<std::pair<std::string, at::Tensor>>& parameters, const TensorMap& tensors,
                      const std::string& prefix) {
   const at::NoGradGuard no_grad;
   for (const auto& [name, parameter] : parameters) {
@@ -278,7 +278,7 @@ Outcome Trainer::finish() {
     load_parameters(state_, best_, "");
     outcome.chosen = *progress_.best;
     outcome.selection = config_.protocol == "val" ? "the best epoch on the validation split"
-                                                  : "the best epoch on the TEST split (protocol 'paper': an optimistic figure)";
+                                                  : "the best epoch on the TEST split (protocol 'paper': an optimiztic figure)";
   }
   if (ema_) outcome.selection += fmt::format("; the moving average of its parameters (ema_decay {})", config_.ema_decay);
   const auto& known = outcome.chosen.evaluation;

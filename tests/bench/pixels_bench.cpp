@@ -1,11 +1,11 @@
-// From a 500 × 375 JPEG to a normalised 224 × 224 tensor: each part by itself, the whole, and the whole with a loader's workers.
+// From a 500 × 375 JPEG to a normalized 224 × 224 tensor: each part by itself, the whole, and the whole with a loader's workers.
 // Beside Pillow and torchvision: tests/interop/bench_pixels.py.
 
 #include <benchmark/benchmark.h>
 #include <jpeglib.h>
-#include <respeft/data/image.h>
-#include <respeft/data/loader.h>
-#include <respeft/data/transforms.h>
+#include <respeft/data/image/image.h>
+#include <respeft/data/image/loader.h>
+#include <respeft/data/image/transforms.h>
 
 #include <cmath>
 #include <cstdlib>
@@ -88,13 +88,13 @@ BENCHMARK(resize_to<Filter::bilinear>)
     ->Arg(512)
     ->Unit(benchmark::kMillisecond);
 
-void normalise(benchmark::State& state) {
+void normalize(benchmark::State& state) {
   const Transform transform({.size = 224});
   const Image image = transform.resized(decode_image(jpeg(), "photo"));
   for (auto _ : state) benchmark::DoNotOptimize(transform(image));
   state.SetItemsProcessed(state.iterations());
 }
-BENCHMARK(normalise)->Unit(benchmark::kMillisecond);
+BENCHMARK(normalize)->Unit(benchmark::kMillisecond);
 
 void whole(benchmark::State& state) {
   const Transform transform({.size = 224, .resize_size = state.range(0)});

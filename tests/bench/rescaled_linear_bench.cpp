@@ -6,7 +6,7 @@
 #include <respeft/ops/rescaled_linear.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include "src/util/saved_tensors.h"
+#include <respeft/inspect/saved_tensors.h>
 
 namespace {
 

@@ -4,9 +4,9 @@
 // an adapter. With arguments (as the tests call it) it makes one step of a small model.
 
 #include <ATen/ATen.h>
-#include <respeft/merge.h>
+#include <respeft/merge/merge.h>
 #include <respeft/methods/method.h>
-#include <respeft/methods/reslora_merge.h>
+#include <respeft/merge/shortcut.h>
 #include <respeft/models/model.h>
 #include <respeft/train/optimizer.h>
 
@@ -14,13 +14,13 @@
 #include <chrono>
 #include <cstdio>
 
-#include "src/util/saved_tensors.h"
+#include <respeft/inspect/saved_tensors.h>
 
 namespace {
 
 using namespace respeft;
 
-/// One adapted model with its optimiser.
+/// One adapted model with its optimizer.
 class Contestant {
  public:
   Contestant(const std::string& method, const std::string& model, int64_t size, int64_t batch)
@@ -41,7 +41,7 @@ class Contestant {
     seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
   int64_t kept() {
-    return util::bytes_saved_for_backward([&] { return loss(); }, model_->parameters());
+    return bytes_saved_for_backward([&] { return loss(); }, model_->parameters());
   }
 
   /// From here on the model is plain.

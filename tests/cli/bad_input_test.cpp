@@ -111,7 +111,7 @@ TEST(BadPixels, AreRefused) {
   const SmallModel small;
   const std::string bad = small.folder / "bad.safetensors";
   const auto expect = [&](const at::Tensor& pixels, const std::vector<std::string>& words) {
-    io::save_safetensors(bad, {{"pixels", pixels}});
+    formats::save_safetensors(bad, {{"pixels", pixels}});
     expect_clean_failure(small, predict(small, bad), 1, words);
   };
   at::Tensor nan = small.images.clone();
@@ -125,7 +125,7 @@ TEST(BadPixels, AreRefused) {
   expect(at::zeros({3, kSize, kSize}), {bad, "[3, 32, 32]"});
   expect(at::zeros({0, 3, kSize, kSize}), {bad, "[0, 3, 32, 32]"});
   expect(at::zeros({1, 3, kSize, kSize}, at::kHalf), {bad, "float32"});
-  io::save_safetensors(bad, {{"images", small.images}});
+  formats::save_safetensors(bad, {{"images", small.images}});
   expect_clean_failure(small, predict(small, bad), 1, {bad, "pixels"});
 }
 

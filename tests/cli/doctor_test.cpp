@@ -97,7 +97,7 @@ TEST(Doctor, WarningsExitWithOneUnlessAllowed) {
   expect_contains(messages(fine.json(), "warning"), {"duplicates: 1 picture occurs in several splits"});
 }
 
-TEST(Doctor, WeightsAreComparedWithModelDataAndNormalisation) {
+TEST(Doctor, WeightsAreComparedWithModelDataAndNormalization) {
   const SmallKitti kitti;
   const SmallModel small;
   const auto doctor = [&](std::vector<std::string> more) {
@@ -127,7 +127,7 @@ TEST(Doctor, WeightsAreComparedWithModelDataAndNormalisation) {
   expect_contains(messages(other.json(), "error"),
                   {"its patches are 16 pixels a side, the model's 32", "it looks made for vit_tiny_patch16_224"});
 
-  io::save_safetensors(kitti.folder / "nan.safetensors", {{"norm.weight", at::full({3}, NAN)}});
+  formats::save_safetensors(kitti.folder / "nan.safetensors", {{"norm.weight", at::full({3}, NAN)}});
   expect_contains(run({"doctor", "--weights", kitti.folder / "nan.safetensors", "--model", kModel}).out,
                   {"infinite or not a number in 1 of its tensors", "  norm.weight"});
   const Outcome both =
@@ -135,18 +135,18 @@ TEST(Doctor, WeightsAreComparedWithModelDataAndNormalisation) {
   EXPECT_EQ(both.status, 1);
   expect_contains(both.out, {"images     12", "error: cannot read " + kitti.folder / "none" + ": No such file"});
 
-  io::save_safetensors(kitti.folder / "foreign.safetensors", {{"conv1.weight", at::zeros({3})}});
+  formats::save_safetensors(kitti.folder / "foreign.safetensors", {{"conv1.weight", at::zeros({3})}});
   const Outcome unknown =
       run({"doctor", "--weights", kitti.folder / "foreign.safetensors", "--model", kModel, "--image-size", "32"});
   EXPECT_EQ(unknown.status, 1);
-  expect_contains(unknown.out, {"not recognised", "0 match, 150 missing, 1 without a place", "'conv1.weight' has no place in"});
+  expect_contains(unknown.out, {"not recognized", "0 match, 150 missing, 1 without a place", "'conv1.weight' has no place in"});
 }
 
 TEST(Doctor, WrongArgumentsAreRefused) {
   const SmallKitti kitti;
   expect_error(run({"doctor"}), 2, {"--data", "--weights"});
   expect_error(run({"doctor", "--weights", "w.safetensors"}), 2, {"--model"});
-  expect_error(run({"doctor", "--data", "vtab:" + kitti.folder.path()}), 2, {"which data set?", "kitti"});
+  expect_error(run({"doctor", "--data", "vtab:" + kitti.folder.path()}), 2, {"which dataset?", "kitti"});
   expect_error(run({"doctor", "--data", kitti.data() + "y"}), 1, {"no such folder", "did you mean 'kitti'"});
   expect_error(run({"doctor", "--data", kitti.data(), "--workers", "-1"}), 2, {"--workers"});
   expect_error(run({"doctor", "--weights", "none.safetensors", "--model", kModel}), 1, {"none.safetensors"});

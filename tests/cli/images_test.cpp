@@ -44,17 +44,17 @@ struct NoiseImages {
 
 /// The model's logits for the noise images.
 at::Tensor logits_of(const SmallModel& small, const NoiseImages& noise) {
-  io::save_safetensors(small.pixels(), {{"pixels", noise.pixels}});
+  formats::save_safetensors(small.pixels(), {{"pixels", noise.pixels}});
   return small.predict({"--weights", small.base(), "--adapter", small.adapter()});
 }
 
-TEST(PredictImages, AreNormalisedAsTheWeightsFolderSays) {
+TEST(PredictImages, AreNormalizedAsTheWeightsFolderSays) {
   const SmallModel small;
   const NoiseImages noise(small.folder);
-  auto tensors = io::SafetensorsFile(small.base()).tensors();
+  auto tensors = formats::SafetensorsFile(small.base()).tensors();
   tensors["head.weight"] = at::randn({kClasses, 192});
   const std::string weights = small.folder / "weights.safetensors";
-  io::save_safetensors(weights, tensors);
+  formats::save_safetensors(weights, tensors);
   const auto predict = [&](std::vector<std::string> more) {
     more.insert(more.begin(), {"predict", "--model", kModel, "--image-size", "32", "--weights", weights, noise.paths[0]});
     const Outcome outcome = run(more);

@@ -20,7 +20,7 @@ TEST(Layouts, AnAdapterInPeftsLayoutIsAnAdapterLikeAnother) {
   const Outcome info = run({"info", peft, "--json"});
   EXPECT_EQ(info.json()["adapter_config"]["peft_type"], "LORA");
   EXPECT_EQ(info.json()["metadata"]["model"], kModel);
-  io::save_safetensors(model.folder / "other.safetensors", {{"head.weight", at::zeros({1, 1})}});
+  formats::save_safetensors(model.folder / "other.safetensors", {{"head.weight", at::zeros({1, 1})}});
   expect_error(run({"predict", "--weights", model.folder / "other.safetensors", "--adapter", peft, "--pixels", model.pixels(),
                     "--logits", model.folder / "out"}),
                2, {"was trained on other weights", "--any-base"});

@@ -35,7 +35,7 @@ TEST_P(RoundTrip, MergedAndExportedFilesGiveTheSameAnswers) {
   EXPECT_LT(report["comparison"]["relative_difference"].get<double>(), kRounding);
   EXPECT_EQ(report["comparison"]["agreement"], 1.0);
   EXPECT_EQ(report["compared_on"], "random normal pixels");
-  for (const auto& [key, tensor] : io::SafetensorsFile(merged).tensors()) {
+  for (const auto& [key, tensor] : formats::SafetensorsFile(merged).tensors()) {
     EXPECT_EQ(key.find("adapter"), std::string::npos) << key;
   }
   EXPECT_LT(relative_difference(small.logits, small.predict({"--model", kModel, "--weights", merged, "--image-size", "32"})),
@@ -79,9 +79,9 @@ TEST(Merge, RefusesToWriteAboveTheTolerance) {
 
 TEST(Merge, AnAdapterThatIsNotFiniteIsRefused) {
   const SmallModel small;
-  auto file = io::load_adapter(small.adapter());
+  auto file = adapters::load_adapter(small.adapter());
   file.tensors.at("head.bias").fill_(std::numeric_limits<float>::quiet_NaN());
-  io::save_adapter(small.adapter(), file);
+  adapters::save_adapter(small.adapter(), file);
   const std::string out = small.folder / "merged.safetensors";
   expect_error(run({"merge", "--weights", small.base(), "--adapter", small.adapter(), "--out", out}), 1, {"nothing was written"});
   EXPECT_FALSE(std::filesystem::exists(out));
@@ -89,10 +89,10 @@ TEST(Merge, AnAdapterThatIsNotFiniteIsRefused) {
 
 TEST(Adapter, AnotherBaseIsRefusedUnlessAllowed) {
   const SmallModel small;
-  auto tensors = io::SafetensorsFile(small.base()).tensors();
+  auto tensors = formats::SafetensorsFile(small.base()).tensors();
   tensors.at("norm.bias").add_(1e-3);
   const std::string other = small.folder / "other.safetensors";
-  io::save_safetensors(other, tensors);
+  formats::save_safetensors(other, tensors);
   const std::string logits = small.folder / "logits.safetensors";
   expect_error(run({"predict", "--weights", other, "--adapter", small.adapter(), "--pixels", small.pixels(), "--logits", logits}),
                2, {"other weights", "--any-base"});
@@ -102,7 +102,7 @@ TEST(Adapter, AnotherBaseIsRefusedUnlessAllowed) {
 
 TEST(Adapter, WithoutMetadataNeedsAMethod) {
   const SmallModel small("lora", {{"rank", int64_t{4}}});
-  io::save_safetensors(small.adapter(), io::load_adapter(small.adapter()).tensors);
+  formats::save_safetensors(small.adapter(), adapters::load_adapter(small.adapter()).tensors);
   const std::vector<std::string> flags = {"--model",   kModel,          "--weights",    small.base(),
                                           "--adapter", small.adapter(), "--image-size", "32"};
   auto without = flags;
@@ -151,7 +151,7 @@ TEST(Config, KeysAreFlagNamesAndFlagsWin) {
   const Outcome outcome = run({"predict", "--config", config, "--pixels", small.pixels(), "--logits", out});
   ASSERT_EQ(outcome.status, 0) << outcome.err;
   EXPECT_EQ(outcome.json()["images"], 5);
-  EXPECT_LT(relative_difference(small.logits, io::SafetensorsFile(out).tensor("logits")), kRounding);
+  EXPECT_LT(relative_difference(small.logits, formats::SafetensorsFile(out).tensor("logits")), kRounding);
   const Outcome overridden =
       run({"predict", "--config", config, "--batch-size", "0", "--pixels", small.pixels(), "--logits", out});
   expect_error(overridden, 2, {"--batch-size"});

@@ -4,9 +4,9 @@
 
 #include <string>
 
-#include <respeft/io/adapter_file.h>
-#include <respeft/io/file.h>
-#include <respeft/io/weights.h>
+#include <respeft/adapters/adapter_file.h>
+#include <respeft/formats/file.h>
+#include <respeft/models/weights.h>
 #include <respeft/methods/method.h>
 #include <respeft/models/model.h>
 
@@ -26,25 +26,25 @@ struct SmallModel {
   explicit SmallModel(const std::string& method = "rlrr", const Options& options = {}) {
     at::manual_seed(3);
     const auto model = models::create(kModel, {.num_classes = kClasses, .image_size = kSize});
-    io::save_safetensors(folder / "base.safetensors", io::plain_state(*model));
+    formats::save_safetensors(folder / "base.safetensors", models::plain_state(*model));
     const auto created = methods::create(method, options);
     const Attachment attachment = attach(*model, *created);
     {
       const at::NoGradGuard no_grad;
       for (const auto& [name, tensor] : attachment.trained) tensor.add_(at::randn_like(tensor), 0.05);
     }
-    io::AdapterFile file;
+    adapters::AdapterFile file;
     file.info = {.method = method,
                  .model = kModel,
                  .options = created->options(),
-                 .weights_sha256 = io::file_sha256(folder / "base.safetensors"),
+                 .weights_sha256 = formats::file_sha256(folder / "base.safetensors"),
                  .preprocessing = {.size = kSize},
                  .class_names = {"ant", "bee", "cat", "dog", "eel", "fox", "gnu"},
                  .pool = ""};
     for (const auto& [name, tensor] : attachment.trained) file.tensors[name] = tensor.detach().clone();
-    io::save_adapter(folder / "adapter.safetensors", file);
+    adapters::save_adapter(folder / "adapter.safetensors", file);
     images = at::randn({5, 3, kSize, kSize});
-    io::save_safetensors(folder / "pixels.safetensors", {{"pixels", images}});
+    formats::save_safetensors(folder / "pixels.safetensors", {{"pixels", images}});
     model->eval();
     const at::NoGradGuard no_grad;
     logits = model->forward(images);
@@ -61,7 +61,7 @@ struct SmallModel {
     const Outcome outcome = run(flags);
     EXPECT_EQ(outcome.status, 0) << outcome.err;
     if (outcome.status != 0) return at::zeros_like(logits);
-    const at::Tensor result = io::SafetensorsFile(out).tensor("logits");
+    const at::Tensor result = formats::SafetensorsFile(out).tensor("logits");
     std::filesystem::remove(out);
     return result;
   }

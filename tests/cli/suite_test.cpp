@@ -3,7 +3,7 @@
 #include <map>
 #include <regex>
 
-#include <respeft/train/recipe.h>
+#include <respeft/runs/recipe.h>
 
 #include "tests/cli/small_model.h"
 #include "tests/expect_error.h"
@@ -18,8 +18,8 @@ std::string recipe_folder() {
   return (fs::absolute(program()).parent_path().parent_path() / "share" / "respeft" / "recipes").string();
 }
 
-train::TrainConfig recipe(const std::string& name) {
-  return train::apply_recipe(train::find_recipe(name, recipe_folder()));
+runs::TrainConfig recipe(const std::string& name) {
+  return runs::apply_recipe(runs::find_recipe(name, recipe_folder()));
 }
 
 TEST(Recipes, AreListedOneByOne) {
@@ -40,23 +40,23 @@ TEST(Recipes, AreListedOneByOne) {
 }
 
 TEST(Recipes, EveryOneCanBeUsed) {
-  const auto recipes = train::recipes_in(recipe_folder());
+  const auto recipes = runs::recipes_in(recipe_folder());
   ASSERT_EQ(recipes.size(), 4u * 19 + 4u * 5);
   for (const auto& recipe : recipes) {
     SCOPED_TRACE(recipe.name);
     EXPECT_GT(recipe.summary.size(), 10u);
-    train::TrainConfig config = train::apply_recipe(recipe);
+    runs::TrainConfig config = runs::apply_recipe(recipe);
     EXPECT_EQ(config.recipe, recipe.name);
     EXPECT_TRUE(config.data.empty() && config.weights.empty() && config.out.empty()) << "these are the user's";
     config.data = "vtab:somewhere/x";
     config.out = "run";
     if (recipe.name.starts_with("vpt/") || recipe.name.starts_with("fact/")) {
       EXPECT_EQ(config.method, "");
-      expect_error<std::invalid_argument>([&] { train::resolve(config); },
+      expect_error<std::invalid_argument>([&] { runs::resolve(config); },
                                           {"method: missing; the recipe's own method is not in this program: give --method"});
       config.method = "lora";
     }
-    EXPECT_NO_THROW(train::resolve(config));
+    EXPECT_NO_THROW(runs::resolve(config));
   }
 }
 
@@ -77,7 +77,7 @@ TEST(Recipes, WithoutTheirMethodNeedAnother) {
 
 // SSF's and VPT's optimizers and schedules in their released code.
 TEST(Recipes, DecayAndWarmup) {
-  for (const auto& listed : train::recipes_in(recipe_folder())) {
+  for (const auto& listed : runs::recipes_in(recipe_folder())) {
     const auto c = recipe(listed.name);
     const bool ssf = listed.name.starts_with("ssf/"), rlrr = listed.name.starts_with("rlrr/");
     EXPECT_EQ(c.decay, ssf ? "matrices" : rlrr ? "names" : "all") << listed.name;
@@ -205,7 +205,7 @@ TEST(Recipes, FlagsAndFilesChangeARecipe) {
   expect_error(dry({"--recipe", own}), 2, {"own.toml:1: unknown key 'lrr'; did you mean 'lr'?"});
 }
 
-/// A root with two data sets of VTAB-1k, each with 8 images to train on, 4 to choose by and 4 to test on.
+/// A root with two datasets of VTAB-1k, each with 8 images to train on, 4 to choose by and 4 to test on.
 struct SmallVtab {
   Folder folder;
   SmallModel model;
@@ -258,7 +258,7 @@ TEST(Recipes, OfAnotherDataSetAreNoted) {
     EXPECT_EQ(outcome.status, 0) << outcome.err;
     return outcome.err;
   };
-  const std::string words = "is for another data set than vtab:";
+  const std::string words = "is for another dataset than vtab:";
   EXPECT_NE(train("cifar").find("recipe rlrr/vtab/cifar " + words), std::string::npos);
   EXPECT_EQ(train("kitti").find(words), std::string::npos);
 }
@@ -273,7 +273,7 @@ TEST(Suite, TrainsEachDataSetWithItsRecipeAndPrintsTheTable) {
     EXPECT_TRUE(std::regex_search(outcome.out, std::regex("\n" + row + line))) << row << "\n" << outcome.out;
   }
   EXPECT_NE(outcome.out.find("protocol paper: the best epoch on the TEST split"), std::string::npos) << outcome.out;
-  EXPECT_NE(outcome.out.find("2 of the benchmark's 19 data sets"), std::string::npos) << outcome.out;
+  EXPECT_NE(outcome.out.find("2 of the benchmark's 19 datasets"), std::string::npos) << outcome.out;
   const std::string config = read_text(vtab.out() + "/kitti/config.toml");
   EXPECT_NE(config.find("recipe = \"rlrr/vtab/kitti\""), std::string::npos) << config;
   EXPECT_NE(config.find("weight_decay = 0.05"), std::string::npos) << config;
@@ -294,7 +294,7 @@ TEST(Suite, TrainsEachDataSetWithItsRecipeAndPrintsTheTable) {
   EXPECT_EQ(again.json(), summary) << "nothing was left to do";
 }
 
-/// A data set that is begun later has the settings that the suite was begun with, and the summary has all that are finished.
+/// A dataset that is begun later has the settings that the suite was begun with, and the summary has all that are finished.
 TEST(Suite, ResumesWithWhatItWasBegunWith) {
   const SmallVtab vtab;
   const std::vector<std::string> resume = {"suite", "vtab:" + vtab.folder.path(), "--out", vtab.out(), "--resume"};
@@ -313,8 +313,8 @@ TEST(Suite, ResumesWithWhatItWasBegunWith) {
   const Outcome rest = resumed({"--lr", "0.002", "--datasets", "patch_camelyon", "--threads", "1"});  // as before, in other words
   ASSERT_EQ(rest.status, 0) << rest.err;
   EXPECT_NE(rest.out.find("\nkitti "), std::string::npos) << rest.out;
-  const auto kitti = train::read_config(vtab.out() + "/kitti/config.toml"),
-             camelyon = train::read_config(vtab.out() + "/patch_camelyon/config.toml");
+  const auto kitti = runs::read_config(vtab.out() + "/kitti/config.toml"),
+             camelyon = runs::read_config(vtab.out() + "/patch_camelyon/config.toml");
   for (const auto& c : {kitti, camelyon}) {
     EXPECT_EQ(c.recipe, "");
     EXPECT_EQ(c.method, "lora");
@@ -372,7 +372,7 @@ TEST(Suite, HasNoMeansOfSeveralProtocols) {
   EXPECT_EQ(mixed.out.find("mean of"), std::string::npos) << mixed.out;
 }
 
-/// Neither bad images nor settings that one data set cannot have end the others.
+/// Neither bad images nor settings that one dataset cannot have end the others.
 TEST(Suite, ADataSetThatFailsLeavesTheOthers) {
   const SmallVtab vtab;
   std::string lines;
@@ -381,7 +381,7 @@ TEST(Suite, ADataSetThatFailsLeavesTheOthers) {
   const auto expect_failure = [&](const Outcome& outcome, const std::string& name, const std::string& other,
                                   const std::string& fault) {
     EXPECT_EQ(outcome.status, 1) << outcome.err;
-    EXPECT_NE(outcome.err.find("error: 1 of 2 data sets failed: " + name + ": "), std::string::npos) << outcome.err;
+    EXPECT_NE(outcome.err.find("error: 1 of 2 datasets failed: " + name + ": "), std::string::npos) << outcome.err;
     EXPECT_NE(outcome.err.find(fault), std::string::npos) << outcome.err;
     EXPECT_NE(outcome.out.find("\n" + other + " "), std::string::npos) << outcome.out;
     EXPECT_EQ(outcome.out.find("\n" + name + " "), std::string::npos) << outcome.out;
@@ -403,7 +403,7 @@ TEST(Suite, TakesAFolderOfRecipes) {
   }
   const Outcome outcome = run(vtab.flags({"--recipes", vtab.folder / "own/"}));
   ASSERT_EQ(outcome.status, 0) << outcome.err;
-  const auto config = train::read_config(vtab.out() + "/kitti/config.toml");
+  const auto config = runs::read_config(vtab.out() + "/kitti/config.toml");
   EXPECT_EQ(config.method, "bitfit");
   EXPECT_EQ(config.recipe, vtab.folder / "own/kitti.toml");
   EXPECT_EQ(run(vtab.flags({"--resume", "--recipes", vtab.folder / "own"})).out, outcome.out);

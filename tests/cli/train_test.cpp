@@ -2,7 +2,7 @@
 #include <limits>
 #include <map>
 
-#include <respeft/io/file.h>
+#include <respeft/formats/file.h>
 
 #include "tests/cli/small_model.h"
 
@@ -144,9 +144,9 @@ TEST_F(Train, ShortcutsThatDoNotFoldAreMergedWithTheirLossInSight) {
     return run(all);
   };
   const auto files = [&] {
-    std::map<std::string, std::string> hashes = {{small.base(), io::file_sha256(small.base())}};
+    std::map<std::string, std::string> hashes = {{small.base(), formats::file_sha256(small.base())}};
     for (const auto& entry : std::filesystem::recursive_directory_iterator(out())) {
-      if (entry.is_regular_file()) hashes[entry.path()] = io::file_sha256(entry.path());
+      if (entry.is_regular_file()) hashes[entry.path()] = formats::file_sha256(entry.path());
     }
     return hashes;
   };
@@ -182,7 +182,7 @@ TEST_F(Train, RanksAreAllocatedAndMerged) {
   *std::find(arguments.begin(), arguments.end(), "rlrr") = "reslora-bs";
   const Outcome trained = run(arguments);
   ASSERT_EQ(trained.status, 0) << trained.err;
-  const auto tensors = io::SafetensorsFile(out() + "/adapter.safetensors").tensors();
+  const auto tensors = formats::SafetensorsFile(out() + "/adapter.safetensors").tensors();
   int64_t kept = 0, all = 0;
   for (const auto& [key, tensor] : tensors) {
     EXPECT_EQ(key.find("rank_allocation"), std::string::npos) << "the allocation's own state belongs in the checkpoint";
@@ -203,9 +203,9 @@ TEST_F(Train, RanksAreAllocatedAndMerged) {
 }
 
 TEST_F(Train, ALossThatIsNotFiniteStopsAtItsStep) {
-  auto tensors = io::SafetensorsFile(small.base()).tensors();
+  auto tensors = formats::SafetensorsFile(small.base()).tensors();
   tensors.at("blocks.3.mlp.fc1.bias").fill_(std::numeric_limits<float>::quiet_NaN());
-  io::save_safetensors(small.base(), tensors);
+  formats::save_safetensors(small.base(), tensors);
   expect_error(run(flags()), 1, {"loss", "step 1"});
   EXPECT_FALSE(std::filesystem::exists(out() + "/adapter.safetensors"));
   EXPECT_FALSE(std::filesystem::exists(out() + "/summary.json"));

@@ -50,7 +50,7 @@ class Stamp {
 /// atomic, an atomic operation that is not ordered with the last). `in_flight`: an asynchronous copy writes it; `copies_from`:
 /// how many read it.
 struct Cell {
-  uint64_t initialised : 1 = 0, in_flight : 1 = 0, copies_from : 32 = 0;
+  uint64_t initialized : 1 = 0, in_flight : 1 = 0, copies_from : 32 = 0;
   Stamp write, read, other_read;
   bool operator==(const Cell&) const = default;
 };
@@ -58,7 +58,7 @@ struct Cell {
 struct Memory {
   uintptr_t begin, end, zone_before, zone_after;
   std::string name;
-  bool shared, initialised;
+  bool shared, initialized;
   std::unique_ptr<Cell[]> cells;
   bool overrun = false;  ///< a write to its zones is in the reports
 
@@ -67,7 +67,7 @@ struct Memory {
   Cell* cell(uintptr_t address) {
     if (!cells) {
       cells = std::make_unique<Cell[]>(end - begin);
-      if (initialised) std::for_each(cells.get(), cells.get() + (end - begin), [](Cell& cell) { cell.initialised = 1; });
+      if (initialized) std::for_each(cells.get(), cells.get() + (end - begin), [](Cell& cell) { cell.initialized = 1; });
     }
     return &cells[address - begin];
   }
@@ -198,7 +198,7 @@ const char* name(bool wrote, bool atomic) {
 void check(Cell& cell, const Memory& memory, Stamp now, Access access) {
   if (memory.shared && cell.write && cell.write.phase() < state().block_phase) cell = Cell{};  // another block left it
   if (cell.in_flight) report_fault("access before an asynchronous copy has arrived to", &memory, now);
-  if (access != Access::Write && !cell.initialised) report_fault("read of uninitialised bytes of", &memory, now);
+  if (access != Access::Write && !cell.initialized) report_fault("read of uninitialized bytes of", &memory, now);
   const bool writes = access != Access::Read;
   if (writes && cell.copies_from) report_fault("write before an asynchronous copy has read", &memory, now);
   for (const Stamp* before : {&cell.write, &cell.read, &cell.other_read}) {
@@ -212,7 +212,7 @@ void check(Cell& cell, const Memory& memory, Stamp now, Access access) {
   cell.read = keep ? cell.write : Stamp();
   cell.other_read = Stamp();
   cell.write = now;
-  cell.initialised = 1;
+  cell.initialized = 1;
 }
 
 /// Neighbouring bytes are mostly alike: what was found for one is copied to the next.
@@ -278,9 +278,9 @@ void forget_stamps() {
   const auto forget = [](Memory& memory) {
     if (!memory.cells) return;
     std::for_each(memory.cells.get(), memory.cells.get() + (memory.end - memory.begin), [](Cell& cell) {
-      const auto initialised = cell.initialised;
+      const auto initialized = cell.initialized;
       cell = Cell{};
-      cell.initialised = initialised;
+      cell.initialized = initialized;
     });
   };
   for (auto& [end, memory] : s.memories) forget(memory);
@@ -326,7 +326,7 @@ void end_launch() {
     if (!before && !known) report("write before the beginning of " + memory.name);
     if (!after && !known) report("write past the end of " + memory.name);
     if (s.enabled) return;
-    memory.initialised = true;
+    memory.initialized = true;
     memory.cells.reset();
   };
   check_zones(s.dynamic_shared);
@@ -421,10 +421,10 @@ void end_copy(unsigned thread, const Copy& copy) {
   });
 }
 
-void add_memory(unsigned char* data, size_t size, size_t zone, const std::string& name, bool initialised) {
+void add_memory(unsigned char* data, size_t size, size_t zone, const std::string& name, bool initialized) {
   const auto begin = reinterpret_cast<uintptr_t>(data);
   state().memories.insert_or_assign(begin + size + zone,
-                                    Memory{begin, begin + size, zone, zone, "`" + name + "`", false, initialised, nullptr});
+                                    Memory{begin, begin + size, zone, zone, "`" + name + "`", false, initialized, nullptr});
 }
 
 void remove_memory(unsigned char* data) {

@@ -54,7 +54,7 @@ struct Copy {
 void begin_copy(unsigned thread, const Copy& copy);
 void end_copy(unsigned thread, const Copy& copy);
 
-void add_memory(unsigned char* data, size_t size, size_t zone, const std::string& name, bool initialised);
+void add_memory(unsigned char* data, size_t size, size_t zone, const std::string& name, bool initialized);
 void remove_memory(unsigned char* data);
 
 /// Adds `what`, with `detail` after it; `what` is not repeated.

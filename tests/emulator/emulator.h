@@ -49,12 +49,12 @@ void launch(const Launch& how, const Schedule& schedule, Kernel&& kernel) {
       const_cast<void*>(static_cast<const void*>(&kernel)));
 }
 
-/// What was found since the last call: data races, accesses out of bounds, misaligned or of uninitialised memory, barriers that
+/// What was found since the last call: data races, accesses out of bounds, misaligned or of uninitialized memory, barriers that
 /// not every thread reaches, deadlocks. One line each, with the source line (or the PTX instruction); a fault is reported once.
 std::vector<std::string> take_reports();
 
 namespace internal {
-unsigned char* allocate(size_t bytes, size_t offset, const std::string& name, bool initialised);
+unsigned char* allocate(size_t bytes, size_t offset, const std::string& name, bool initialized);
 void release(unsigned char* data);
 }  // namespace internal
 
@@ -62,10 +62,10 @@ void release(unsigned char* data);
 template <class T>
 class Buffer {
  public:
-  /// Of `size` zeros, or (`initialised` false) of bytes that a kernel must write before it reads them.
+  /// Of `size` zeros, or (`initialized` false) of bytes that a kernel must write before it reads them.
   /// `offset` shifts the first element by that many elements from a 256-byte boundary.
-  explicit Buffer(size_t size, const std::string& name, bool initialised = true, size_t offset = 0)
-      : data_(internal::allocate(size * sizeof(T), offset * sizeof(T), name, initialised)), size_(size) {}
+  explicit Buffer(size_t size, const std::string& name, bool initialized = true, size_t offset = 0)
+      : data_(internal::allocate(size * sizeof(T), offset * sizeof(T), name, initialized)), size_(size) {}
   explicit Buffer(const std::vector<T>& values, const std::string& name, size_t offset = 0)
       : Buffer(values.size(), name, true, offset) {
     if (size_ > 0) std::memcpy(data_, values.data(), size_ * sizeof(T));

@@ -620,13 +620,13 @@ TEST(Faults, StaticSharedMemory) {
     o[threadIdx.x] = shared[threadIdx.x ^ 32];  // @static read
   };
   expect_fault(warps(2), race, {"data race on static shared memory", at("static write"), at("static read")});
-  const auto uninitialised = [&, o = out.data()](auto faulty) {
+  const auto uninitialized = [&, o = out.data()](auto faulty) {
     __shared__ float shared[64];
     if (!faulty || blockIdx.x == 0) shared[threadIdx.x] = 1;  // what another block left does not count
     __syncthreads();
-    if (blockIdx.x == 1) o[threadIdx.x] = shared[threadIdx.x];  // @static uninitialised
+    if (blockIdx.x == 1) o[threadIdx.x] = shared[threadIdx.x];  // @static uninitialized
   };
-  expect_fault({dim3(2), dim3(64)}, uninitialised, {"uninitialised bytes of static shared memory", at("static uninitialised")});
+  expect_fault({dim3(2), dim3(64)}, uninitialized, {"uninitialized bytes of static shared memory", at("static uninitialized")});
 }
 
 TEST(Faults, StaticSharedMemoryIsNotKeptWhenPhasesAreCountedAnew) {
@@ -642,10 +642,10 @@ TEST(Faults, StaticSharedMemoryIsNotKeptWhenPhasesAreCountedAnew) {
     return emulator::take_reports();
   };
   EXPECT_EQ(found(true, 1 << 23), std::vector<std::string>{});  // half of the phases that there are numbers for
-  EXPECT_TRUE(reported(found(false, 0), {"uninitialised bytes of static shared memory", at("left behind")}));
+  EXPECT_TRUE(reported(found(false, 0), {"uninitialized bytes of static shared memory", at("left behind")}));
 }
 
-TEST(Faults, UninitialisedMemory) {
+TEST(Faults, UninitializedMemory) {
   Buffer<float> in(64, "in", false), out(64, "out");
   const auto shared_memory = [&, o = out.data()](auto faulty) {
     RESPEFT_DYNAMIC_SHARED(raw);
@@ -653,12 +653,12 @@ TEST(Faults, UninitialisedMemory) {
     if (!faulty || threadIdx.x != 7) shared[threadIdx.x] = 1;
     o[threadIdx.x] = shared[threadIdx.x];  // @never written
   };
-  expect_fault(warps(2, 256), shared_memory, {"uninitialised bytes of dynamic shared memory", at("never written"), "thread 7 "});
+  expect_fault(warps(2, 256), shared_memory, {"uninitialized bytes of dynamic shared memory", at("never written"), "thread 7 "});
   const auto global_memory = [&, i = in.data(), o = out.data()](auto faulty) {
     if constexpr (!faulty) i[threadIdx.x] = 1;
     o[threadIdx.x] = i[threadIdx.x];  // @not filled
   };
-  expect_fault(warps(2), global_memory, {"uninitialised bytes of `in`", at("not filled")});
+  expect_fault(warps(2), global_memory, {"uninitialized bytes of `in`", at("not filled")});
 }
 
 TEST(Faults, OutOfBounds) {

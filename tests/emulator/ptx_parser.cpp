@@ -96,7 +96,7 @@ class Parser {
   void parse_file();
   void parse_variable(const std::string& space, bool external);
   Declaration parse_declaration();
-  void parse_initialiser(Variable& variable, size_t element_size);
+  void parse_initializer(Variable& variable, size_t element_size);
   void parse_kernel();
   void parse_body();
   void parse_body_directive();
@@ -241,21 +241,21 @@ Parser::Declaration Parser::parse_declaration() {
     if (!declaration.unsized) variable.size *= take_number();
     expect("]");
   }
-  if (take_if("=")) parse_initialiser(variable, element);
+  if (take_if("=")) parse_initializer(variable, element);
   return declaration;
 }
 
-void Parser::parse_initialiser(Variable& variable, size_t element) {
+void Parser::parse_initializer(Variable& variable, size_t element) {
   const int where = line();
   const bool list = take_if("{");
   do {
     const auto value = parse_operand();
     if (value.kind != Operand::Kind::Integer && value.kind != Operand::Kind::Float)
-      fail(where, "an initialiser that is not a number");
+      fail(where, "an initializer that is not a number");
     for (size_t i = 0; i < element; ++i) variable.values.push_back(static_cast<unsigned char>(value.bits >> (8 * i)));
   } while (list && take_if(","));
   if (list) expect("}");
-  if (variable.values.size() > variable.size) fail(where, "an initialiser longer than its variable");
+  if (variable.values.size() > variable.size) fail(where, "an initializer longer than its variable");
   variable.values.resize(variable.size);
 }
 

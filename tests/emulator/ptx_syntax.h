@@ -38,7 +38,7 @@ struct Statement {
 struct Variable {
   std::string name;
   size_t alignment = 1, size = 0;
-  std::vector<unsigned char> values;  ///< its initialiser, then zeros (empty if there is none)
+  std::vector<unsigned char> values;  ///< its initializer, then zeros (empty if there is none)
 };
 
 struct KernelText {

@@ -485,7 +485,7 @@ TEST_F(Ptx, finds_faults) {
   expect_fault("bounds_fault", "small", "st.global.u32", small.data(), 40);
   expect_fault("shared_bounds_fault", "out of bounds", "ld.shared.u32", to.data());
   expect_fault("tile_bounds_fault", "out of bounds", "ldmatrix", to.data());
-  expect_fault("initial_fault", "uninitialised", "ld.shared.u32", to.data());
+  expect_fault("initial_fault", "uninitialized", "ld.shared.u32", to.data());
   expect_fault("alignment_fault", "misaligned", " (from ptx_samples.cu:", floats.data(), sums.data());
   expect_fault("wait_fault", "asynchronous copy", "ld.shared.v4.u32", vectors.data(), to_vectors.data());
   expect_fault("divergence_fault", "barrier", "bar.sync", to.data());

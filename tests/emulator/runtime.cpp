@@ -224,15 +224,15 @@ std::vector<std::string> take_reports() {
   return checker::take_reports();
 }
 
-unsigned char* internal::allocate(size_t bytes, size_t offset, const std::string& name, bool initialised) {
+unsigned char* internal::allocate(size_t bytes, size_t offset, const std::string& name, bool initialized) {
   offset %= 256;
   const size_t size = (kZone + offset + bytes + kZone + 255) / 256 * 256;
   auto* block = static_cast<unsigned char*>(std::aligned_alloc(256, size));
   if (!block) throw std::bad_alloc();
   std::memset(block, 0xff, size);
   unsigned char* data = block + kZone + offset;
-  if (initialised) std::memset(data, 0, bytes);
-  checker::add_memory(data, bytes, kZone, name, initialised);
+  if (initialized) std::memset(data, 0, bytes);
+  checker::add_memory(data, bytes, kZone, name, initialized);
   return data;
 }
 

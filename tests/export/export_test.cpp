@@ -1,10 +1,10 @@
-#include <respeft/export.h>
+#include <respeft/export/export.h>
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <respeft/io/safetensors.h>
-#include <respeft/io/weights.h>
-#include <respeft/merge.h>
+#include <respeft/formats/safetensors.h>
+#include <respeft/models/weights.h>
+#include <respeft/merge/merge.h>
 #include <respeft/methods/lora.h>
 #include <respeft/methods/rlrr.h>
 #include <torch/csrc/jit/api/module.h>
@@ -18,7 +18,7 @@
 #include "tests/expect_error.h"
 #include "tests/file_size_limit.h"
 #include "tests/folder.h"
-#include "tests/io/small_model.h"
+#include "tests/small_vit.h"
 
 namespace respeft {
 namespace {
@@ -81,9 +81,9 @@ TEST(ExportTorchScript, HasTimmsKeysAndTheModelsTensors) {
   const Folder folder;
   const auto model = random_model(small_config());
   export_torchscript(*model, folder / "model.pt");
-  io::TensorMap found;
+  TensorMap found;
   for (const auto& item : torch::jit::load(folder / "model.pt").named_parameters()) found[item.name] = item.value;
-  const io::TensorMap expected = io::plain_state(*model);
+  const TensorMap expected = models::plain_state(*model);
   ASSERT_EQ(found.size(), expected.size());
   for (const auto& [key, tensor] : expected) {
     ASSERT_TRUE(found.count(key)) << key;
@@ -117,7 +117,7 @@ TEST(ExportTorchScript, CarriesPreprocessingAndClassNames) {
   export_torchscript(*model, folder / "model.pt", info);
   torch::jit::ExtraFilesMap extra = {{"preprocessing.json", ""}, {"class_names.json", ""}};
   torch::jit::load(folder / "model.pt", std::nullopt, extra);
-  EXPECT_EQ(io::preprocessing_from_json(extra.at("preprocessing.json")), info.preprocessing);
+  EXPECT_EQ(data::preprocessing_from_json(extra.at("preprocessing.json")), info.preprocessing);
   EXPECT_EQ(extra.at("class_names.json"), R"(["a","b","c","d","\"e\""])");
 }
 

@@ -135,7 +135,7 @@ def pictures():
     seed("exif", "turned", turned.tobytes()[6:])
     seed("jpeg", "baseline", written(lambda f: image.save(f, "JPEG", exif=turned)))
     seed("jpeg", "progressive", written(lambda f: image.save(f, "JPEG", progressive=True, subsampling=0)))
-    seed("jpeg", "grey", written(lambda f: image.convert("L").save(f, "JPEG")))
+    seed("jpeg", "gray", written(lambda f: image.convert("L").save(f, "JPEG")))
     seed("jpeg", "cmyk", written(lambda f: image.convert("CMYK").save(f, "JPEG")))
     for mode in ("RGB", "RGBA", "L", "LA", "P", "1", "I;16"):
         seed("png", mode.replace(";", ""), written(lambda f, mode=mode: (image.convert("I").convert(mode) if ";" in mode else image.convert(mode)).save(f, "PNG")))

@@ -6,22 +6,22 @@
 #include <algorithm>
 #include <stdexcept>
 
-#include <respeft/data/dataset.h>
-#include <respeft/data/image.h>
-#include <respeft/io/adapter_file.h>
-#include <respeft/io/file.h>
-#include <respeft/io/preprocessing.h>
-#include <respeft/io/tensor_file.h>
-#include <respeft/io/weights.h>
+#include <respeft/data/image/dataset.h>
+#include <respeft/data/image/image.h>
+#include <respeft/adapters/adapter_file.h>
+#include <respeft/formats/file.h>
+#include <respeft/data/image/preprocessing.h>
+#include <respeft/formats/tensor_file.h>
+#include <respeft/models/weights.h>
 #include <respeft/methods/method.h>
-#include <respeft/train/config.h>
+#include <respeft/runs/config.h>
 
-#include "src/data/codecs.h"
-#include "src/io/peft_config.h"
-#include "src/io/pickle.h"
-#include "src/io/zip.h"
+#include "src/data/image/codecs.h"
+#include "src/adapters/peft_config.h"
+#include "src/formats/pickle.h"
+#include "src/formats/zip.h"
 #include "tests/folder.h"
-#include "tests/io/small_model.h"
+#include "tests/small_vit.h"
 
 namespace respeft::fuzz {
 namespace {
@@ -34,10 +34,10 @@ const test::Folder& folder() {
 
 /// Everything that is done with a weights file before its tensors meet a model.
 void read_tensors(const std::string& path) {
-  const auto file = io::open_tensor_file(path);
+  const auto file = formats::open_tensor_file(path);
   std::string layout;
   try {
-    io::to_timm_layout(file->shapes(), layout);
+    models::to_timm_layout(file->shapes(), layout);
   } catch (const std::runtime_error&) {  // the names of no Vision Transformer
   }
   for (const auto& [key, entry] : file->entries()) {
@@ -51,8 +51,8 @@ void read_weights(std::string_view bytes) {
 }
 
 void read_zip(std::string_view bytes) {
-  const io::ZipArchive archive(bytes, "f");
-  for (const auto& [name, entry] : archive.entries()) io::ZipStream(archive, name).rest();
+  const formats::ZipArchive archive(bytes, "f");
+  for (const auto& [name, entry] : archive.entries()) formats::ZipStream(archive, name).rest();
 }
 
 /// A zip archive of these files, stored.
@@ -74,7 +74,7 @@ std::string archive(const std::vector<std::pair<std::string, std::string>>& file
 
 /// A pickle, also as that of an archive around it, which has the storages of the corpus's seeds.
 void read_pickle(std::string_view bytes) {
-  io::Pickle(bytes).root().description();
+  formats::Pickle(bytes).root().description();
   read_weights(archive({{"x/data.pkl", std::string(bytes)},
                         {"x/data/0", std::string(48, '\1')},
                         {"x/data/1", std::string(8, '\1')},
@@ -84,7 +84,7 @@ void read_pickle(std::string_view bytes) {
 
 void read_index(std::string_view bytes) {
   static const bool made = [] {
-    io::save_safetensors(folder() / "model-00001-of-00001.safetensors", {{"a", at::ones({2})}});
+    formats::save_safetensors(folder() / "model-00001-of-00001.safetensors", {{"a", at::ones({2})}});
     return true;
   }();
   static_cast<void>(made);
@@ -102,7 +102,7 @@ void attach_from(const std::string& path) {
     config.mlp_dim = 16;
     return std::make_shared<models::VisionTransformerImpl>(config);
   }();
-  io::attach_adapter(*model, io::load_adapter(path));
+  adapters::attach_adapter(*model, adapters::load_adapter(path));
   detach(*model);
 }
 
@@ -119,15 +119,15 @@ void read_peft_adapter(std::string_view bytes) {
 }
 
 void read_peft(std::string_view bytes) {
-  io::peft_config_from_json(std::string(bytes));
+  adapters::peft_config_from_json(std::string(bytes));
 }
 
 void read_preprocessing(std::string_view bytes) {
-  io::preprocessing_from_json(std::string(bytes));
+  data::preprocessing_from_json(std::string(bytes));
 }
 
 void read_config(std::string_view bytes) {
-  train::parse_config(std::string(bytes), "f");
+  runs::parse_config(std::string(bytes), "f");
 }
 
 void read_jpeg(std::string_view bytes) {

@@ -3,7 +3,7 @@
 #include <filesystem>
 #include <set>
 
-#include <respeft/io/file.h>
+#include <respeft/formats/file.h>
 
 #include "tests/fuzz/readers.h"
 
@@ -30,7 +30,7 @@ TEST_P(Corpus, IsRead) {
   for (const auto& path : paths) {
     const std::string seed = GetParam().name + "/" + path.filename().string();
     SCOPED_TRACE(seed);
-    EXPECT_NO_THROW(EXPECT_EQ(read(io::read_file(path.string()), GetParam()), kRefused.count(seed) == 0));
+    EXPECT_NO_THROW(EXPECT_EQ(read(formats::read_file(path.string()), GetParam()), kRefused.count(seed) == 0));
   }
 }
 
@@ -38,7 +38,7 @@ TEST_P(Corpus, IsRead) {
 TEST_P(Corpus, DamagedIsReadOrRefused) {
   for (const auto& path : files()) {
     SCOPED_TRACE(path);
-    const std::string good = io::read_file(path.string());
+    const std::string good = formats::read_file(path.string());
     const size_t step = good.size() / 200 + 1;
     for (size_t at = 0; at < good.size(); at += step) {
       EXPECT_NO_THROW(read(std::string_view(good).substr(0, at), GetParam())) << "cut at " << at;

@@ -1,10 +1,10 @@
-#include <respeft/inspect.h>
+#include <respeft/inspect/inspect.h>
 
 #include <ATen/ATen.h>
 #include <c10/core/Allocator.h>
 #include <c10/util/ThreadLocalDebugInfo.h>
 #include <gtest/gtest.h>
-#include <respeft/merge.h>
+#include <respeft/merge/merge.h>
 #include <respeft/methods/lora.h>
 #include <respeft/methods/plain.h>
 #include <respeft/methods/rlrr.h>
@@ -13,7 +13,7 @@
 #include <cmath>
 
 #include "tests/expect_error.h"
-#include "tests/io/small_model.h"
+#include "tests/small_vit.h"
 
 namespace respeft {
 namespace {

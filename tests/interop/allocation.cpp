@@ -8,22 +8,22 @@
 #include <iostream>
 #include <string>
 
-#include <respeft/io/adapter_file.h>
-#include <respeft/io/safetensors.h>
-#include <respeft/io/weights.h>
+#include <respeft/adapters/adapter_file.h>
+#include <respeft/formats/safetensors.h>
+#include <respeft/models/weights.h>
 #include <respeft/models/model.h>
 
 namespace {
 
 void allocate(const std::string& name, const std::string& weights, const std::string& adapter_path, const std::string& steps_path,
               const std::string& out) {
-  const auto model = respeft::models::create(name, {.num_classes = respeft::io::head_classes_of_file(weights)});
-  const auto attachment = respeft::io::attach_adapter(*model, respeft::io::load_adapter(adapter_path));
-  const auto given = respeft::io::SafetensorsFile(steps_path).tensors();
+  const auto model = respeft::models::create(name, {.num_classes = respeft::models::head_classes_of_file(weights)});
+  const auto attachment = respeft::adapters::attach_adapter(*model, respeft::adapters::load_adapter(adapter_path));
+  const auto given = respeft::formats::SafetensorsFile(steps_path).tensors();
   int64_t steps = 0;
   for (const auto& [key, tensor] : given) steps = std::max<int64_t>(steps, std::stoll(key));
   const at::NoGradGuard no_grad;
-  respeft::io::TensorMap result{{"penalty", attachment.hook->penalty().reshape({1})}};
+  respeft::TensorMap result{{"penalty", attachment.hook->penalty().reshape({1})}};
   for (int64_t step = 1; step <= steps; ++step) {
     const std::string prefix = std::to_string(step) + "/";
     for (auto [parameter, tensor] : attachment.trained) {
@@ -36,7 +36,7 @@ void allocate(const std::string& name, const std::string& weights, const std::st
       if (parameter.ends_with("lora_E")) result[prefix + parameter] = tensor.clone();
     }
   }
-  respeft::io::save_safetensors(out, result);
+  respeft::formats::save_safetensors(out, result);
 }
 
 }  // namespace

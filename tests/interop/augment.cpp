@@ -1,7 +1,7 @@
 // Augments images for test_augment.py to compare. One job a line on stdin, its fields separated by tabs:
 //   apply IN OUT NAME ARGUMENT FILTER R,G,B     an operation of RandAugment; OUT becomes a binary PPM
 //   policy CONFIG SEED COUNT                    prints the steps for COUNT images: NAME:ARGUMENT:FILTER, images separated by '|'
-//   train IN OUT SIZE SEED CONFIG PROBABILITY   OUT becomes raw float32 [3, SIZE, SIZE] after ImageNet's normalisation: flipped
+//   train IN OUT SIZE SEED CONFIG PROBABILITY   OUT becomes raw float32 [3, SIZE, SIZE] after ImageNet's normalization: flipped
 //                                               by chance, RandAugment as CONFIG says, erased with PROBABILITY; prints
 //                                               whether flipped, '|' and the steps, as in policy
 //   boxes HEIGHT WIDTH SEED COUNT PROBABILITY RECTANGLES    prints random erasing's boxes for COUNT images, as in policy
@@ -22,14 +22,14 @@
 #include <string>
 #include <vector>
 
-#include <respeft/data/augment.h>
-#include <respeft/data/image.h>
-#include <respeft/data/transforms.h>
-#include <respeft/io/safetensors.h>
+#include <respeft/data/image/augment.h>
+#include <respeft/data/image/image.h>
+#include <respeft/data/image/transforms.h>
+#include <respeft/formats/safetensors.h>
 #include <respeft/train/ema.h>
-#include <respeft/train/mixup.h>
+#include <respeft/data/image/mixup.h>
 
-#include "src/util/text.h"
+#include <respeft/core/text.h>
 
 namespace {
 
@@ -42,9 +42,9 @@ void write_floats(const std::string& path, const std::vector<float>& values) {
 }
 
 std::string apply(const Job& job) {
-  const auto colour = respeft::util::split(job.at(6), ',');
+  const auto color = respeft::util::split(job.at(6), ',');
   Rgb fill;
-  for (size_t c = 0; c < 3; ++c) fill[c] = static_cast<uint8_t>(std::stoi(colour.at(c)));
+  for (size_t c = 0; c < 3; ++c) fill[c] = static_cast<uint8_t>(std::stoi(color.at(c)));
   const RandAugment augment("rand", fill);
   const Image image =
       augment.apply(read_image(job.at(1)), {operation_from_name(job.at(3)), std::stod(job.at(4)), filter_from_name(job.at(5))});
@@ -72,10 +72,10 @@ std::string policy(const Job& job) {
 }
 
 std::string train(const Job& job) {
-  const respeft::io::Preprocessing imagenet{{0.485, 0.456, 0.406}, {0.229, 0.224, 0.225}, std::stoll(job.at(3)), "bicubic"};
+  const respeft::data::Preprocessing imagenet{{0.485, 0.456, 0.406}, {0.229, 0.224, 0.225}, std::stoll(job.at(3)), "bicubic"};
   TransformOptions options;
   options.random_flip = true;
-  options.rand_augment = std::make_shared<RandAugment>(job.at(5), fill_colour(imagenet.mean));
+  options.rand_augment = std::make_shared<RandAugment>(job.at(5), fill_color(imagenet.mean));
   options.random_erasing = std::make_shared<RandomErasing>(RandomErasingOptions{.probability = std::stod(job.at(6))});
   std::vector<float> out(static_cast<size_t>(3 * imagenet.size * imagenet.size));
   std::mt19937_64 generator(std::stoull(job.at(4)));
@@ -109,7 +109,7 @@ std::string erase(const Job& job) {
 }
 
 std::string mixes(const Job& job) {
-  const respeft::train::Mixup mixup({.mixup_alpha = std::stod(job.at(1)),
+  const respeft::data::Mixup mixup({.mixup_alpha = std::stod(job.at(1)),
                                      .cutmix_alpha = std::stod(job.at(2)),
                                      .prob = std::stod(job.at(3)),
                                      .switch_prob = std::stod(job.at(4))});
@@ -125,28 +125,28 @@ std::string mixes(const Job& job) {
 }
 
 std::string mix(const Job& job) {
-  const respeft::io::SafetensorsFile in(job.at(1));
-  respeft::train::Mix how{.lam = std::stod(job.at(3))};
+  const respeft::formats::SafetensorsFile in(job.at(1));
+  respeft::data::Mix how{.lam = std::stod(job.at(3))};
   if (job.at(4) != "-") {
     const auto box = respeft::util::split(job[4], ':');
     how.box = {std::stoll(box.at(0)), std::stoll(box.at(1)), std::stoll(box.at(2)), std::stoll(box.at(3))};
   }
   at::Tensor images = in.tensor("images");
-  respeft::train::mix(images, how);
-  const auto targets = respeft::train::mixed_targets(in.tensor("labels"), std::stoll(job.at(5)), how.lam, std::stod(job.at(6)));
-  respeft::io::save_safetensors(job.at(2), {{"images", images}, {"targets", targets}});
+  respeft::data::mix(images, how);
+  const auto targets = respeft::data::mixed_targets(in.tensor("labels"), std::stoll(job.at(5)), how.lam, std::stod(job.at(6)));
+  respeft::formats::save_safetensors(job.at(2), {{"images", images}, {"targets", targets}});
   return "ok";
 }
 
 std::string ema(const Job& job) {
-  const at::Tensor steps = respeft::io::SafetensorsFile(job.at(1)).tensor("steps");
+  const at::Tensor steps = respeft::formats::SafetensorsFile(job.at(1)).tensor("steps");
   const at::Tensor parameter = steps[0].clone();
   respeft::train::ParameterEma average({{"parameter", parameter}}, std::stod(job.at(3)));
   for (int64_t step = 1; step < steps.size(0); ++step) {
     parameter.copy_(steps[step]);
     average.update();
   }
-  respeft::io::save_safetensors(job.at(2), {{"ema", average.values()[0].second}});
+  respeft::formats::save_safetensors(job.at(2), {{"ema", average.values()[0].second}});
   return "ok";
 }
 

@@ -1,4 +1,4 @@
-"""Images a second from a 500 × 375 JPEG to a normalised 224 × 224 tensor, beside Pillow and torchvision, which make the same values.
+"""Images a second from a 500 × 375 JPEG to a normalized 224 × 224 tensor, beside Pillow and torchvision, which make the same values.
 
 Both take turns in one run, on one thread; the figures are of processor time. Then the same with a loader's workers, in time that
 passes. Run as: .venv/bin/python tests/interop/bench_pixels.py

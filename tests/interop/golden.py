@@ -37,7 +37,7 @@ def pillows(path):
 
 
 def photograph(width, height, channels=3, seed=0):
-    """Smooth colour, hard edges and noise, with values up to both ends of the range: uint8 `[H, W, channels]`."""
+    """Smooth color, hard edges and noise, with values up to both ends of the range: uint8 `[H, W, channels]`."""
     generator = numpy.random.default_rng(seed)
     y, x = numpy.mgrid[0:height, 0:width] / max(width, height)
     waves = [numpy.sin(generator.uniform(2, 25, 2) @ numpy.stack([x, y]).reshape(2, -1)).reshape(height, width) for _ in range(channels)]
@@ -50,7 +50,7 @@ def photograph(width, height, channels=3, seed=0):
 
 
 def jpeg_files(folder):
-    """Every subsampling that Pillow writes and three that it does not, baseline and progressive, in colour, grey and ink."""
+    """Every subsampling that Pillow writes and three that it does not, baseline and progressive, in color, gray and ink."""
     sizes = [(160, 120), (97, 61), (16, 16), (15, 33)]  # whole and broken coding blocks
     for (width, height), subsampling, quality, progressive in itertools.product(sizes, (0, 1, 2), (35, 90), (False, True)):
         path = folder / f"rgb-{width}x{height}-sub{subsampling}-q{quality}{'-progressive' if progressive else ''}.jpg"
@@ -61,9 +61,9 @@ def jpeg_files(folder):
         Image.fromarray(photograph(width, height)).convert(mode).save(path, quality=85, progressive=progressive)
         yield path
     image, ink = Image.fromarray(photograph(97, 61)), Image.fromarray(photograph(97, 61, 4), "CMYK")
-    special = {"ink.jpg": (ink, {}),  # black that is not the colours' own
+    special = {"ink.jpg": (ink, {}),  # black that is not the colors' own
                "kept-rgb.jpg": (image, {"keep_rgb": True}), "restart.jpg": (image, {"restart_marker_rows": 1}),
-               "optimised.jpg": (image, {"optimize": True}), "worst.jpg": (image, {"quality": 1}), "best.jpg": (image, {"quality": 100}),
+               "optimized.jpg": (image, {"optimize": True}), "worst.jpg": (image, {"quality": 1}), "best.jpg": (image, {"quality": 100}),
                "named.png": (image, {"format": "JPEG"})}  # told by its bytes, not by its name  # fmt: skip
     for name, (picture, options) in special.items():
         picture.save(folder / name, **{"quality": 85} | options)
@@ -74,7 +74,7 @@ def jpeg_files(folder):
 
 
 def ycck_jpeg(folder):
-    """A CMYK file whose Adobe marker says YCCK, by changing the marker's transform byte: colours change, alike for all."""
+    """A CMYK file whose Adobe marker says YCCK, by changing the marker's transform byte: colors change, alike for all."""
     data = bytearray((folder / "ink.jpg").read_bytes())
     data[data.index(b"Adobe") + 11] = 2
     (folder / "ycck.jpg").write_bytes(data)
@@ -137,8 +137,8 @@ def rotated_elsewhere(folder):
 # ----------------------------------------------------------------------------------------------------------- PNG
 
 
-def write_png(path, samples, bits, colour, *, interlaced=False, palette=None, transparency=None):
-    """A PNG of `samples [H, W, channels]` of any bit depth and colour type: Pillow writes only some of them."""
+def write_png(path, samples, bits, color, *, interlaced=False, palette=None, transparency=None):
+    """A PNG of `samples [H, W, channels]` of any bit depth and color type: Pillow writes only some of them."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -159,7 +159,7 @@ def write_png(path, samples, bits, colour, *, interlaced=False, palette=None, tr
     height, width = samples.shape[:2]
     with open(path, "wb") as file:
         file.write(b"\x89PNG\r\n\x1a\n")
-        file.write(chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, int(interlaced))))
+        file.write(chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, int(interlaced))))
         if palette is not None:
             file.write(chunk(b"PLTE", palette.astype(numpy.uint8).tobytes()))
         if transparency is not None:
@@ -176,17 +176,17 @@ TRANSPARENCY = {GREY: struct.pack(">H", 1), RGB: struct.pack(">HHH", 10, 20, 30)
 
 
 def png_files(folder):
-    """Every colour type, bit depth and transparency, plain and interlaced. Not 16-bit grey, which Pillow clips."""
+    """Every color type, bit depth and transparency, plain and interlaced. Not 16-bit gray, which Pillow clips."""
     generator = numpy.random.default_rng(1)
-    for colour, depths in DEPTHS.items():
+    for color, depths in DEPTHS.items():
         for bits, interlaced, transparent in itertools.product(depths, (False, True), (False, True)):
-            if transparent and TRANSPARENCY[colour] is None or (colour, bits) == (GREY, 16):
+            if transparent and TRANSPARENCY[color] is None or (color, bits) == (GREY, 16):
                 continue
-            samples = generator.integers(0, 1 << bits, (19, 21, CHANNELS[colour]))
-            path = folder / f"colour{colour}-{bits}bit-{'interlaced' if interlaced else 'plain'}-{transparent}.png"
-            palette = generator.integers(0, 256, (1 << bits, 3)) if colour == PALETTE else None
-            yield write_png(path, samples, bits, colour, interlaced=interlaced, palette=palette,
-                            transparency=TRANSPARENCY[colour] if transparent else None)  # fmt: skip
+            samples = generator.integers(0, 1 << bits, (19, 21, CHANNELS[color]))
+            path = folder / f"color{color}-{bits}bit-{'interlaced' if interlaced else 'plain'}-{transparent}.png"
+            palette = generator.integers(0, 256, (1 << bits, 3)) if color == PALETTE else None
+            yield write_png(path, samples, bits, color, interlaced=interlaced, palette=palette,
+                            transparency=TRANSPARENCY[color] if transparent else None)  # fmt: skip
     for width, height in ((1, 1), (2, 1), (1, 5), (3, 3)):  # some of the seven passes are empty
         samples = generator.integers(0, 256, (height, width, 3))
         samples[0, 0] = 0, 128, 255

@@ -7,30 +7,30 @@
 #include <iostream>
 #include <string>
 
-#include <respeft/io/adapter_file.h>
-#include <respeft/io/safetensors.h>
-#include <respeft/io/weights.h>
+#include <respeft/adapters/adapter_file.h>
+#include <respeft/formats/safetensors.h>
+#include <respeft/models/weights.h>
 #include <respeft/models/model.h>
 
 namespace {
 
 void write_gradients(const std::string& name, const std::string& weights, const std::string& adapter_path,
                      const std::string& examples_path, const std::string& out) {
-  const respeft::io::SafetensorsFile examples(examples_path);
+  const respeft::formats::SafetensorsFile examples(examples_path);
   const auto pixels = examples.tensor("pixels");
   auto model =
-      respeft::models::create(name, {.num_classes = respeft::io::head_classes_of_file(weights), .image_size = pixels.size(-1)});
-  respeft::io::load_weights(*model, weights);
-  const auto attachment = respeft::io::attach_adapter(*model, respeft::io::load_adapter(adapter_path));
+      respeft::models::create(name, {.num_classes = respeft::models::head_classes_of_file(weights), .image_size = pixels.size(-1)});
+  respeft::models::load_weights(*model, weights);
+  const auto attachment = respeft::adapters::attach_adapter(*model, respeft::adapters::load_adapter(adapter_path));
   model->train();
 
   const auto logits = model->forward(pixels);
   const auto loss = torch::nn::functional::cross_entropy(logits, examples.tensor("labels"));
   loss.backward();
 
-  respeft::io::TensorMap result{{"loss", loss.detach()}, {"logits", logits.detach()}};
+  respeft::TensorMap result{{"loss", loss.detach()}, {"logits", logits.detach()}};
   for (const auto& [parameter, tensor] : attachment.trained) result["grad/" + parameter] = tensor.grad();
-  respeft::io::save_safetensors(out, result);
+  respeft::formats::save_safetensors(out, result);
 }
 
 }  // namespace

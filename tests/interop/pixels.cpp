@@ -1,7 +1,7 @@
 // Decodes and resizes images for test_pixels.py to compare. One job a line on stdin, its fields separated by tabs:
 //   decode IN OUT                        OUT becomes a binary PPM
 //   resize IN OUT WIDTH HEIGHT FILTER    OUT becomes a binary PPM
-//   input IN OUT SIZE FILTER RESIZE_SIZE RESIZE_MODE         OUT becomes raw float32 [3, SIZE, SIZE], ImageNet's normalisation
+//   input IN OUT SIZE FILTER RESIZE_SIZE RESIZE_MODE         OUT becomes raw float32 [3, SIZE, SIZE], ImageNet's normalization
 //   train IN OUT SIZE FILTER RESIZE_SIZE RESIZE_MODE SEED    the same, cropped and mirrored at random
 //   cut IN OUT SIZE MIN_AREA SEED        the same of a random part, resized; prints LEFT TOP WIDTH HEIGHT FILTER
 //   time IN REPEATS SIZE FILTER RESIZE_SIZE RESIZE_MODE      makes an input so many times; prints the processor seconds of each
@@ -19,12 +19,12 @@
 #include <string>
 #include <vector>
 
-#include <respeft/data/dataset.h>
-#include <respeft/data/image.h>
-#include <respeft/data/loader.h>
-#include <respeft/data/transforms.h>
+#include <respeft/data/image/dataset.h>
+#include <respeft/data/image/image.h>
+#include <respeft/data/image/loader.h>
+#include <respeft/data/image/transforms.h>
 
-#include "src/util/text.h"
+#include <respeft/core/text.h>
 
 namespace {
 
@@ -38,7 +38,7 @@ void write_ppm(const std::string& path, const Image& image) {
 
 using Job = std::vector<std::string>;
 
-respeft::io::Preprocessing imagenet(int64_t size) {
+respeft::data::Preprocessing imagenet(int64_t size) {
   return {.mean = {0.485, 0.456, 0.406}, .std = {0.229, 0.224, 0.225}, .size = size};
 }
 

@@ -332,7 +332,7 @@ def test_the_moving_average_equals_timms_in_every_bit(tmp_path, decay):
 
 
 def test_transforms_come_in_timms_order(tmp_path):
-    """Resize, flip, RandAugment, normalise, erase: one image's steps, drawn by us, taken by timm's and torchvision's functions."""
+    """Resize, flip, RandAugment, normalize, erase: one image's steps, drawn by us, taken by timm's and torchvision's functions."""
     Image.fromarray(photograph(90, 70)).save(tmp_path / "in.png")
     config, size = "rand-m9-n3-p1-inc1", 48
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))

@@ -1,4 +1,4 @@
-"""The scripts that write data sets in VTAB-1k's and FGVC's layouts, and the program on what they write."""
+"""The scripts that write datasets in VTAB-1k's and FGVC's layouts, and the program on what they write."""
 
 import collections
 import hashlib
@@ -101,7 +101,7 @@ def test_sprites_lie_where_their_factors_say():
         assert drawn.shape == (64, 64) and set(numpy.unique(drawn)) == {0, 255}
         return drawn > 0
 
-    def centre(mask):
+    def center(mask):
         rows, columns = numpy.nonzero(mask)
         return (columns.mean() + columns.min() / 2 + columns.max() / 2) / 2, (rows.mean() + rows.min() / 2 + rows.max() / 2) / 2
 
@@ -113,7 +113,7 @@ def test_sprites_lie_where_their_factors_say():
             whole = image(shape, 5, orientation, 16, 16).sum()
             left, right = image(shape, 5, orientation, 0, 31), image(shape, 5, orientation, 31, 0)
             assert abs(left.sum() - whole) < 0.05 * whole and abs(right.sum() - whole) < 0.05 * whole  # nothing is cut off
-            (left_x, left_y), (right_x, right_y) = centre(left), centre(right)
+            (left_x, left_y), (right_x, right_y) = center(left), center(right)
             assert right_x - left_x == pytest.approx(33, abs=1) and left_y - right_y == pytest.approx(33, abs=1)
     ellipse = [numpy.ptp(numpy.nonzero(image(1, 5, orientation, 16, 16)), axis=1) for orientation in (0, 10)]
     assert ellipse[0][1] > 1.8 * ellipse[0][0] and ellipse[1][0] > 1.8 * ellipse[1][1]  # lying, then standing
@@ -124,7 +124,7 @@ def test_the_program_reads_the_sprites(program, sprites):
         document = doctor(program, f"vtab:{sprites / name}")
         assert not [f for f in document["findings"] if f["severity"] == "error"], document["findings"]
         assert document["data"]["name"] == f"VTAB-1k's {name}"
-        assert document["data"]["images"]["kinds"] == {"PNG grey": 72}
+        assert document["data"]["images"]["kinds"] == {"PNG gray": 72}
         assert document["data"]["images"]["smallest"] == document["data"]["images"]["largest"] == [64, 64]
         for split, file in (("train", "train800"), ("val", "val200"), ("trainval", "train800val200"), ("test", "test")):
             labels = collections.Counter(int(label) for _, label in read_list(sprites / name / f"{file}.txt"))
@@ -136,7 +136,7 @@ def test_the_program_reads_all_nineteen(program, vtab):
     for name, classes in make_vtab.CLASSES.items():
         document = doctor(program, f"vtab:{vtab / name}")
         assert not [f for f in document["findings"] if f["severity"] == "error"], document["findings"]
-        assert document["data"]["images"]["kinds"] == {"JPEG grey": 72}
+        assert document["data"]["images"]["kinds"] == {"JPEG gray": 72}
         counts = class_images(document)
         assert {split: sum(images) for split, images in counts.items()} == {"train": 40, "val": 12, "trainval": 52, "test": 20}
         assert all(len(images) == classes for images in counts.values())

@@ -89,7 +89,7 @@ def torchvisions(crop, interpolation, image, mean, std):
 
 @pytest.mark.parametrize("interpolation, crop", [("bicubic", "squash"), *(("bilinear", crop) for crop in CROPS)])
 def test_huggingface_image_processor(case, program, tmp_path, interpolation, crop):
-    """The same pixels as here, through the logits: within the rounding of a resized byte, which is 1/255 before normalisation."""
+    """The same pixels as here, through the logits: within the rounding of a resized byte, which is 1/255 before normalization."""
     model = case("vit_tiny_patch16_224", weights_size=64, num_classes=7)
     mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
     options = {"mean": mean, "std": std, "interpolation": interpolation} | CROPS[crop][0]
@@ -203,13 +203,13 @@ ADAPTERS = {
     "all": lora(target_modules=["qkv", "attn.proj", "fc1", "fc2"]),
     "qkv": lora(target_modules=["qkv"], lora_dropout=0.1),
     "no head": lora(target_modules=["fc1"], modules_to_save=None),
-    "rank-stabilised": lora(target_modules=["qkv", "fc2"], use_rslora=True),
+    "rank-stabilized": lora(target_modules=["qkv", "fc2"], use_rslora=True),
     "patterns": lora(
         target_modules=["qkv", "attn.proj", "fc1"],
         rank_pattern={"blocks.3.attn.qkv": 9, "fc1": 2},
         alpha_pattern={"^blocks.3.attn.qkv": 5, "fc1": 1.5},
     ),
-    "patterns, rank-stabilised": lora(target_modules=["qkv", "fc1"], rank_pattern={"fc1": 7}, use_rslora=True),
+    "patterns, rank-stabilized": lora(target_modules=["qkv", "fc1"], rank_pattern={"fc1": 7}, use_rslora=True),
     "one block": lora(target_modules=BLOCK0),
     "some layers": lora(target_modules=["qkv"], layers_to_transform=[1, 5], layers_pattern="blocks"),
     "loha": peft.LoHaConfig(r=3, alpha=6, target_modules=["qkv", "fc1"], modules_to_save=["head"]),

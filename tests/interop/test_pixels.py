@@ -1,4 +1,4 @@
-"""Decoded, resized, cropped, mirrored and normalised pixels against Pillow and torchvision: every value."""
+"""Decoded, resized, cropped, mirrored and normalized pixels against Pillow and torchvision: every value."""
 
 import itertools
 import struct
@@ -68,7 +68,7 @@ def test_golden_set(tmp_path):
 
 
 def test_16_bit_grey_keeps_its_upper_byte(tmp_path):
-    """Where we differ from Pillow's convert("RGB"), which clips 16-bit grey at 255: nearly all of it would be white."""
+    """Where we differ from Pillow's convert("RGB"), which clips 16-bit gray at 255: nearly all of it would be white."""
     samples = numpy.random.default_rng(2).integers(0, 1 << 16, (19, 21, 1))
     path = write_png(tmp_path / "grey16.png", samples, 16, GREY)
     (result,) = ours([("decode", path, tmp_path / "out.ppm")])
@@ -153,7 +153,7 @@ def test_random_damage_never_crashes(tmp_path):
     assert any(answer == "ok" for answer in answers) and any(answer != "ok" for answer in answers)
 
 
-# ------------------------------------------------------------------------------------ crop, mirror and normalise
+# ------------------------------------------------------------------------------------ crop, mirror and normalize
 
 INPUTS = {  # size, resize_size, resize_mode, and torchvision's steps up to the square
     "squash": (224, 0, "squash", lambda mode: [transforms.Resize((224, 224), mode)]),

@@ -83,7 +83,7 @@ def google_arrays(model, flavour="flax"):
     else:
         for i, block in enumerate(blocks):
             arrays |= {f"Transformer/encoderblock_{i}/{key}": value for key, value in block.items()}
-    before = {"optimiser": "opt/target/", "flax": ""}.get(flavour, "params/")
+    before = {"optimizer": "opt/target/", "flax": ""}.get(flavour, "params/")
     return {before + key: value.detach().contiguous().numpy() for key, value in arrays.items()}
 
 

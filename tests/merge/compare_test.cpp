@@ -1,6 +1,6 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <respeft/merge.h>
+#include <respeft/merge/merge.h>
 
 #include <cmath>
 

@@ -1,7 +1,7 @@
 #include <ATen/ATen.h>
 #include <ATen/autocast_mode.h>
 #include <gtest/gtest.h>
-#include <respeft/merge.h>
+#include <respeft/merge/merge.h>
 #include <respeft/methods/bitfit.h>
 #include <respeft/methods/loha.h>
 #include <respeft/methods/lokr.h>

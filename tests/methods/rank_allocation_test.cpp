@@ -1,6 +1,6 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <respeft/merge.h>
+#include <respeft/merge/merge.h>
 #include <respeft/methods/lora.h>
 #include <respeft/methods/reslora.h>
 #include <respeft/nn/layer_norm.h>

@@ -1,10 +1,10 @@
 #include <ATen/ATen.h>
 #include <ATen/autocast_mode.h>
 #include <gtest/gtest.h>
-#include <respeft/merge.h>
+#include <respeft/merge/merge.h>
 #include <respeft/methods/lora.h>
 #include <respeft/methods/reslora.h>
-#include <respeft/models/vit.h>
+#include <respeft/models/vit/vit.h>
 #include <respeft/nn/linear.h>
 #include <torch/csrc/autograd/autograd.h>
 

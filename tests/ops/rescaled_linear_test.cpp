@@ -5,7 +5,7 @@
 #include <respeft/ops/rescaled_linear.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include "src/util/saved_tensors.h"
+#include <respeft/inspect/saved_tensors.h>
 #include "tests/gradients.h"
 
 namespace respeft::ops {
@@ -166,9 +166,9 @@ TEST(RescaledLinearGradients, OnlyWhatIsAskedForIsComputed) {
 TEST(RescaledLinearMemory, KeepsInputAndVectorsAlone) {
   const auto x = at::randn({32, 64}).requires_grad_(true), weight = at::randn({128, 64}), bias = at::randn({128});
   const auto s_in = at::randn({64}).requires_grad_(true), s_out = at::randn({128}).requires_grad_(true);
-  const auto ours = util::bytes_saved_for_backward([&] { return rescaled_linear(x, weight, bias, s_in, s_out); }, {weight});
+  const auto ours = bytes_saved_for_backward([&] { return rescaled_linear(x, weight, bias, s_in, s_out); }, {weight});
   EXPECT_EQ(ours, 4 * (32 * 64 + 64 + 128));
-  const auto plain = util::bytes_saved_for_backward([&] { return reference(x, weight, bias, s_in, s_out, true); }, {weight});
+  const auto plain = bytes_saved_for_backward([&] { return reference(x, weight, bias, s_in, s_out, true); }, {weight});
   EXPECT_GE(plain - ours, 4 * 128 * 64);
 }
 

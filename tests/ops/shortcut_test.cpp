@@ -4,7 +4,7 @@
 #include <respeft/ops/shortcut.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include "src/util/saved_tensors.h"
+#include <respeft/inspect/saved_tensors.h>
 #include "tests/expect_error.h"
 #include "tests/gradients.h"
 
@@ -247,10 +247,10 @@ TEST(ShortcutLinearMemory, KeepsInputFactorsAndMiddle) {
   const auto down = at::randn({4, 64}).requires_grad_(true), up = at::randn({128, 4}).requires_grad_(true);
   const auto previous = at::randn({32, 4}).requires_grad_(true);
   const int64_t factors = 4 * 64 + 128 * 4;
-  EXPECT_EQ(util::bytes_saved_for_backward([&] { return std::get<0>(shortcut_linear(x, weight, {}, down, up, previous, 1.0)); },
+  EXPECT_EQ(bytes_saved_for_backward([&] { return std::get<0>(shortcut_linear(x, weight, {}, down, up, previous, 1.0)); },
                                            {weight}),
             4 * (32 * 64 + factors + 32 * 4));
-  EXPECT_EQ(util::bytes_saved_for_backward([&] { return folded_linear(x, weight, {}, down, up, 1.0); }, {weight}),
+  EXPECT_EQ(bytes_saved_for_backward([&] { return folded_linear(x, weight, {}, down, up, 1.0); }, {weight}),
             4 * (32 * 64 + factors));
 }
 
@@ -338,7 +338,7 @@ TEST(FoldedLinearAutocast, KeepsTheCastInputAndTheFactorsAsTheyAre) {
   const auto x = at::randn({32, 64}).requires_grad_(true), weight = at::randn({128, 64});
   const auto down = at::randn({4, 64}).requires_grad_(true), up = at::randn({128, 4}).requires_grad_(true);
   const auto call = [&] { return under_autocast([&] { return folded_linear(x, weight, {}, down, up, 1.0); }); };
-  EXPECT_EQ(util::bytes_saved_for_backward(call, {weight, down, up}), 2 * 32 * 64);
+  EXPECT_EQ(bytes_saved_for_backward(call, {weight, down, up}), 2 * 32 * 64);
 }
 
 TEST(ShortcutLinearMeta, GivesShapesAndDtypes) {

@@ -95,7 +95,7 @@ TEST(AdamW, StateGoesOnBitForBit) {
     a.step(1e-2);
     b.step(1e-2);
   }
-  io::TensorMap state;
+  TensorMap state;
   for (const auto& [key, tensor] : b.state()) state[key] = tensor.clone();
   AdamW c(stopped, {});
   c.load_state(state);
@@ -156,7 +156,7 @@ TEST(Sgd, StateGoesOnBitForBit) {
     optimizer.step(1e-2);
   };
   step(a, straight, 0), step(b, stopped, 0);
-  io::TensorMap state;
+  TensorMap state;
   for (const auto& [key, tensor] : b.state()) state[key] = tensor.clone();
   Sgd c(stopped, {});
   c.load_state(state);

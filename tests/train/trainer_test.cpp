@@ -6,7 +6,7 @@
 #include <limits>
 #include <stdexcept>
 
-#include <respeft/data/loader.h>
+#include <respeft/data/image/loader.h>
 #include <respeft/train/trainer.h>
 
 namespace respeft::train {

@@ -10,11 +10,11 @@
 #include <vector>
 
 #include <respeft/nn/adapter.h>
-#include <respeft/options.h>
+#include <respeft/core/options.h>
 
 namespace respeft {
 
-/// What a method does while training besides the optimiser's steps. A training loop of one's own calls it in every step:
+/// What a method does while training besides the optimizer's steps. A training loop of one's own calls it in every step:
 ///
 ///     (loss + adapters.hook->penalty()).backward();
 ///     optimizer.step();
@@ -25,7 +25,7 @@ class TrainingHook {
   virtual ~TrainingHook() = default;
   /// Added to the loss of every step: a scalar.
   virtual at::Tensor penalty() const = 0;
-  /// To be called after every step of the optimiser, before the gradients are cleared. `step` counts from 1, to `steps`.
+  /// To be called after every step of the optimizer, before the gradients are cleared. `step` counts from 1, to `steps`.
   virtual void after_step(int64_t step, int64_t steps) = 0;
   /// Whether what it changes has come to its end after `step` of `steps`, so that what is trained may be kept as the result.
   virtual bool settled(int64_t step, int64_t steps) const = 0;

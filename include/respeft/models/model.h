@@ -26,7 +26,7 @@ struct ModelOptions {
 /// An image classifier made of plain layers with sites. Its state-dict keys are timm's.
 class ImageModel : public torch::nn::Module {
  public:
-  /// Normalised images `[B, 3, H, W]` -> logits `[B, num_classes]`, in a pass of its own.
+  /// Normalized images `[B, 3, H, W]` -> logits `[B, num_classes]`, in a pass of its own.
   at::Tensor forward(const at::Tensor& images);
   virtual at::Tensor forward(const at::Tensor& images, nn::ForwardPass& pass) = 0;
 

@@ -7,7 +7,7 @@
 
 namespace respeft::nn {
 
-/// `torch::nn::Linear` with a site: the same options, the same state-dict keys, the same initialisation.
+/// `torch::nn::Linear` with a site: the same options, the same state-dict keys, the same initialization.
 class LinearImpl : public Site {
  public:
   LinearImpl(int64_t in_features, int64_t out_features) : LinearImpl(torch::nn::LinearOptions(in_features, out_features)) {}

@@ -17,7 +17,7 @@ class Adapter;
 /// What a site's layer computes, and so what an adapter there can fold into.
 enum class SiteKind {
   Linear,  ///< `y = x Wᵀ + b`, possibly several logical projections fused in one weight
-  Norm,    ///< a layer normalisation with weight (gain) and bias
+  Norm,    ///< a layer normalization with weight (gain) and bias
   Patch,   ///< the projection of image patches to tokens
 };
 

@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include <respeft/io/safetensors.h>
+#include <respeft/formats/safetensors.h>
 #include <respeft/train/record.h>
 
 namespace respeft::train {
@@ -11,7 +11,7 @@ namespace respeft::train {
 struct Checkpoint {
   /// `trained/NAME`, `ema/NAME` (if there is a moving average), `best/NAME` (if the best epoch is not the last), the
   /// optimizer's state, `generator` (LibTorch's CPU generator).
-  io::TensorMap tensors;
+  TensorMap tensors;
   RunProgress progress;
   std::string base_sha256;  ///< of the frozen base
 };

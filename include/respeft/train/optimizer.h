@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include <respeft/io/safetensors.h>
+#include <respeft/formats/safetensors.h>
 
 namespace respeft::train {
 
@@ -36,10 +36,10 @@ class Optimizer {
   virtual void zero_grad() = 0;
 
   /// Everything but the parameters that the next steps depend on. The tensors are the optimizer's own, not copies.
-  virtual io::TensorMap state() const = 0;
+  virtual TensorMap state() const = 0;
   /// Copies the state from `tensors`, which may hold other things too. Throws `std::runtime_error` naming a missing key or
   /// a wrong shape.
-  void load_state(const io::TensorMap& tensors);
+  void load_state(const TensorMap& tensors);
 
  protected:
   Optimizer() = default;
@@ -63,7 +63,7 @@ class AdamW : public Optimizer {
 
   void step(double lr) override;
   void zero_grad() override;
-  io::TensorMap state() const override;
+  TensorMap state() const override;
 
  private:
   struct Slot {
@@ -90,7 +90,7 @@ class Sgd : public Optimizer {
 
   void step(double lr) override;
   void zero_grad() override;
-  io::TensorMap state() const override;
+  TensorMap state() const override;
 
  private:
   struct Slot {

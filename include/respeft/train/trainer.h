@@ -15,14 +15,14 @@
 
 #include <respeft/methods/method.h>
 #include <respeft/train/checkpoint.h>
-#include <respeft/train/config.h>
+#include <respeft/runs/config.h>
 #include <respeft/train/ema.h>
-#include <respeft/train/interrupt.h>
-#include <respeft/train/mixup.h>
+#include <respeft/core/interrupt.h>
+#include <respeft/data/image/mixup.h>
 #include <respeft/train/optimizer.h>
 #include <respeft/train/record.h>
 #include <respeft/train/schedule.h>
-#include <respeft/train/source.h>
+#include <respeft/data/source.h>
 
 namespace respeft::train {
 
@@ -45,7 +45,7 @@ struct Task {
   std::vector<std::pair<std::string, at::Tensor>> trained;  ///< leaves that require gradients, by name
   /// What forward passes and the hook write while training, by name.
   std::vector<std::pair<std::string, at::Tensor>> recorded;
-  std::shared_ptr<TrainingHook> hook;  ///< what the method does besides the optimiser's steps; may be null
+  std::shared_ptr<TrainingHook> hook;  ///< what the method does besides the optimizer's steps; may be null
   std::shared_ptr<const Source> train;
   std::shared_ptr<const Source> test;  ///< null without `final_test`
   std::shared_ptr<const Source> val;   ///< only with the protocol `val`
@@ -108,7 +108,7 @@ class Trainer {
   std::mt19937_64 mixing_;           ///< drawn from by `mixup_`; begun anew each epoch
   std::optional<ParameterEma> ema_;  ///< of what is trained
   RunProgress progress_;
-  io::TensorMap best_;              ///< what was evaluated in the best epoch
+  TensorMap best_;              ///< what was evaluated in the best epoch
   std::unique_ptr<Pass> upcoming_;  ///< over the next epoch's images, begun early so that its first batch is there in time
 };
 

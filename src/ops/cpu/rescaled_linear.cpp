@@ -11,7 +11,7 @@
 #include <algorithm>
 
 #include "src/ops/rescaled_linear_check.h"
-#include "src/util/simd.h"
+#include "src/core/simd.h"
 
 namespace respeft::ops {
 namespace {

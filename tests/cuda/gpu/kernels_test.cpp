@@ -37,9 +37,9 @@ State& state() {
 template <class T>
 class ManagedBuffer {
  public:
-  explicit ManagedBuffer(size_t size, const std::string& name, bool initialised = true, size_t offset = 0)
+  explicit ManagedBuffer(size_t size, const std::string& name, bool initialized = true, size_t offset = 0)
       : name_(name), size_(size), memory_(allocate(size * sizeof(T), offset * sizeof(T)), size * sizeof(T), offset * sizeof(T)) {
-    if (initialised) std::memset(memory_.data(), 0, size * sizeof(T));
+    if (initialized) std::memset(memory_.data(), 0, size * sizeof(T));
   }
   ManagedBuffer(const ManagedBuffer&) = delete;
   ManagedBuffer& operator=(const ManagedBuffer&) = delete;

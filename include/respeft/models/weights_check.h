@@ -1,0 +1,47 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <respeft/models/model.h>
+
+// A weights file looked over before hours are spent on it.
+namespace respeft::models {
+
+/// What a checkpoint's images were normalized with when it was trained.
+struct Normalization {
+  std::array<double, 3> mean, std;
+  std::string source;  ///< how this is known
+};
+
+/// What is known of the weights at `path` for the architecture `model` (timm's name, perhaps with a tag such as
+/// `.augreg_in21k`): what the file itself says, or `preprocessor_config.json` (Hugging Face) or `config.json` (timm) beside it,
+/// or the family that the names of model and file tell: 0.5 for Google's ViT and AugReg, ImageNet's for DINO, DINOv2, DeiT and
+/// MAE, and CLIP's own for OpenAI's CLIP. Source of the families: timm's `default_cfgs`. Nothing where none of these tells.
+std::optional<Normalization> known_normalization(const std::string& path, const std::string& model);
+
+struct WeightsCheck {
+  std::string fault;                        ///< why the file cannot be loaded; empty: it can
+  std::string layout;                       ///< as in `LoadReport`; empty when it is not recognized
+  std::vector<std::string> matched;         ///< the model's keys that the file has in the right shape
+  std::vector<std::string> missing;         ///< the model's keys that it lacks
+  std::vector<std::string> unused;          ///< its keys, by timm's names, that the model has no place for
+  std::vector<std::string> not_finite;      ///< the file's own keys of tensors with an infinity or NaN
+  std::vector<std::string> wrong_shapes;    ///< e.g. `'norm.weight' has shape [384]; vit_base_patch16_224 takes [768]`
+  int64_t head_classes = 0;                 ///< of the file's head; 0: it has none
+  int64_t file_grid = 0, model_grid = 0;    ///< patches a side that the position embeddings are for; 0: unknown
+  int64_t file_patch = 0, model_patch = 0;  ///< pixels a side of a patch; 0: unknown
+  std::vector<std::string> fitting;  ///< where the file cannot be loaded: other models of `models::list()` that it looks made for
+  std::optional<Normalization> normalization;
+
+  bool positions_resampled() const { return fault.empty() && file_grid != model_grid; }
+};
+
+/// Compares the weights at `path` with the model of this name and these options. Throws `std::runtime_error` if there is no such
+/// file or it cannot be read, and as `models::create`.
+WeightsCheck check_weights(const std::string& path, const std::string& model, models::ModelOptions options = {});
+
+}  // namespace respeft::models

@@ -1,0 +1,73 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <respeft/runs/config.h>
+#include <respeft/runs/run.h>
+
+namespace respeft::runs {
+
+/// Whether `config` stands for several runs: protocol `honest`, or `seeds`.
+bool is_experiment(const TrainConfig& config);
+
+/// The seeds that are reported: `seeds`, or `seed` alone, or five from `seed` on with protocol `honest`.
+std::vector<int64_t> reported_seeds(const TrainConfig& config);
+
+/// A training that an experiment chose among, by its best epoch on val.
+struct Candidate {
+  std::vector<std::pair<std::string, std::string>> settings;  ///< of the grid; empty: only the epoch is chosen
+  int64_t epoch = 0;
+  double val_accuracy = 0.0;
+  std::string out;  ///< its run directory
+};
+
+/// A run that counts.
+struct SeedResult {
+  int64_t seed = 0;
+  int64_t epoch = 0;
+  double test_accuracy = 0.0;
+  double test_loss = 0.0;
+  std::string out;  ///< its run directory
+};
+
+/// What an experiment came to: `summary.json`.
+struct Experiment {
+  TrainConfig config;
+  std::string selection;              ///< how the reported epoch and settings were chosen, in words
+  std::vector<Candidate> candidates;  ///< with protocol `honest`
+  std::optional<size_t> chosen;       ///< of the candidates
+  std::vector<SeedResult> runs;       ///< one a seed
+  int64_t test_images = 0, classes = 0;
+  int64_t trained_parameters = 0;  ///< head included
+  double seconds = 0.0;            ///< of all runs
+
+  /// Mean of the runs' accuracy on test.
+  double accuracy() const;
+  /// Their standard deviation (of a sample, divided by n - 1); nothing for a single run.
+  std::optional<double> deviation() const;
+};
+
+/// A JSON object of several lines.
+std::string to_json(const Experiment& experiment);
+
+/// Runs all that the resolved `config` stands for. A run without `seeds` lies in `config.out` itself, as `run` leaves it. An
+/// experiment has its configuration and `summary.json` there, and its runs in directories of their own:
+/// `seed-N`, and with protocol `honest` `select` (with a grid, one inside it for each combination).
+///
+/// Protocol `honest`: (1) with `seed`, train on train with each combination of the grid, and take the combination and the epoch
+/// that are best on val (of equal ones the first); no image of the test split is read. (2) with each seed, train on trainval up
+/// to that epoch, on the schedule of full length, and evaluate on test once.
+///
+/// With `options.resume`, runs that have all their epochs are taken as they are, and the others go on. Errors as `run`;
+/// `std::invalid_argument` without `final_test`.
+Experiment run_experiment(const TrainConfig& config, const RunOptions& options, Observer& observer);
+
+/// What the finished run or experiment in directory `out` came to; nothing where there is none, or it is not finished.
+/// Throws `std::runtime_error` on files that are not those of one.
+std::optional<Experiment> finished_experiment(const std::string& out);
+
+}  // namespace respeft::runs

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+
+namespace respeft::train {
+
+/// How parameters are trained, whatever the model and the task.
+struct TrainerOptions {
+  int64_t epochs = 100;
+  int64_t warmup_epochs = -1;
+  bool warmup_prefix = false;
+  int64_t cooldown_epochs = 0;
+  int64_t batch_size = 32;
+  int64_t accumulate = 1;
+  int64_t eval_batch_size = 64;
+  std::string optimizer = "adamw";
+  double momentum = 0.9;
+  double lr = 1e-3;
+  double warmup_lr = 1e-7;
+  double min_lr = 1e-8;
+  bool schedule_lag = true;
+  double weight_decay = 5e-5;
+  std::string decay = "names";
+  double ema_decay = 0.0;
+  double clip_grad = 0.0;
+
+  std::string protocol = "last";
+  int64_t stop_epoch = 0;
+  bool final_test = true;
+  int64_t eval_every = 1;
+  int64_t seed = 42;
+  std::string precision = "float32";
+
+  bool operator==(const TrainerOptions&) const = default;
+
+  /// Epochs in all: the cosine's, then the cool-down's.
+  int64_t total_epochs() const { return epochs + cooldown_epochs; }
+  /// The last epoch that is trained.
+  int64_t last_epoch() const { return stop_epoch > 0 ? std::min(stop_epoch, total_epochs()) : total_epochs(); }
+};
+
+}  // namespace respeft::train

@@ -1,0 +1,18 @@
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+namespace respeft::formats {
+
+/// A JSON document from outside; a discarded value where the text is not JSON. Throws `std::runtime_error` where values lie more
+/// than 32 deep in each other: copying and writing a document takes stack for every level.
+nlohmann::json parse_json(const std::string& text);
+
+/// `parse_json` of a file; what it throws names the path.
+nlohmann::json read_json(const std::string& path);
+
+/// A value as it is shown in an error: on one line, a long one cut.
+std::string shown(const nlohmann::json& value);
+
+}  // namespace respeft::formats

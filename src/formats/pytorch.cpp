@@ -1,0 +1,185 @@
+#include <ATen/ops/empty.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <stdexcept>
+
+#include "src/formats/bytes.h"
+#include "src/formats/mapped_file.h"
+#include "src/formats/pickle.h"
+#include "src/formats/shape.h"
+#include "src/formats/tensor_formats.h"
+#include "src/formats/zip.h"
+
+namespace respeft::formats {
+namespace {
+
+using Kind = PickleValue::Kind;
+
+constexpr std::string_view kPickleName = "data.pkl";
+
+/// A tensor as the pickle describes it: a view of a storage.
+struct View {
+  const PickleValue* storage = nullptr;
+  int64_t offset = 0;
+  std::vector<int64_t> sizes, strides;
+};
+
+std::vector<int64_t> numbers(const PickleValue& sequence, const char* what) {
+  std::vector<int64_t> result;
+  for (const PickleValue* item : sequence.items) {
+    if (!item->is(Kind::number) || item->number < 0 || result.size() == kMaxDimensions) {
+      throw std::runtime_error(fmt::format("its {} are no list of numbers of at least 0", what));
+    }
+    result.push_back(item->number);
+  }
+  return result;
+}
+
+/// The view that a tensor's value describes, checked against its storage.
+View view_of(const PickleValue& tensor) {
+  View view{tensor.items[0], tensor.number, numbers(*tensor.items[1], "sizes"), numbers(*tensor.items[2], "strides")};
+  const int64_t stored = view.storage->number;
+  if (view.sizes.size() != view.strides.size()) throw std::runtime_error("it has other numbers of sizes and of strides");
+  const auto bytes = tensor_bytes(view.storage->dtype, view.sizes);
+  int64_t last = view.offset;
+  for (size_t i = 0; i < view.sizes.size() && bytes > 0; ++i) {
+    int64_t reach = 0;
+    if (__builtin_mul_overflow(view.sizes[i] - 1, view.strides[i], &reach) || __builtin_add_overflow(last, reach, &last))
+      last = -1;
+    if (last < 0) break;
+  }
+  if (view.offset < 0 || (bytes > 0 && (last < 0 || last >= stored))) {
+    throw std::runtime_error(fmt::format("shape [{}] with strides [{}] from {} reaches beyond its storage of {} numbers",
+                                         fmt::join(view.sizes, ", "), fmt::join(view.strides, ", "), view.offset, stored));
+  }
+  if (bytes > static_cast<uint64_t>(stored) * c10::elementSize(view.storage->dtype)) {
+    throw std::runtime_error(fmt::format("shape [{}] repeats a storage of {} numbers: save a copy, tensor.clone(), instead",
+                                         fmt::join(view.sizes, ", "), stored));
+  }
+  return view;
+}
+
+/// The state dict in a checkpoint: what was saved, or the one dictionary of tensors in it.
+const PickleValue& state_dict(const PickleValue& saved) {
+  if (!saved.is(Kind::dict)) throw std::runtime_error(fmt::format("it holds {}, not a state dict", saved.description()));
+  std::vector<std::string_view> names;
+  const PickleValue* found = nullptr;
+  for (size_t i = 0; i + 1 < saved.items.size(); i += 2) {
+    const PickleValue &key = *saved.items[i], &value = *saved.items[i + 1];
+    if (!key.is(Kind::text) || !value.is(Kind::dict) || !value.holds_tensors) continue;
+    names.push_back(key.text);
+    found = &value;
+  }
+  if (names.size() > 1) {
+    throw std::runtime_error(
+        fmt::format("it holds several state dicts: '{}'. In Python, torch.save(torch.load(FILE)['{}'], NEW) writes one",
+                    fmt::join(names, "', '"), names.front()));
+  }
+  if (found) return *found;
+  if (!saved.holds_tensors) throw std::runtime_error("it holds no tensors by name");
+  return saved;
+}
+
+/// What `call` returns; its fault is said to be at `where`.
+template <class Call>
+decltype(auto) checked(const std::string& where, const Call& call) {
+  try {
+    return call();
+  } catch (const std::runtime_error& error) {
+    throw std::runtime_error(fmt::format("{}: {}", where, error.what()));
+  }
+}
+
+class PytorchFile : public TensorFile {
+ public:
+  explicit PytorchFile(OpenArchive archive) : TensorFile(archive.archive->path(), "pytorch"), archive_(std::move(archive)) {
+    find_folder();
+    ZipStream stream(*archive_.archive, folder_ + std::string(kPickleName));
+    pickle_ = stream.rest();
+    const std::string where = fmt::format("{}: '{}{}'", path_, folder_, kPickleName);
+    document_.emplace(checked(where, [&] { return Pickle(pickle_); }));
+    read_state_dict(checked(where, [&]() -> const PickleValue& { return state_dict(document_->root()); }));
+  }
+
+ private:
+  [[noreturn]] void fail(const std::string& fault) const { throw std::runtime_error(fmt::format("{}: {}", path_, fault)); }
+
+  void find_folder() {
+    const auto& entries = archive_.archive->entries();
+    for (const auto& [name, entry] : entries) {
+      if (!name.ends_with(fmt::format("/{}", kPickleName))) continue;
+      if (!folder_.empty()) fail(fmt::format("it has several {}", kPickleName));
+      folder_ = name.substr(0, name.size() - kPickleName.size());
+      // A pickle may take many times its own size, and PyTorch stores it as it is.
+      if (entry.deflated) fail(fmt::format("'{}': it is compressed, which PyTorch's own files never are", name));
+    }
+    if (entries.count(folder_ + "constants.pkl") != 0) {
+      fail("it is a TorchScript program. In Python, torch.save(torch.jit.load(FILE).state_dict(), NEW) writes its tensors");
+    }
+    if (entries.count(folder_ + "byteorder") != 0 && ZipStream(*archive_.archive, folder_ + "byteorder").rest() != "little") {
+      fail(fmt::format("'{}byteorder': only little-endian numbers are read", folder_));
+    }
+  }
+
+  void read_state_dict(const PickleValue& state) {
+    for (size_t i = 0; i + 1 < state.items.size(); i += 2) {
+      const PickleValue &key = *state.items[i], &value = *state.items[i + 1];
+      if (!key.is(Kind::text)) fail(fmt::format("a name in its state dict is {}", key.description()));
+      const std::string name(key.text);
+      if (!value.is(Kind::tensor)) fail(fmt::format("'{}': it is {}, not a tensor", name, value.description()));
+      View view = checked(fmt::format("{}: '{}'", path_, name), [&] { return view_of(value); });
+      check_storage(name, *view.storage);
+      if (!entries_.emplace(name, Entry{view.storage->dtype, view.sizes}).second)
+        fail(fmt::format("'{}': it is there twice", name));
+      views_.emplace(name, std::move(view));
+    }
+  }
+
+  std::string storage_name(const PickleValue& storage) const { return fmt::format("{}data/{}", folder_, storage.text); }
+
+  void check_storage(const std::string& name, const PickleValue& storage) const {
+    const std::string entry = storage_name(storage);
+    if (archive_.archive->entries().count(entry) == 0) fail(fmt::format("'{}': its storage '{}' is missing", name, entry));
+    const uint64_t bytes = archive_.archive->entry(entry).size, size = c10::elementSize(storage.dtype);
+    if (storage.number < 0 || bytes % size != 0 || bytes / size != static_cast<uint64_t>(storage.number)) {
+      fail(fmt::format("'{}': its storage '{}' of {} bytes should have {} numbers of {} bytes", name, entry, bytes,
+                       storage.number, size));
+    }
+  }
+
+  at::Tensor read(const std::string& key) const override {
+    const View& view = views_.at(key);
+    const auto [found, added] = storages_.try_emplace({view.storage->text, view.storage->dtype});
+    if (added) found->second = read_storage(*view.storage);
+    return found->second.as_strided(view.sizes, view.strides, view.offset);
+  }
+
+  at::Tensor read_storage(const PickleValue& storage) const {
+    ZipStream stream(*archive_.archive, storage_name(storage));
+    const bool boolean = storage.dtype == at::kBool;  // a byte that is neither 0 nor 1 is no bool
+    at::Tensor numbers = at::empty({storage.number}, boolean ? at::kByte : storage.dtype);
+    stream.read(numbers.mutable_data_ptr(), numbers.nbytes());
+    stream.finish();
+    return boolean ? numbers.ne(0) : numbers;
+  }
+
+  OpenArchive archive_;
+  std::string folder_;  ///< with the slash
+  std::string pickle_;
+  std::optional<Pickle> document_;
+  std::map<std::string, View> views_;
+  /// Those read so far: views may share them, and a small file must not grow by giving one many names.
+  mutable std::map<std::pair<std::string_view, at::ScalarType>, at::Tensor> storages_;
+};
+
+}  // namespace
+
+std::unique_ptr<TensorFile> open_pytorch(OpenArchive archive) {
+  return std::make_unique<PytorchFile>(std::move(archive));
+}
+
+}  // namespace respeft::formats

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include <respeft/adapters/adapter_file.h>
+#include <respeft/train/checkpoint.h>
+#include <respeft/runs/config.h>
+#include <respeft/train/record.h>
+
+namespace respeft::runs {
+
+/// The files of one run, by the names other programs rely on.
+class RunDirectory {
+ public:
+  explicit RunDirectory(const std::string& path) : path_(path) {}
+
+  /// Makes the directory and makes sure that it can be written to. Throws `std::runtime_error` with the system's reason.
+  void create() const;
+  /// Takes the directory away again while nothing lies in it.
+  void remove_if_empty() const;
+  bool has_config() const { return std::filesystem::exists(config_path()); }
+  bool has_checkpoint() const { return std::filesystem::exists(checkpoint_path()); }
+  /// Whether there is something that a new run would destroy.
+  bool has_results() const { return has_checkpoint() || std::filesystem::exists(adapter_path()); }
+
+  std::string config_path() const { return file("config.toml"); }
+  std::string checkpoint_path() const { return file("checkpoint/state.safetensors"); }
+  std::string adapter_path() const { return file("adapter.safetensors"); }
+  std::string summary_path() const { return file("summary.json"); }
+  std::string metrics_path() const { return file("metrics.jsonl"); }
+  std::string random_base_path() const { return file("base.safetensors"); }
+
+  /// Writes the configuration, and removes what only a finished run has.
+  void begin(const TrainConfig& config) const;
+  /// Keeps the lines of the first `epochs` epochs.
+  void truncate_metrics(int64_t epochs) const;
+  void append_metrics(const EpochRecord& record) const;
+  void save(const Checkpoint& checkpoint) const;
+  Checkpoint load() const { return load_checkpoint(checkpoint_path()); }
+  void finish(const adapters::AdapterFile& adapter, const std::string& summary) const;
+
+ private:
+  std::string file(const char* name) const { return (path_ / name).string(); }
+
+  std::filesystem::path path_;
+};
+
+}  // namespace respeft::runs
