@@ -25,17 +25,17 @@ CLASSES = ["ash", "birch", "cedar", "elm"]
 
 # What each run is trained with, beside COMMON.
 COMMON = "--epochs 2 --warmup-epochs 0 --batch-size 8 --lr 3e-3 --threads 1 --workers 1 --seed 7 --schedule-lag --mean half --std half"
-SMALL = "--blocks 0-2 --rank 2 --alpha 4"
+SMALL = "--blocks 0-2 --targets q,v,o --rank 1 --alpha 4"
 RUNS = {
     "rlrr": "--method rlrr --blocks 0-1",
     "rlrr-parts": "--method rlrr --init identity --targets q,v,fc1 --blocks 0-1 --scales in",
     "lora": f"--method lora {SMALL} --dropout 0.1",
-    "lora-allocated": f"--method lora --blocks 0-1 --rank 4 --target-rank 2 --prune-every 1",
+    "lora-allocated": "--method lora --targets q,fc1 --blocks 0-1 --rank 3 --target-rank 2 --prune-every 1",
     "reslora-bs": f"--method reslora-bs {SMALL}",
     "reslora-is": f"--method reslora-is {SMALL}",
     "reslora-ms": f"--method reslora-ms {SMALL} --pre-num 1",
-    "loha": f"--method loha {SMALL}",
-    "lokr": f"--method lokr {SMALL}",
+    "loha": "--method loha --blocks 0 --targets qkv,fc1 --rank 2",
+    "lokr": "--method lokr --blocks 0 --targets qkv,fc1 --rank 2",
     "ssf": "--method ssf --blocks 0-1",
     "bitfit": "--method bitfit",
     "linear": "--method linear --lr 1e-2",
@@ -118,8 +118,13 @@ def respeft(program, *arguments, cwd):
 
 def train(program, folder, name, *more):
     """Trains run NAME in FOLDER/NAME on the inputs in FOLDER."""
+    own = RUNS[name].split()
+    flags = COMMON.split()
+    for flag in (word for word in own if word.startswith("--") and word in flags):  # the run's own value counts
+        at = flags.index(flag)
+        del flags[at : at + 2]
     respeft(program, "train", "--model", MODEL, "--weights", "base.safetensors", "--data", "imagefolder:images", "--image-size", SIZE,
-            "--out", name, *COMMON.split(), *RUNS[name].split(), *more, cwd=folder)  # fmt: skip
+            "--out", name, *flags, *own, *more, cwd=folder)  # fmt: skip
 
 
 def merge_arguments(name):
