@@ -267,7 +267,7 @@ class Reading {
   }
 
   const PeftFiles& files_;
-  std::unique_ptr<TensorFile> file_;
+  std::unique_ptr<formats::TensorFile> file_;
   PeftConfig config_;
   std::map<Place, Update> updates_;
   std::map<std::string, std::string> head_keys_;  ///< keys by timm's name

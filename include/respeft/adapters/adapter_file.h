@@ -14,7 +14,7 @@ struct AdapterInfo {
   std::string method;
   std::string model;          ///< timm's name
   Options options;            ///< the method's; a missing one has its default
-  std::string formats::weights_sha256; ///< of the base's weights file (`models::base_sha256` in the file); empty: unknown
+  std::string weights_sha256; ///< of the base's weights file (`models::base_sha256` in the file); empty: unknown
   data::Preprocessing preprocessing;
   std::vector<std::string> class_names;  ///< may be empty
   std::string pool;           ///< the model's pooling, when it is not the name's own
