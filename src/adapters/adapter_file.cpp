@@ -4,6 +4,9 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <respeft/adapters/peft.h>
+#include <respeft/nn/branch.h>
+#include <respeft/nn/names.h>
+#include <respeft/nn/tokens.h>
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -82,20 +85,13 @@ bool described(const formats::Metadata& metadata) {
   return format != metadata.end() && format->second == "respeft";
 }
 
-/// Up to and including `.adapter.`; empty for a parameter that belongs to none.
-std::string adapter_prefix(const std::string& key) {
-  constexpr std::string_view marker = ".adapter.";
-  const size_t at = key.find(marker);
-  return at == std::string::npos ? "" : key.substr(0, at + marker.size());
-}
-
 bool any_with_prefix(const TensorMap& tensors, const std::string& prefix) {
   const auto found = tensors.lower_bound(prefix);
   return found != tensors.end() && found->first.rfind(prefix, 0) == 0;
 }
 
 bool has_site(const TensorMap& tensors, const std::string& site) {
-  return any_with_prefix(tensors, site + ".adapter.");
+  return any_with_prefix(tensors, nn::adapter_key(site, ""));
 }
 
 void check_fits(const std::string& key, const at::Tensor& tensor, const at::Tensor& parameter) {
@@ -108,91 +104,84 @@ void check_fits(const std::string& key, const at::Tensor& tensor, const at::Tens
   }
 }
 
-/// A site's shapes without its data.
-class SiteShape : public nn::Site {
+/// A layer's shapes without its data.
+class LayerShape : public nn::WeightSite {
  public:
-  explicit SiteShape(const nn::Site& site) : site_(site) {
+  explicit LayerShape(const nn::WeightSite& layer) : layer_(layer) {
     const auto shape_of = [](const at::Tensor& t) { return at::empty(t.sizes(), t.options().device(at::kMeta)); };
-    weight = shape_of(site.weight);
-    if (site.bias.defined()) bias = shape_of(site.bias);
+    weight = shape_of(layer.weight);
+    if (layer.bias.defined()) bias = shape_of(layer.bias);
+    set_place(layer.place());
   }
 
-  nn::SiteKind kind() const override { return site_.kind(); }
-  int64_t in_features() const override { return site_.in_features(); }
-  int64_t out_features() const override { return site_.out_features(); }
-  const std::vector<std::string>& part_names() const override { return site_.part_names(); }
+  nn::SiteKind kind() const override { return layer_.kind(); }
+  int64_t in_features() const override { return layer_.in_features(); }
+  int64_t out_features() const override { return layer_.out_features(); }
+  const std::vector<std::string>& part_names() const override { return layer_.part_names(); }
   at::Tensor compute(const at::Tensor& x, const at::Tensor& w, const at::Tensor& b) const override {
-    return site_.compute(x, w, b);
+    return layer_.compute(x, w, b);
   }
 
  private:
-  const nn::Site& site_;
+  const nn::WeightSite& layer_;
+};
+
+/// A site without a weight, apart from its model.
+std::shared_ptr<nn::Site> weightless_shape(const nn::SiteInfo& info) {
+  if (info.kind == nn::SiteKind::Branch) return std::make_shared<nn::BranchImpl>(info.in_features);
+  return std::make_shared<nn::TokensImpl>(info.out_features, info.in_features);
+}
+
+/// The sites of `model` that can have an adapter, apart from it and without data.
+struct SiteShapes {
+  std::vector<std::shared_ptr<nn::Site>> owned;
+  std::vector<nn::NamedSite> sites;
+
+  explicit SiteShapes(torch::nn::Module& model) {
+    for (const auto& named : nn::find_sites(model)) {
+      if (nn::is_head_name(named.info.name + ".")) continue;
+      owned.push_back(named.layer() ? std::make_shared<LayerShape>(*named.layer()) : weightless_shape(named.info));
+      sites.push_back({named.info, owned.back().get()});
+      sites.back().info.tensor_options = named.info.tensor_options.device(at::kMeta);
+    }
+  }
 };
 
 /// Compares the adapters that the file's options ask for with its tensors, before any memory is taken for them: a rank of any
-/// size can be written into a file. Returns whether a site that would have one is missing in the file.
-bool check_shapes(models::ImageModel& model, const AdapterFile& adapter) {
-  std::vector<std::unique_ptr<SiteShape>> shapes;
-  std::vector<nn::NamedSite> sites;
-  for (const auto& [info, site] : nn::find_sites(model)) {
-    const auto as_they_are = AttachOptions().also_train;
-    const auto is_one = [&, name = info.name + "."](const std::string& prefix) { return name.starts_with(prefix); };
-    if (std::any_of(as_they_are.begin(), as_they_are.end(), is_one)) continue;
-    shapes.push_back(std::make_unique<SiteShape>(*site));
-    sites.push_back({info, shapes.back().get()});
-  }
+/// size can be written into a file.
+void check_shapes(torch::nn::Module& model, const AdapterFile& adapter) {
+  const SiteShapes shapes(model);
   const auto method = methods::create(adapter.info.method, adapter.info.options);
-  method->prepare(sites);
-  bool partial = false;
+  method->check(shapes.sites);
+  auto sites = shapes.sites;
+  std::erase_if(sites, [&](const nn::NamedSite& named) { return !has_site(adapter.tensors, named.info.name); });
+  try {
+    method->attach(sites);
+  } catch (const c10::Error&) {
+    throw std::runtime_error("no tensors are as large as the options ask for");
+  }
   for (const auto& [info, site] : sites) {
-    std::shared_ptr<nn::Adapter> made;
-    try {
-      made = method->adapt(info, *site);
-    } catch (const c10::Error&) {
-      throw std::runtime_error(fmt::format("'{}': no tensor is as large as the options ask for", info.name));
-    }
-    partial = partial || (made && !has_site(adapter.tensors, info.name));
-    if (!made || !has_site(adapter.tensors, info.name)) continue;
-    for (const auto& item : made->named_parameters()) {
-      const std::string key = fmt::format("{}.adapter.{}", info.name, item.key());
+    if (!site->adapter()) continue;
+    for (const auto& item : site->adapter()->named_parameters()) {
+      const std::string key = nn::adapter_key(info.name, item.key());
       const auto found = adapter.tensors.find(key);
       if (found == adapter.tensors.end()) throw std::runtime_error(fmt::format("'{}' is missing", key));
       check_fits(key, found->second, item.value());
     }
   }
-  return partial;
 }
-
-/// A method at the sites alone that a file has tensors for.
-class AtSitesOf : public Method {
- public:
-  AtSitesOf(const TensorMap& tensors, Method& method) : tensors_(tensors), method_(method) {}
-
-  std::string name() const override { return method_.name(); }
-  Options options() const override { return method_.options(); }
-  void prepare(const std::vector<nn::NamedSite>& sites) override { method_.prepare(sites); }
-  std::shared_ptr<nn::Adapter> adapt(const nn::SiteInfo& info, const nn::Site& site) override {
-    return has_site(tensors_, info.name) ? method_.adapt(info, site) : nullptr;
-  }
-  std::shared_ptr<TrainingHook> hook() override { return method_.hook(); }
-  bool trains_base(const std::string& parameter) const override { return method_.trains_base(parameter); }
-
- private:
-  const TensorMap& tensors_;
-  Method& method_;
-};
 
 /// Checks every tensor before the first is written.
 void copy_into(const Attachment& attachment, const TensorMap& tensors) {
-  auto all = attachment.trained;
-  all.insert(all.end(), attachment.recorded.begin(), attachment.recorded.end());
+  auto all = attachment.trainable();
+  all.insert(all.end(), attachment.state().begin(), attachment.state().end());
   std::set<std::string> places;
   for (const auto& [key, parameter] : all) {
     places.insert(key);
     const auto found = tensors.find(key);
     if (found == tensors.end()) {
       if (!parameter.requires_grad()) continue;  // what training noted may be missing: a file of another program
-      if (key.rfind("head.", 0) == 0 && !any_with_prefix(tensors, "head.")) continue;  // it was not trained
+      if (nn::is_head_name(key) && !any_with_prefix(tensors, std::string(nn::kHeadPrefix))) continue;  // it was not trained
       throw std::runtime_error(fmt::format("'{}' is missing", key));
     }
     check_fits(key, found->second, parameter);
@@ -241,7 +230,7 @@ TensorMap trained_state(const torch::nn::Module& model) {
     if (item.value().requires_grad()) state.emplace(item.key(), item.value().detach());
   }
   for (const auto& item : model.named_buffers()) {
-    if (!adapter_prefix(item.key()).empty()) state.emplace(item.key(), item.value());
+    if (nn::is_adapter_name(item.key())) state.emplace(item.key(), item.value());
   }
   return state;
 }
@@ -301,19 +290,19 @@ AdapterFile load_adapter(const std::string& path, const std::string& method, con
   return adapter;
 }
 
-Attachment attach_adapter(models::ImageModel& model, const AdapterFile& adapter) {
+std::shared_ptr<Attachment> attach_adapter(torch::nn::Module& model, const AdapterFile& adapter) {
   const auto fail = [](const std::runtime_error& error) { throw std::runtime_error(std::string("adapter: ") + error.what()); };
-  bool partial = false;
   try {
-    partial = check_shapes(model, adapter);
+    check_shapes(model, adapter);
   } catch (const std::runtime_error& error) {
     fail(error);
   }
   const auto method = methods::create(adapter.info.method, adapter.info.options);
-  Attachment attachment = attach(model, AtSitesOf(adapter.tensors, *method));
-  if (partial) attachment.hook = nullptr;  // it would count what is not there
+  AttachOptions options;
+  options.only = [&](const nn::SiteInfo& site) { return has_site(adapter.tensors, site.name); };
+  auto attachment = attach(model, *method, options);
   try {
-    copy_into(attachment, adapter.tensors);
+    copy_into(*attachment, adapter.tensors);
   } catch (const std::runtime_error& error) {
     detach(model);
     fail(error);

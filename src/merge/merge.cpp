@@ -1,7 +1,9 @@
 #include <respeft/merge/merge.h>
+#include <respeft/methods/method.h>
 #include <respeft/nn/adapter.h>
 
 #include <ATen/ATen.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <stdexcept>
@@ -35,27 +37,43 @@ bool has_adapters(torch::nn::Module& model) {
   return std::any_of(sites.begin(), sites.end(), [](const nn::NamedSite& named) { return named.site->adapter() != nullptr; });
 }
 
-MergeReport merge_with(torch::nn::Module& model, const std::function<nn::Fold(const nn::Site&)>& fold) {
+std::string unmergeable_site(torch::nn::Module& model) {
+  for (const auto& [info, site] : nn::find_sites(model)) {
+    if (site->adapter() && !nn::has_weight(info.kind)) return info.name;
+  }
+  return "";
+}
+
+MergeReport merge_with(torch::nn::Module& model, const std::function<std::optional<nn::Fold>(const nn::WeightSite&)>& fold) {
   if (!has_adapters(model)) throw std::invalid_argument("merge: the model has no adapters; it is plain already");
+  if (const auto site = unmergeable_site(model); !site.empty()) {
+    throw std::invalid_argument(
+        fmt::format("merge: the adapter at '{}' does not fold into any weight: deploy the model with the adapter", site));
+  }
   const at::NoGradGuard no_grad;
   MergeReport report;
-  std::vector<std::pair<nn::Site*, nn::Fold>> folds;
-  for (const auto& [info, site] : nn::find_sites(model)) {
-    if (!site->adapter()) continue;
-    folds.emplace_back(site, fold(*site));
-    const auto& folded = folds.back().second;
-    report.sites.push_back({info.name, folded.exact, folded.bias.defined() && !site->bias.defined(),
-                            relative_change(site->weight, folded.weight), relative_change(site->bias, folded.bias)});
+  std::vector<std::pair<nn::WeightSite*, nn::Fold>> folds;
+  for (const auto& named : nn::find_sites(model)) {
+    auto* layer = named.layer();
+    if (!layer || !layer->adapter()) continue;
+    auto folded = fold(*layer);
+    if (!folded) {
+      throw std::invalid_argument(
+          fmt::format("{}: a plain layer cannot compute what its shortcut reads; choose an approximate merge (input, weight, "
+                      "scalar, regression or drop)",
+                      named.info.name));
+    }
+    report.sites.push_back({named.info.name, folded->exact, folded->bias.defined() && !layer->bias.defined(),
+                            relative_change(layer->weight, folded->weight), relative_change(layer->bias, folded->bias)});
+    folds.emplace_back(layer, std::move(*folded));
   }
-  for (const auto& [site, folded] : folds) {
-    site->detach();
-    site->replace_base(folded.weight, folded.bias);
-  }
+  detach(model);
+  for (const auto& [layer, folded] : folds) layer->replace_base(folded.weight, folded.bias);
   return report;
 }
 
 MergeReport merge(torch::nn::Module& model) {
-  return merge_with(model, [](const nn::Site& site) { return site.adapter()->fold(site.weight, site.bias); });
+  return merge_with(model, [](const nn::WeightSite& layer) { return layer.adapter()->fold(layer.weight, layer.bias); });
 }
 
 Comparison compare_logits(const at::Tensor& first, const at::Tensor& second, const at::Tensor& labels) {

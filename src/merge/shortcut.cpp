@@ -124,16 +124,16 @@ namespace {
 
 /// A site with an input or middle shortcut.
 struct ShortcutSite {
-  const nn::Site* site;
+  const nn::WeightSite* site;
   const ResLoraAdapter* adapter;
 };
 
 /// All of them, those that fold exactly too, in the model's order.
 std::vector<ShortcutSite> shortcut_sites(torch::nn::Module& model) {
   std::vector<ShortcutSite> found;
-  for (const auto& [info, site] : nn::find_sites(model)) {
-    const auto* adapter = dynamic_cast<const ResLoraAdapter*>(site->adapter());
-    if (adapter && adapter->shortcut() != Shortcut::Block) found.push_back({site, adapter});
+  for (const auto& named : nn::find_sites(model)) {
+    const auto* adapter = dynamic_cast<const ResLoraAdapter*>(named.site->adapter());
+    if (adapter && adapter->shortcut() != Shortcut::Block) found.push_back({named.layer(), adapter});
   }
   return found;
 }
@@ -408,10 +408,6 @@ struct ShortcutMerger::Implementation {
 ShortcutMerger::ShortcutMerger(torch::nn::Module& model, Forward forward, const at::Tensor& inputs,
                                const ShortcutMergerOptions& options)
     : implementation_(std::make_unique<Implementation>(model, std::move(forward), inputs, options)) {}
-ShortcutMerger::ShortcutMerger(models::ImageModel& model, const at::Tensor& images, const ShortcutMergerOptions& options)
-    : ShortcutMerger(
-          model, [&model](const at::Tensor& batch, nn::ForwardPass& pass) { return model.forward(batch, pass); }, images,
-          options) {}
 ShortcutMerger::~ShortcutMerger() = default;
 
 std::vector<ShortcutMerge> ShortcutMerger::merges() const {
@@ -443,7 +439,7 @@ at::Tensor ShortcutMerger::base(const at::Tensor& inputs) const {
 
 MergeReport ShortcutMerger::merge(ShortcutMerge merge) {
   const auto& predictions = implementation_->get(merge).preview->predictions;
-  auto report = merge_with(implementation_->model, [&](const nn::Site& site) {
+  auto report = merge_with(implementation_->model, [&](const nn::WeightSite& site) -> std::optional<nn::Fold> {
     const auto* adapter = dynamic_cast<const ResLoraAdapter*>(site.adapter());
     const auto chosen = adapter ? predictions.find(adapter) : predictions.end();
     if (chosen == predictions.end()) return site.adapter()->fold(site.weight, site.bias);

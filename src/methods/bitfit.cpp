@@ -4,9 +4,10 @@
 
 namespace respeft {
 
-std::shared_ptr<nn::Adapter> BitFit::adapt(const nn::SiteInfo& info, const nn::Site& site) {
-  if (!site.bias.defined()) return nullptr;
-  return std::make_shared<methods::AffineAdapter>(info, site, methods::AffineAdapter::Start::Identity, /*with_scale=*/false);
+std::shared_ptr<nn::Adapter> BitFit::adapt(const nn::NamedSite& named) const {
+  const auto* layer = named.layer();
+  if (!layer || !layer->bias.defined()) return nullptr;
+  return std::make_shared<methods::AffineAdapter>(named.info, *layer, methods::AffineAdapter::Start::Identity, /*with_scale=*/false);
 }
 
 }  // namespace respeft

@@ -77,12 +77,13 @@ std::pair<int64_t, int64_t> Lokr::factorize(int64_t size, int64_t factor) {
   return {best, size / best};
 }
 
-std::shared_ptr<nn::Adapter> Lokr::adapt(const nn::SiteInfo& info, const nn::Site& site) {
+std::shared_ptr<nn::Adapter> Lokr::adapt(const nn::NamedSite& named) const {
+  const auto& info = named.info;
   if (info.kind != nn::SiteKind::Linear) return nullptr;
   const auto chosen = targets_.select(info);
   if (chosen.empty()) return nullptr;
   return std::make_shared<methods::FactoredAdapter>(info, chosen, targets_.names_whole(info), [&](int64_t first, int64_t rows) {
-    return std::make_shared<KroneckerUpdate>(first, rows, info.in_features, options_, site.weight.options());
+    return std::make_shared<KroneckerUpdate>(first, rows, info.in_features, options_, named.layer()->weight.options());
   });
 }
 

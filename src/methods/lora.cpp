@@ -3,6 +3,7 @@
 
 #include <ATen/ATen.h>
 
+#include "src/methods/lora_layers.h"
 #include "src/methods/low_rank.h"
 #include "src/methods/rank_allocation.h"
 
@@ -36,23 +37,29 @@ Options Lora::options() const {
   return methods::to_options(options_);
 }
 
-void Lora::prepare(const std::vector<nn::NamedSite>& sites) {
+void Lora::check(const std::vector<nn::NamedSite>& sites) const {
   targets_.check(sites);
-  allocator_ = methods::make_allocator("lora", options_.allocation, targets_, sites);
+  methods::check_allocation("lora", options_.allocation, targets_, sites);
 }
 
-std::shared_ptr<TrainingHook> Lora::hook() {
-  return allocator_;
-}
-
-std::shared_ptr<nn::Adapter> Lora::adapt(const nn::SiteInfo& info, const nn::Site& site) {
-  if (info.kind != nn::SiteKind::Linear) return nullptr;
-  const auto chosen = targets_.select(info);
-  if (chosen.empty()) return nullptr;
-  const methods::LowRankOptions low_rank{options_.rank, options_.alpha, options_.dropout, allocator_ != nullptr};
-  auto adapter = std::make_shared<LoraAdapter>(info, site, chosen, targets_.names_whole(info), low_rank);
-  if (allocator_) allocator_->add(info.name, *adapter);
-  return adapter;
+std::shared_ptr<Attachment> Lora::attach(const std::vector<nn::NamedSite>& sites) const {
+  const methods::LowRankOptions low_rank{options_.rank, options_.alpha, options_.dropout, options_.allocation.enabled()};
+  const auto allocator = low_rank.allocated ? std::make_shared<methods::RankAllocator>(options_.allocation) : nullptr;
+  for (const auto& named : sites) {
+    const auto& info = named.info;
+    const auto chosen = targets_.select(info);
+    if (chosen.empty()) continue;
+    if (info.kind == nn::SiteKind::Linear) {
+      auto adapter = std::make_shared<LoraAdapter>(info, *named.layer(), chosen, targets_.names_whole(info), low_rank);
+      if (allocator) allocator->add(info.name, *adapter);
+      named.site->attach(std::move(adapter));
+    } else if (info.kind == nn::SiteKind::Convolution) {
+      named.site->attach(methods::lora_convolution(named, low_rank));
+    } else if (info.kind == nn::SiteKind::Embedding) {
+      named.site->attach(methods::lora_embedding(named, low_rank));
+    }
+  }
+  return allocator ? allocator : std::make_shared<Attachment>();
 }
 
 }  // namespace respeft

@@ -25,7 +25,7 @@ LowRankPair::LowRankPair(int64_t first, int64_t count, int64_t in_features, int6
   for (const auto& factor : {lora_A, lora_B}) torch::nn::init::normal_(factor, 0.0, 0.02);
 }
 
-LowRankAdapter::LowRankAdapter(const nn::SiteInfo& info, const nn::Site& site, const std::vector<int64_t>& chosen, bool whole,
+LowRankAdapter::LowRankAdapter(const nn::SiteInfo& info, const nn::WeightSite& site, const std::vector<int64_t>& chosen, bool whole,
                                const LowRankOptions& options)
     : ProjectionAdapter(info, chosen, whole,
                         [&](int64_t first, int64_t rows) {
@@ -35,10 +35,10 @@ LowRankAdapter::LowRankAdapter(const nn::SiteInfo& info, const nn::Site& site, c
       scaling_(options.alpha / static_cast<double>(options.rank)),
       dropout_(options.dropout) {}
 
-nn::Fold LowRankAdapter::fold(const at::Tensor& weight, const at::Tensor& bias) const {
+std::optional<nn::Fold> LowRankAdapter::fold(const at::Tensor& weight, const at::Tensor& bias) const {
   auto folded = weight;
   for (const auto& pair : pairs()) folded = ops::fold_low_rank(folded, pair->down(), pair->lora_B, scaling_, {pair->first_row});
-  return {folded, bias};
+  return nn::Fold{folded, bias};
 }
 
 std::vector<int64_t> LowRankAdapter::rows(const std::vector<Asked>& asked) {

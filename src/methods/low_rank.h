@@ -39,10 +39,10 @@ struct LowRankOptions {
 /// A low-rank update of a linear site.
 class LowRankAdapter : public ProjectionAdapter<LowRankPair> {
  public:
-  LowRankAdapter(const nn::SiteInfo& info, const nn::Site& site, const std::vector<int64_t>& chosen, bool whole,
+  LowRankAdapter(const nn::SiteInfo& info, const nn::WeightSite& site, const std::vector<int64_t>& chosen, bool whole,
                  const LowRankOptions& options);
 
-  nn::Fold fold(const at::Tensor& weight, const at::Tensor& bias) const override;
+  std::optional<nn::Fold> fold(const at::Tensor& weight, const at::Tensor& bias) const override;
 
   const Updates& pairs() const { return updates(); }
   int64_t rank() const { return pairs()[0]->rank(); }

@@ -26,7 +26,7 @@ struct Asked {
 /// An adapter of a linear site with one `Update` (a `RowUpdate`) for the whole weight, whose parameters are the adapter's own, or
 /// one for each chosen projection fused in it, registered under the projection's name.
 template <class Update>
-class ProjectionAdapter : public nn::Adapter {
+class ProjectionAdapter : public nn::WeightAdapter {
  public:
   using Updates = std::vector<std::shared_ptr<Update>>;
   /// Makes the update of the rows from `first` on.

@@ -37,7 +37,15 @@ at::Tensor distance_from_identity(const at::Tensor& square) {
 
 }  // namespace
 
-RankAllocator::RankAllocator(const RankAllocationOptions& options) : options_(options), final_(at::zeros({1})) {}
+RankAllocator::RankAllocator(const RankAllocationOptions& options) : Attachment("rank_allocation"), options_(options) {
+  final_ = register_buffer("final", at::zeros({1}));
+}
+
+bool RankAllocator::is_final() const {
+  const auto version = static_cast<uint32_t>(final_._version());
+  if (!known_final_ || known_final_->first != version) known_final_.emplace(version, final_.item<float>() > 0.0F);
+  return known_final_->second;
+}
 
 void RankAllocator::Factor::update() {
   if (!value.grad().defined()) return;  // a step in which the layer was not called
@@ -46,25 +54,46 @@ void RankAllocator::Factor::update() {
   deviation.mul_(kSmoothing).add_((now - sensitivity).abs(), 1.0 - kSmoothing);
 }
 
+namespace {
+
+/// The module at `path` in `root`, made where it is not there.
+torch::nn::Module& module_at(torch::nn::Module& root, const std::vector<std::string>& path) {
+  auto* module = &root;
+  for (const auto& name : path) {
+    const auto children = module->named_children();
+    module = children.contains(name) ? children[name].get()
+                                     : module->register_module(name, std::make_shared<torch::nn::Module>()).get();
+  }
+  return *module;
+}
+
+}  // namespace
+
 void RankAllocator::add(const std::string& site, const LowRankAdapter& adapter) {
   for (size_t i = 0; i < adapter.pairs().size(); ++i) {
     const auto& pair = *adapter.pairs()[i];
+    auto path = text::split(site, '.');
+    path.push_back(std::to_string(i));
+    auto& place = module_at(*this, path);  // so that a buffer's name says whose it is
     const auto factor = [&](const char* name, const at::Tensor& value) {
-      const auto zeros = at::zeros_like(value, value.options().requires_grad(false));
-      return Factor{fmt::format("rank_allocation.{}.{}.{}", site, i, name), value, zeros, zeros.clone()};
+      auto& module = module_at(place, {name});
+      const auto zeros = [&] { return at::zeros_like(value, value.options().requires_grad(false)); };
+      return Factor{value, module.register_buffer("sensitivity", zeros()), module.register_buffer("deviation", zeros())};
     };
-    updates_.push_back({factor("lora_A", pair.lora_A), factor("lora_E", pair.lora_E), factor("lora_B", pair.lora_B),
-                        at::ones_like(pair.lora_E, pair.lora_E.options().requires_grad(false))});
+    const auto ones = at::ones_like(pair.lora_E, pair.lora_E.options().requires_grad(false));
+    Tracked tracked{factor("lora_A", pair.lora_A), factor("lora_E", pair.lora_E), factor("lora_B", pair.lora_B), {}};
+    tracked.kept = module_at(place, {"lora_E"}).register_buffer("kept", ones);
+    updates_.push_back(std::move(tracked));
   }
 }
 
-at::Tensor RankAllocator::penalty() const {
+at::Tensor RankAllocator::regularization() const {
   at::Tensor sum;
   for (const auto& [a, e, b, kept] : updates_) {
     const auto both = distance_from_identity(a.value.mm(a.value.t())) + distance_from_identity(b.value.t().mm(b.value));
     sum = sum.defined() ? sum + both : both;
   }
-  return sum * (options_.orthogonality / (2.0 * static_cast<double>(updates_.size())));
+  return sum.defined() ? sum * (options_.orthogonality / (2.0 * static_cast<double>(updates_.size()))) : sum;
 }
 
 RankAllocator::Phases RankAllocator::phases(int64_t steps) const {
@@ -117,26 +146,13 @@ void RankAllocator::prune(int64_t budget) {
   }
 }
 
-std::vector<std::pair<std::string, at::Tensor>> RankAllocator::state() const {
-  std::vector<std::pair<std::string, at::Tensor>> tensors;
-  for (const auto& update : updates_) {
-    for (const auto* factor : {&update.a, &update.e, &update.b}) {
-      tensors.emplace_back(factor->name + ".sensitivity", factor->sensitivity);
-      tensors.emplace_back(factor->name + ".deviation", factor->deviation);
-    }
-    tensors.emplace_back(update.e.name + ".kept", update.kept);
-  }
-  tensors.emplace_back("rank_allocation.final", final_);
-  return tensors;
-}
-
-std::shared_ptr<RankAllocator> make_allocator(const std::string& method, const RankAllocationOptions& options,
-                                              const Targets& targets, const std::vector<nn::NamedSite>& sites) {
-  if (!options.enabled()) return nullptr;
+void check_allocation(const std::string& method, const RankAllocationOptions& options, const Targets& targets,
+                      const std::vector<nn::NamedSite>& sites) {
+  if (!options.enabled()) return;
   std::set<std::string> others;
   for (const auto& [info, site] : sites) {
     if (targets.select(info).empty()) continue;
-    if (info.kind == nn::SiteKind::Linear) return std::make_shared<RankAllocator>(options);
+    if (info.kind == nn::SiteKind::Linear) return;
     others.insert(info.role);
   }
   throw std::invalid_argument(

@@ -1,3 +1,4 @@
+#include <respeft/methods/adaptformer.h>
 #include <respeft/methods/bitfit.h>
 #include <respeft/methods/loha.h>
 #include <respeft/methods/lokr.h>
@@ -7,6 +8,7 @@
 #include <respeft/methods/reslora.h>
 #include <respeft/methods/rlrr.h>
 #include <respeft/methods/ssf.h>
+#include <respeft/methods/vpt.h>
 
 #include "src/methods/fields.h"
 
@@ -31,6 +33,13 @@ Entry entry(const std::string& summary, const std::string& folds) {
           }};
 }
 
+Entry vpt_entry(bool deep, const std::string& summary) {
+  const std::string name = Vpt(deep).name();
+  return {name, summary, "no", describe<VptOptions>(), [name, deep](const Options& options) -> std::unique_ptr<Method> {
+            return std::make_unique<Vpt>(deep, from_options<VptOptions>(name, options));
+          }};
+}
+
 Entry reslora_entry(Shortcut shortcut, const std::string& summary, const std::string& folds) {
   const std::string name = ResLora(shortcut).name();
   return {name, summary, folds, describe<ResLoraOptions>(), [name, shortcut](const Options& options) -> std::unique_ptr<Method> {
@@ -51,6 +60,9 @@ const std::vector<Entry>& registry() {
       entry<Lokr, LokrOptions>("updates that are the Kronecker product of two small matrices", "exactly"),
       entry<Ssf, SsfOptions>("a scale and a shift after every layer", "exactly"),
       entry<BitFit, NoOptions>("the biases alone", "exactly"),
+      entry<AdaptFormer, AdaptFormerOptions>("a bottleneck beside every MLP", "no"),
+      vpt_entry(/*deep=*/false, "learned tokens that enter with the first block"),
+      vpt_entry(/*deep=*/true, "learned tokens of its own for every block"),
       entry<LinearProbe, NoOptions>("the head alone, on frozen features", "already plain"),
       entry<FullFineTuning, NoOptions>("every parameter", "already plain"),
   };

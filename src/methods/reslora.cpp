@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
+#include <map>
 #include <stdexcept>
 
 #include "src/methods/fields.h"
@@ -14,25 +14,17 @@ namespace {
 
 using reslora::Chain;
 
-bool is_number(const std::string& word) { return !word.empty() && word.find_first_not_of("0123456789") == std::string::npos; }
+/// A site and which of its projections are adapted.
+struct Layer {
+  const nn::NamedSite* named;
+  std::vector<int64_t> chosen;
+};
 
-/// A site's kind: its name without the numbers of its block, so that the layers of all blocks share it. Numbers are path
-/// components (`blocks.3.attn.qkv`); where there is none, the digits that end the first component that has some (`block3.fc`).
-std::string kind_of(const std::string& name) {
-  auto path = text::split(name, '.');
-  bool numbered = false;
-  for (auto& component : path) {
-    if (!is_number(component)) continue;
-    component = "*";
-    numbered = true;
-  }
-  for (size_t i = 0; i + 1 < path.size() && !numbered; ++i) {
-    const size_t end = path[i].find_last_not_of("0123456789") + 1;
-    if (end == path[i].size()) continue;
-    path[i] = path[i].substr(0, end) + "*";
-    numbered = true;
-  }
-  return text::join(path, ".");
+/// True where a layer goes on the chain of the one before it with the same role.
+bool continues(const Layer& before, const Layer& layer) {
+  const auto &last = before.named->info, &next = layer.named->info;
+  return next.block >= 0 && next.block == last.block + 1 && before.chosen == layer.chosen && last.in_features == next.in_features &&
+         last.out_features == next.out_features && last.parts == next.parts;
 }
 
 }  // namespace
@@ -64,49 +56,31 @@ Options ResLora::options() const {
   return methods::to_options(options_);
 }
 
-void ResLora::prepare(const std::vector<nn::NamedSite>& sites) {
+void ResLora::check(const std::vector<nn::NamedSite>& sites) const {
   targets_.check(sites);
-  chains_.clear();
-  allocator_ = methods::make_allocator(name(), options_.allocation, targets_, sites);
+  methods::check_allocation(name(), options_.allocation, targets_, sites);
+}
+
+std::shared_ptr<Attachment> ResLora::attach(const std::vector<nn::NamedSite>& sites) const {
   struct Previous {
-    nn::SiteInfo info;
-    std::vector<int64_t> chosen;
+    Layer layer;
     std::shared_ptr<Chain> chain;
   };
-  std::map<std::string, Previous> previous;  // by kind, whether adapted or not
-  for (const auto& [info, site] : sites) {
-    if (info.kind != nn::SiteKind::Linear) continue;
-    auto chosen = targets_.select(info);
-    auto& before = previous[kind_of(info.name)];
-    const bool continues = before.chain && before.chosen == chosen && before.info.in_features == info.in_features &&
-                           before.info.out_features == info.out_features && before.info.parts == info.parts;
-    std::shared_ptr<Chain> chain;
-    if (!chosen.empty()) {
-      chains_[info.name] = chain = continues ? before.chain : std::make_shared<Chain>();
-      chain->planned.push_back(info.name);
-    }
-    before = {info, std::move(chosen), chain};
+  std::map<std::string, Previous> previous;  // the last adapted layer by role
+  const auto allocator = options_.allocation.enabled() ? std::make_shared<methods::RankAllocator>(options_.allocation) : nullptr;
+  for (const auto& named : sites) {
+    Layer layer{&named, targets_.select(named.info)};
+    if (named.info.kind != nn::SiteKind::Linear || layer.chosen.empty()) continue;
+    const auto before = previous.find(named.info.role);
+    const bool goes_on = before != previous.end() && continues(before->second.layer, layer);
+    const auto chain = goes_on ? before->second.chain : std::make_shared<Chain>();
+    auto adapter = reslora::make_adapter(shortcut_, named.info, *named.layer(), layer.chosen, targets_.names_whole(named.info),
+                                         options_, chain);
+    if (allocator) allocator->add(named.info.name, *adapter);
+    named.site->attach(std::move(adapter));
+    previous[named.info.role] = {std::move(layer), chain};
   }
-}
-
-std::shared_ptr<nn::Adapter> ResLora::adapt(const nn::SiteInfo& info, const nn::Site& site) {
-  const auto chain = chains_.find(info.name);
-  if (chain == chains_.end()) return nullptr;
-  const auto& planned = chain->second->planned;
-  const auto own = std::find(planned.begin(), planned.end(), info.name);
-  if (static_cast<size_t>(own - planned.begin()) != chain->second->layers.size()) {  // one before it was left out after all
-    const auto rest = std::make_shared<Chain>(Chain{{own, planned.end()}, {}});
-    for (const auto& name : rest->planned) chains_[name] = rest;
-  }
-  const auto chosen = targets_.select(info);
-  const bool whole = targets_.names_whole(info);
-  auto adapter = reslora::make_adapter(shortcut_, info, site, chosen, whole, options_, chain->second);
-  if (allocator_) allocator_->add(info.name, *adapter);
-  return adapter;
-}
-
-std::shared_ptr<TrainingHook> ResLora::hook() {
-  return allocator_;
+  return allocator ? allocator : std::make_shared<Attachment>();
 }
 
 }  // namespace respeft

@@ -15,7 +15,7 @@ namespace respeft::reslora {
 using methods::Asked;
 using methods::join;
 
-ResLoraAdapter::ResLoraAdapter(Shortcut shortcut, const nn::SiteInfo& info, const nn::Site& site,
+ResLoraAdapter::ResLoraAdapter(Shortcut shortcut, const nn::SiteInfo& info, const nn::WeightSite& site,
                                const std::vector<int64_t>& chosen, bool whole, const ResLoraOptions& options,
                                std::shared_ptr<Chain> chain)
     : LowRankAdapter(info, site, chosen, whole, {options.rank, options.alpha, options.dropout, options.allocation.enabled()}),
@@ -41,14 +41,9 @@ size_t ResLoraAdapter::reach() const {
   return position_ - (pre_num_ < 0 ? position_ : std::min(position_, static_cast<size_t>(pre_num_)));
 }
 
-nn::Fold ResLoraAdapter::fold(const at::Tensor& weight, const at::Tensor& bias) const {
+std::optional<nn::Fold> ResLoraAdapter::fold(const at::Tensor& weight, const at::Tensor& bias) const {
   const auto predictions = exact();
-  if (!predictions) {
-    throw std::invalid_argument(
-        fmt::format("{}: a plain layer cannot compute what its shortcut reads; choose an approximate merge (input, weight, "
-                    "scalar, regression or drop)",
-                    name_));
-  }
+  if (!predictions) return std::nullopt;
   return fold(weight, bias, *predictions);
 }
 
@@ -270,13 +265,13 @@ class BlockAdapter : public ResLoraAdapter {
                               order == ops::UpdateOrder::FoldedDense);
   }
 
-  nn::Fold fold(const at::Tensor& weight, const at::Tensor& bias) const override {
+  std::optional<nn::Fold> fold(const at::Tensor& weight, const at::Tensor& bias) const override {
     auto folded = weight;
     for (size_t i = 0; i < pairs().size(); ++i) {
       const auto [down, side_by_side] = factors({i, 0, 0, pairs()[i]->lora_B.size(0)});
       folded = ops::fold_low_rank(folded, down, side_by_side, scaling(), {pairs()[i]->first_row});
     }
-    return {folded, bias};
+    return nn::Fold{folded, bias};
   }
 
  private:
@@ -308,7 +303,7 @@ class BlockAdapter : public ResLoraAdapter {
 
 }  // namespace
 
-std::shared_ptr<ResLoraAdapter> make_adapter(Shortcut shortcut, const nn::SiteInfo& info, const nn::Site& site,
+std::shared_ptr<ResLoraAdapter> make_adapter(Shortcut shortcut, const nn::SiteInfo& info, const nn::WeightSite& site,
                                              const std::vector<int64_t>& chosen, bool whole, const ResLoraOptions& options,
                                              std::shared_ptr<Chain> chain) {
   switch (shortcut) {

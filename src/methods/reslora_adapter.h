@@ -14,7 +14,6 @@ namespace respeft::reslora {
 
 /// The layers of one chain, in order: the pairs of each, one for each projection.
 struct Chain {
-  std::vector<std::string> planned;  ///< the sites that are to be its layers
   std::vector<std::vector<std::shared_ptr<methods::LowRankPair>>> layers;
 };
 
@@ -43,11 +42,11 @@ struct Preview {
 /// One layer of a chain. The base class knows the chain and the pass; what a shortcut takes and passes on is its kind's.
 class ResLoraAdapter : public methods::LowRankAdapter {
  public:
-  ResLoraAdapter(Shortcut shortcut, const nn::SiteInfo& info, const nn::Site& site, const std::vector<int64_t>& chosen,
+  ResLoraAdapter(Shortcut shortcut, const nn::SiteInfo& info, const nn::WeightSite& site, const std::vector<int64_t>& chosen,
                  bool whole, const ResLoraOptions& options, std::shared_ptr<Chain> chain);
 
-  /// The exact fold. Throws `std::invalid_argument` where there is none.
-  nn::Fold fold(const at::Tensor& weight, const at::Tensor& bias) const override;
+  /// The exact fold; nothing where there is none.
+  std::optional<nn::Fold> fold(const at::Tensor& weight, const at::Tensor& bias) const override;
   /// W + s B (A + down), b + s B offset, for every projection.
   nn::Fold fold(const at::Tensor& weight, const at::Tensor& bias, const std::vector<Prediction>& predictions) const;
   /// The predictions that are right whatever the input is; none when there are no such.
@@ -114,7 +113,7 @@ class ResLoraAdapter : public methods::LowRankAdapter {
   std::mutex recording_;
 };
 
-std::shared_ptr<ResLoraAdapter> make_adapter(Shortcut shortcut, const nn::SiteInfo& info, const nn::Site& site,
+std::shared_ptr<ResLoraAdapter> make_adapter(Shortcut shortcut, const nn::SiteInfo& info, const nn::WeightSite& site,
                                              const std::vector<int64_t>& chosen, bool whole, const ResLoraOptions& options,
                                              std::shared_ptr<Chain> chain);
 

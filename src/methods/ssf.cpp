@@ -13,7 +13,7 @@ Ssf::Ssf(SsfOptions options) : options_(std::move(options)), targets_(options_.t
 
 Options Ssf::options() const { return methods::to_options(options_); }
 
-void Ssf::prepare(const std::vector<nn::NamedSite>& sites) {
+void Ssf::check(const std::vector<nn::NamedSite>& sites) const {
   targets_.check(sites);
   for (const auto& [info, site] : sites) {
     const auto chosen = targets_.select(info).size();
@@ -24,9 +24,9 @@ void Ssf::prepare(const std::vector<nn::NamedSite>& sites) {
   }
 }
 
-std::shared_ptr<nn::Adapter> Ssf::adapt(const nn::SiteInfo& info, const nn::Site& site) {
-  if (targets_.select(info).empty()) return nullptr;
-  return std::make_shared<methods::AffineAdapter>(info, site, methods::AffineAdapter::Start::Noisy);
+std::shared_ptr<nn::Adapter> Ssf::adapt(const nn::NamedSite& named) const {
+  if (targets_.select(named.info).empty()) return nullptr;
+  return std::make_shared<methods::AffineAdapter>(named.info, *named.layer(), methods::AffineAdapter::Start::Noisy);
 }
 
 }  // namespace respeft

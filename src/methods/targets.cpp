@@ -17,16 +17,20 @@ int64_t parse_block(const std::string& text, const std::string& blocks) {
   return std::stoll(text);
 }
 
-std::set<int64_t> parse_blocks(const std::string& blocks) {
-  std::set<int64_t> chosen;
-  for (const auto& entry : text::split(blocks, ',')) {
-    const auto dash = entry.find('-');
-    const int64_t first = parse_block(entry.substr(0, dash), blocks);
-    const int64_t last = dash == std::string::npos ? first : parse_block(entry.substr(dash + 1), blocks);
-    if (last < first) throw std::invalid_argument(fmt::format("blocks '{}': the range {} runs backwards", blocks, entry));
-    for (int64_t block = first; block <= last; ++block) chosen.insert(block);
+/// The word for all layers of a kind.
+const char* group_of(nn::SiteKind kind) {
+  switch (kind) {
+    case nn::SiteKind::Linear:
+      return "linears";
+    case nn::SiteKind::Convolution:
+      return "convolutions";
+    case nn::SiteKind::Norm:
+      return "norms";
+    case nn::SiteKind::Embedding:
+      return "embeddings";
+    default:
+      return nn::to_string(kind);
   }
-  return chosen;
 }
 
 }  // namespace
@@ -36,14 +40,13 @@ Targets::Targets(const std::string& names, const std::string& blocks) : names_(t
 }
 
 bool Targets::matches(const std::string& entry, const nn::SiteInfo& site, const std::string& part) const {
-  const bool linear = site.kind == nn::SiteKind::Linear;
-  return entry == "all" || entry == part || entry == site.role || (entry == "o" && linear && site.role == "proj") ||
-         (entry == "linears" && linear) || (entry == "norms" && site.kind == nn::SiteKind::Norm);
+  if (entry == "all" || entry == part || entry == site.role || entry == group_of(site.kind)) return true;
+  return entry == "o" && site.kind == nn::SiteKind::Linear && site.role == "proj";
 }
 
 std::vector<int64_t> Targets::select(const nn::SiteInfo& site) const {
   std::vector<int64_t> chosen;
-  if (!blocks_.empty() && blocks_.count(site.block) == 0) return chosen;
+  if (!nn::has_weight(site.kind) || (!blocks_.empty() && blocks_.count(site.block) == 0)) return chosen;
   for (size_t part = 0; part < site.parts.size(); ++part) {
     const auto selects = [&](const std::string& entry) { return matches(entry, site, site.parts[part]); };
     if (std::any_of(names_.begin(), names_.end(), selects)) chosen.push_back(static_cast<int64_t>(part));
@@ -57,22 +60,40 @@ bool Targets::names_whole(const nn::SiteInfo& site) const {
 
 void Targets::check(const std::vector<nn::NamedSite>& sites) const {
   std::set<std::string> known = {"all"};
-  std::set<int64_t> blocks;
   for (const auto& [info, site] : sites) {
+    if (!nn::has_weight(info.kind)) continue;
     known.insert(info.role);
     known.insert(info.parts.begin(), info.parts.end());
-    if (info.kind == nn::SiteKind::Linear) known.insert("linears");
-    if (info.kind == nn::SiteKind::Norm) known.insert("norms");
+    known.insert(group_of(info.kind));
     if (info.kind == nn::SiteKind::Linear && info.role == "proj") known.insert("o");
-    blocks.insert(info.block);
   }
   for (const auto& entry : names_) {
     if (known.count(entry) == 0) throw std::invalid_argument(text::unknown("target", entry, {known.begin(), known.end()}));
   }
-  for (const int64_t block : blocks_) {
-    if (blocks.count(block) == 0) {
-      throw std::invalid_argument(fmt::format("blocks: the model has no block {}; its last is {}", block, *blocks.rbegin()));
-    }
+  check_blocks(blocks_, sites);
+}
+
+std::set<int64_t> parse_blocks(const std::string& blocks) {
+  std::set<int64_t> chosen;
+  for (const auto& entry : text::split(blocks, ',')) {
+    const auto dash = entry.find('-');
+    const int64_t first = parse_block(entry.substr(0, dash), blocks);
+    const int64_t last = dash == std::string::npos ? first : parse_block(entry.substr(dash + 1), blocks);
+    if (last < first) throw std::invalid_argument(fmt::format("blocks '{}': the range {} runs backwards", blocks, entry));
+    for (int64_t block = first; block <= last; ++block) chosen.insert(block);
+  }
+  return chosen;
+}
+
+void check_blocks(const std::set<int64_t>& wanted, const std::vector<nn::NamedSite>& sites) {
+  std::set<int64_t> blocks;
+  for (const auto& [info, site] : sites) blocks.insert(info.block);
+  for (const int64_t block : wanted) {
+    if (blocks.count(block) != 0) continue;
+    throw std::invalid_argument(
+        blocks.empty() || *blocks.rbegin() < 0
+            ? fmt::format("blocks: the model has no blocks, and {} is asked for", block)
+            : fmt::format("blocks: the model has no block {}; its last is {}", block, *blocks.rbegin()));
   }
 }
 

@@ -114,7 +114,7 @@ at::Tensor FactoredAdapter::forward(const at::Tensor& x, const nn::Base& base, n
   return updated_linear(x, base.weight, base.optional_bias(), factors, update);
 }
 
-nn::Fold FactoredAdapter::fold(const at::Tensor& weight, const at::Tensor& bias) const {
+std::optional<nn::Fold> FactoredAdapter::fold(const at::Tensor& weight, const at::Tensor& bias) const {
   const auto dtype = at::promote_types(weight.scalar_type(), at::kFloat);
   auto folded = weight.to(dtype, /*non_blocking=*/false, /*copy=*/true);
   for (const auto& one : updates()) {
@@ -122,7 +122,7 @@ nn::Fold FactoredAdapter::fold(const at::Tensor& weight, const at::Tensor& bias)
     for (const auto& factor : one->factors()) factors.push_back(factor.to(dtype));
     folded.narrow(0, one->first_row, one->rows).add_(one->update(factors));
   }
-  return {folded.to(weight.scalar_type()), bias};
+  return nn::Fold{folded.to(weight.scalar_type()), bias};
 }
 
 }  // namespace respeft::methods

@@ -34,7 +34,7 @@ class FactoredAdapter : public ProjectionAdapter<FactoredUpdate> {
   using ProjectionAdapter::ProjectionAdapter;
 
   at::Tensor forward(const at::Tensor& x, const nn::Base& base, nn::ForwardPass& pass) override;
-  nn::Fold fold(const at::Tensor& weight, const at::Tensor& bias) const override;
+  std::optional<nn::Fold> fold(const at::Tensor& weight, const at::Tensor& bias) const override;
 };
 
 }  // namespace respeft::methods

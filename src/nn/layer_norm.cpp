@@ -16,12 +16,6 @@ LayerNormImpl::LayerNormImpl(const torch::nn::LayerNormOptions& norm_options, co
   bias = register_parameter("bias", at::zeros(options.normalized_shape(), tensor_options));
 }
 
-at::Tensor LayerNormImpl::forward(const at::Tensor& x) {
-  ForwardPass pass;
-  return run(x, pass);
-}
-at::Tensor LayerNormImpl::forward(const at::Tensor& x, ForwardPass& pass) { return run(x, pass); }
-
 at::Tensor LayerNormImpl::compute(const at::Tensor& x, const at::Tensor& w, const at::Tensor& b) const {
   return at::layer_norm(x, options.normalized_shape(), w, b, options.eps());
 }

@@ -23,13 +23,6 @@ LinearImpl::LinearImpl(const torch::nn::LinearOptions& linear_options, std::vect
   }
 }
 
-at::Tensor LinearImpl::forward(const at::Tensor& x) {
-  ForwardPass pass;
-  return run(x, pass);
-}
-at::Tensor LinearImpl::forward(const at::Tensor& x, ForwardPass& pass) { return run(x, pass); }
-at::Tensor LinearImpl::forward(const at::Tensor& x, ForwardPass& pass, PartRange range) { return run(x, pass, range); }
-
 at::Tensor LinearImpl::compute(const at::Tensor& x, const at::Tensor& w, const at::Tensor& b) const {
   return at::linear(x, w, b);
 }

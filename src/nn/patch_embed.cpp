@@ -18,12 +18,6 @@ PatchProjectionImpl::PatchProjectionImpl(int64_t in_channels, int64_t embed_dim,
   torch::nn::init::uniform_(bias, -bound, bound);
 }
 
-at::Tensor PatchProjectionImpl::forward(const at::Tensor& images) {
-  ForwardPass pass;
-  return run(images, pass);
-}
-at::Tensor PatchProjectionImpl::forward(const at::Tensor& images, ForwardPass& pass) { return run(images, pass); }
-
 at::Tensor PatchProjectionImpl::compute(const at::Tensor& images, const at::Tensor& w, const at::Tensor& b) const {
   TORCH_CHECK(images.dim() == 4 && images.size(1) == w.size(1) && images.size(2) % w.size(2) == 0 && images.size(3) % w.size(3) == 0,
               "PatchProjection: expected images [B, ", w.size(1), ", H, W] with H and W multiples of ", w.size(2), ", got ",

@@ -2,21 +2,29 @@
 
 #include <respeft/nn/adapter.h>
 
-#include <respeft/core/text.h>
-
 namespace respeft::nn {
 
 const char* to_string(SiteKind kind) {
   switch (kind) {
     case SiteKind::Linear:
       return "linear";
+    case SiteKind::Convolution:
+      return "convolution";
     case SiteKind::Norm:
       return "norm";
     case SiteKind::Patch:
       return "patch";
+    case SiteKind::Embedding:
+      return "embedding";
+    case SiteKind::Branch:
+      return "branch";
+    case SiteKind::Tokens:
+      return "tokens";
   }
   return "unknown";
 }
+
+bool has_weight(SiteKind kind) { return kind != SiteKind::Branch && kind != SiteKind::Tokens; }
 
 const std::vector<std::string>& Site::part_names() const {
   static const std::vector<std::string> single;
@@ -28,6 +36,7 @@ int64_t Site::parts() const { return std::max<int64_t>(1, static_cast<int64_t>(p
 void Site::attach(std::shared_ptr<Adapter> adapter) {
   TORCH_CHECK(adapter, "attach: the adapter is null");
   TORCH_CHECK(!adapter_, "attach: an adapter is attached already; merge or detach it first");
+  TORCH_CHECK(accepts(*adapter), "attach: the adapter is not one for a site of the kind ", to_string(kind()));
   register_module("adapter", adapter);
   adapter_ = std::move(adapter);
 }
@@ -37,7 +46,11 @@ std::shared_ptr<Adapter> Site::detach() {
   return std::exchange(adapter_, nullptr);
 }
 
-void Site::put(const std::string& name, at::Tensor& slot, const at::Tensor& value) {
+bool WeightSite::accepts(const Adapter& adapter) const { return dynamic_cast<const WeightAdapter*>(&adapter) != nullptr; }
+
+WeightAdapter* WeightSite::weight_adapter() const { return static_cast<WeightAdapter*>(adapter()); }
+
+void WeightSite::put(const std::string& name, at::Tensor& slot, const at::Tensor& value) {
   slot = value.detach().clone();
   if (parameters_.contains(name)) {
     parameters_[name] = slot;
@@ -46,7 +59,7 @@ void Site::put(const std::string& name, at::Tensor& slot, const at::Tensor& valu
   }
 }
 
-void Site::replace_base(const at::Tensor& new_weight, const at::Tensor& new_bias) {
+void WeightSite::replace_base(const at::Tensor& new_weight, const at::Tensor& new_bias) {
   TORCH_CHECK(new_weight.sizes() == weight.sizes(), "replace_base: expected a weight of shape ", weight.sizes(), ", got ",
               new_weight.sizes());
   put("weight", weight, new_weight);
@@ -54,7 +67,7 @@ void Site::replace_base(const at::Tensor& new_weight, const at::Tensor& new_bias
   merged_ = true;
 }
 
-at::Tensor Site::run(const at::Tensor& x, ForwardPass& pass, PartRange range) const {
+at::Tensor WeightSite::run(const at::Tensor& x, ForwardPass& pass, PartRange range) const {
   TORCH_CHECK(!(merged_ && is_training() && at::GradMode::is_enabled()),
               "this layer's adapter has been merged: there is nothing left to train; attach a method to train on from the merged "
               "weights, or call eval() on the model");
@@ -67,41 +80,52 @@ at::Tensor Site::run(const at::Tensor& x, ForwardPass& pass, PartRange range) co
     base_weight = weight.narrow(0, range.begin * rows, range.size() * rows);
     if (bias.defined()) base_bias = bias.narrow(0, range.begin * rows, range.size() * rows);
   }
-  if (!adapter_) return compute(x, base_weight, base_bias);
-  return adapter_->forward(x, Base{*this, base_weight, base_bias, range}, pass);
+  if (!adapter()) return compute(x, base_weight, base_bias);
+  return weight_adapter()->forward(x, Base{*this, base_weight, base_bias, range}, pass);
+}
+
+at::Tensor WeightSite::run(const at::Tensor& x) const {
+  ForwardPass pass;
+  return run(x, pass);
 }
 
 namespace {
 
-bool is_number(const std::string& word) { return !word.empty() && word.find_first_not_of("0123456789") == std::string::npos; }
-
-SiteInfo describe(const std::string& name, const Site& site) {
+SiteInfo describe(const std::string& name, const std::string& registered, const Site& site, const at::TensorOptions& otherwise) {
   SiteInfo info;
   info.name = name;
   info.kind = site.kind();
+  info.role = !site.place().role.empty() ? site.place().role : registered.empty() ? to_string(info.kind) : registered;
+  info.block = site.place().block;
   info.in_features = site.in_features();
   info.out_features = site.out_features();
-  const auto path = text::split(name, '.');
-  info.role = info.kind == SiteKind::Patch || path.empty() ? to_string(info.kind) : path.back();
-  for (const auto& component : path) {
-    if (!is_number(component)) continue;
-    info.block = std::stoll(component);
-    break;
-  }
   info.parts = site.part_names();
   if (info.parts.empty()) info.parts = {info.role};
+  const auto* layer = dynamic_cast<const WeightSite*>(&site);
+  info.tensor_options = layer ? layer->weight.options().requires_grad(false) : otherwise;
   return info;
+}
+
+/// Adds the sites in `module`, which is registered as `registered` and found under the path `name`.
+void collect(torch::nn::Module& module, const std::string& name, const std::string& registered, const at::TensorOptions& otherwise,
+             std::vector<NamedSite>& sites) {
+  if (auto* site = dynamic_cast<Site*>(&module)) sites.push_back({describe(name, registered, *site, otherwise), site});
+  for (const auto& child : module.named_children()) {
+    collect(*child.value(), name.empty() ? child.key() : name + "." + child.key(), child.key(), otherwise, sites);
+  }
+}
+
+/// Dtype and device of the model's first parameter.
+at::TensorOptions options_of(const torch::nn::Module& model) {
+  const auto parameters = model.parameters();
+  return parameters.empty() ? at::TensorOptions() : parameters.front().options().requires_grad(false);
 }
 
 }  // namespace
 
 std::vector<NamedSite> find_sites(torch::nn::Module& model) {
   std::vector<NamedSite> sites;
-  if (auto* site = dynamic_cast<Site*>(&model)) sites.push_back({describe("", *site), site});
-  // The model itself is left out here: it may live on the stack.
-  for (const auto& item : model.named_modules("", /*include_self=*/false)) {
-    if (auto* site = dynamic_cast<Site*>(item.value().get())) sites.push_back({describe(item.key(), *site), site});
-  }
+  collect(model, "", "", options_of(model), sites);
   return sites;
 }
 

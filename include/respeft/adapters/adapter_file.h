@@ -5,7 +5,6 @@
 #include <respeft/data/image/preprocessing.h>
 #include <respeft/formats/safetensors.h>
 #include <respeft/methods/method.h>
-#include <respeft/models/model.h>
 
 namespace respeft::adapters {
 
@@ -14,7 +13,7 @@ struct AdapterInfo {
   std::string method;
   std::string model;          ///< timm's name
   Options options;            ///< the method's; a missing one has its default
-  std::string weights_sha256; ///< of the base's weights file (`models::base_sha256` in the file); empty: unknown
+  std::string weights_sha256; ///< of the base's weights file (`base_sha256` in the file); empty: unknown
   data::Preprocessing preprocessing;
   std::vector<std::string> class_names;  ///< may be empty
   std::string pool;           ///< the model's pooling, when it is not the name's own
@@ -37,6 +36,6 @@ AdapterFile load_adapter(const std::string& path, const std::string& method = ""
 
 /// Attaches the file's method to `model` and loads its tensors. Every trained parameter must be in the file, except that a
 /// site the file has nothing for stays plain; a tensor without a place or of a wrong shape is an error that names it.
-Attachment attach_adapter(models::ImageModel& model, const AdapterFile& adapter);
+std::shared_ptr<Attachment> attach_adapter(torch::nn::Module& model, const AdapterFile& adapter);
 
 }  // namespace respeft::adapters

@@ -7,7 +7,6 @@
 #include <string>
 #include <vector>
 
-#include <respeft/models/model.h>
 
 namespace respeft {
 
@@ -25,14 +24,17 @@ struct MergeReport {
   bool exact() const;
 };
 
-/// Whether any site of `model` has an adapter.
+/// True if any site of `model` has an adapter.
 bool has_adapters(torch::nn::Module& model);
+
+/// The first site whose adapter cannot be merged in any way, which a model must be deployed with; empty where every adapter can.
+std::string unmergeable_site(torch::nn::Module& model);
 
 /// Folds every adapter of `model` into its site's own weight and bias, and removes it. The base's tensors are replaced,
 /// not written, so that other models sharing them stay as they are. Training on is an error then: a forward pass in training mode
 /// that records gradients throws `c10::Error` until `attach` places a method anew; call `eval()` for anything else.
 /// Throws `std::invalid_argument`, changing nothing, when nothing is attached (a merged model cannot be merged again), or when
-/// an adapter does not fold exactly (ResLoRA's input and middle shortcuts; see methods/reslora_merge.h).
+/// an adapter does not fold exactly (ResLoRA's input and middle shortcuts; see merge/shortcut.h), or not at all (branches, tokens).
 MergeReport merge(torch::nn::Module& model);
 
 /// How two models' answers to the same images compare.

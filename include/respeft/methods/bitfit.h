@@ -8,11 +8,11 @@ namespace respeft {
 ///
 /// A bias is trained as the frozen one plus `shift [out]`, which starts at zero: the same steps, with the base untouched.
 /// Layers without a bias stay plain. Folds exactly.
-class BitFit : public Method {
+class BitFit : public SiteMethod {
  public:
   std::string name() const override { return "bitfit"; }
   Options options() const override { return {}; }
-  std::shared_ptr<nn::Adapter> adapt(const nn::SiteInfo& info, const nn::Site& site) override;
+  std::shared_ptr<nn::Adapter> adapt(const nn::NamedSite& named) const override;
 };
 
 }  // namespace respeft

@@ -26,15 +26,15 @@ struct LohaOptions {
 /// `y = x (W + (alpha / rank) · (W1a W1b) ⊙ (W2a W2b))ᵀ + b` with `hada_w1_a`, `hada_w2_a` `[out, r]` and `hada_w1_b`,
 /// `hada_w2_b` `[r, in]`; four factors per chosen projection where several are fused (`q.hada_w1_a`, …). All start
 /// Kaiming-uniform but `hada_w2_b`, which is zero. Folds exactly. Kept for the backward: the input and the factors.
-class Loha : public Method {
+class Loha : public SiteMethod {
  public:
   /// Throws `std::invalid_argument` on a rank below 1.
   explicit Loha(LohaOptions options = {});
 
   std::string name() const override { return "loha"; }
   Options options() const override;
-  void prepare(const std::vector<nn::NamedSite>& sites) override { targets_.check(sites); }
-  std::shared_ptr<nn::Adapter> adapt(const nn::SiteInfo& info, const nn::Site& site) override;
+  void check(const std::vector<nn::NamedSite>& sites) const override { targets_.check(sites); }
+  std::shared_ptr<nn::Adapter> adapt(const nn::NamedSite& named) const override;
 
  private:
   LohaOptions options_;

@@ -34,15 +34,15 @@ struct LokrOptions {
 /// in₁ in₂ = in. W2 is `lokr_w2_a [out₂, r]` · `lokr_w2_b [r, in₂]` where r < max(out₂, in₂) / 2, W1 likewise with
 /// `decompose_both`; a set per chosen projection where several are fused (`q.lokr_w1`, …). W1 (or `lokr_w1_a`) starts at zero,
 /// the others Kaiming-uniform. Folds exactly. Kept for the backward: the input and the factors.
-class Lokr : public Method {
+class Lokr : public SiteMethod {
  public:
   /// Throws `std::invalid_argument` on a rank below 1 or a factor that is neither -1 nor at least 1.
   explicit Lokr(LokrOptions options = {});
 
   std::string name() const override { return "lokr"; }
   Options options() const override;
-  void prepare(const std::vector<nn::NamedSite>& sites) override { targets_.check(sites); }
-  std::shared_ptr<nn::Adapter> adapt(const nn::SiteInfo& info, const nn::Site& site) override;
+  void check(const std::vector<nn::NamedSite>& sites) const override { targets_.check(sites); }
+  std::shared_ptr<nn::Adapter> adapt(const nn::NamedSite& named) const override;
 
   /// `size` as a product (m, n): m = `factor` where that divides it, else the largest divisor that is at most √size and, unless
   /// that is -1, `factor`.

@@ -5,10 +5,6 @@
 #include <respeft/methods/targets.h>
 
 namespace respeft {
-namespace methods {
-class RankAllocator;
-}
-
 struct LoraOptions {
   int64_t rank = 8;
   double alpha = 8.0;
@@ -40,14 +36,12 @@ class Lora : public Method {
 
   std::string name() const override { return "lora"; }
   Options options() const override;
-  void prepare(const std::vector<nn::NamedSite>& sites) override;
-  std::shared_ptr<nn::Adapter> adapt(const nn::SiteInfo& info, const nn::Site& site) override;
-  std::shared_ptr<TrainingHook> hook() override;
+  void check(const std::vector<nn::NamedSite>& sites) const override;
+  std::shared_ptr<Attachment> attach(const std::vector<nn::NamedSite>& sites) const override;
 
  private:
   LoraOptions options_;
   methods::Targets targets_;
-  std::shared_ptr<methods::RankAllocator> allocator_;
 };
 
 }  // namespace respeft

@@ -9,31 +9,14 @@
 #include <utility>
 #include <vector>
 
+#include <respeft/methods/attachment.h>
 #include <respeft/nn/adapter.h>
+#include <respeft/nn/names.h>
 #include <respeft/core/options.h>
 
 namespace respeft {
 
-/// What a method does while training besides the optimizer's steps. A training loop of one's own calls it in every step:
-///
-///     (loss + adapters.hook->penalty()).backward();
-///     optimizer.step();
-///     adapters.hook->after_step(step, steps);
-///     optimizer.zero_grad();
-class TrainingHook {
- public:
-  virtual ~TrainingHook() = default;
-  /// Added to the loss of every step: a scalar.
-  virtual at::Tensor penalty() const = 0;
-  /// To be called after every step of the optimizer, before the gradients are cleared. `step` counts from 1, to `steps`.
-  virtual void after_step(int64_t step, int64_t steps) = 0;
-  /// Whether what it changes has come to its end after `step` of `steps`, so that what is trained may be kept as the result.
-  virtual bool settled(int64_t step, int64_t steps) const = 0;
-  /// What decides its next step besides the parameters, by name: a checkpoint must hold it.
-  virtual std::vector<std::pair<std::string, at::Tensor>> state() const = 0;
-};
-
-/// A way of fine-tuning: looks at each site of a model and returns an adapter for it, or nothing.
+/// A way of fine-tuning: looks at the sites of a model and puts adapters there. It holds its options and nothing else.
 class Method {
  public:
   virtual ~Method() = default;
@@ -42,42 +25,40 @@ class Method {
   virtual std::string name() const = 0;
   /// Every option with its value, so that `methods::create(name(), options())` makes an equal method.
   virtual Options options() const = 0;
-  /// Called once with all sites before `adapt`: the place to check targets and to set up what adapters share.
-  virtual void prepare(const std::vector<nn::NamedSite>& /*sites*/) {}
-  /// An adapter for the site, with parameters of the site's weight's dtype and device; null to leave the site plain.
-  virtual std::shared_ptr<nn::Adapter> adapt(const nn::SiteInfo& info, const nn::Site& site) = 0;
-  /// What is to be done while the adapters train; asked for once they are made. Null for most methods.
-  virtual std::shared_ptr<TrainingHook> hook() { return nullptr; }
-  /// Whether the base's own parameter of this name is trained. Only full fine-tuning says yes.
+  /// Throws `std::invalid_argument` where the options do not suit a model with these sites, e.g. a target that matches none.
+  virtual void check(const std::vector<nn::NamedSite>& /*sites*/) const {}
+  /// Puts adapters at those of `sites` that it adapts, with parameters of the site's dtype and device, and returns what they share.
+  virtual std::shared_ptr<Attachment> attach(const std::vector<nn::NamedSite>& sites) const = 0;
+  /// True if the base's own parameter of this name is trained. Only full fine-tuning says so.
   virtual bool trains_base(const std::string& /*parameter*/) const { return false; }
 };
 
-/// What `attach` found to train.
-struct Attachment {
-  std::string method;
-  Options options;
-  std::vector<std::pair<std::string, at::Tensor>> trained;   ///< by name, in the model's order
-  /// What adapters and the hook note of what training showed, by name: a checkpoint must hold it.
-  std::vector<std::pair<std::string, at::Tensor>> recorded;
-  std::shared_ptr<TrainingHook> hook;  ///< to be called while training; null for most methods
+/// A method that looks at each site by itself.
+class SiteMethod : public Method {
+ public:
+  /// An adapter for the site; null to leave it plain.
+  virtual std::shared_ptr<nn::Adapter> adapt(const nn::NamedSite& site) const = 0;
 
-  std::vector<at::Tensor> parameters() const;
-  int64_t parameter_count() const;
+  std::shared_ptr<Attachment> attach(const std::vector<nn::NamedSite>& sites) const override;
 };
 
 struct AttachOptions {
-  /// Prefixes of base parameters that are trained besides the adapters, and get none: a classifier's head.
-  std::vector<std::string> also_train = {"head."};
+  /// Prefixes of base parameters that are trained besides the adapters, and get none: the head's.
+  std::vector<std::string> also_train = {std::string(nn::kHeadPrefix)};
+  /// Sites for which this is false stay plain; null: none.
+  std::function<bool(const nn::SiteInfo&)> only = nullptr;
 };
 
 /// Freezes every parameter of `model`, places `method`'s adapters at its sites and returns what is to be trained.
 /// A model that has been merged is a base like any other.
 /// Throws `std::invalid_argument` if an adapter is attached already, or if a target the method was given matches no site.
-Attachment attach(torch::nn::Module& model, Method& method, const AttachOptions& options = {});
-Attachment attach(torch::nn::Module& model, Method&& method, const AttachOptions& options = {});
+std::shared_ptr<Attachment> attach(torch::nn::Module& model, const Method& method, const AttachOptions& options = {});
 
 /// Removes every adapter without merging it. The base is what it was.
 void detach(torch::nn::Module& model);
+
+/// What `attach` registered in `model` besides the adapters; null where there is nothing.
+std::shared_ptr<Attachment> find_attachment(torch::nn::Module& model);
 
 namespace methods {
 

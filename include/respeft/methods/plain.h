@@ -5,19 +5,19 @@
 namespace respeft {
 
 /// Linear probe: the head alone is trained.
-class LinearProbe : public Method {
+class LinearProbe : public SiteMethod {
  public:
   std::string name() const override { return "linear"; }
   Options options() const override { return {}; }
-  std::shared_ptr<nn::Adapter> adapt(const nn::SiteInfo&, const nn::Site&) override { return nullptr; }
+  std::shared_ptr<nn::Adapter> adapt(const nn::NamedSite&) const override { return nullptr; }
 };
 
 /// Full fine-tuning: every parameter of the base is trained.
-class FullFineTuning : public Method {
+class FullFineTuning : public SiteMethod {
  public:
   std::string name() const override { return "full"; }
   Options options() const override { return {}; }
-  std::shared_ptr<nn::Adapter> adapt(const nn::SiteInfo&, const nn::Site&) override { return nullptr; }
+  std::shared_ptr<nn::Adapter> adapt(const nn::NamedSite&) const override { return nullptr; }
   bool trains_base(const std::string&) const override { return true; }
 };
 

@@ -1,19 +1,10 @@
 #pragma once
 
-#include <map>
-
 #include <respeft/methods/method.h>
 #include <respeft/methods/rank_allocation.h>
 #include <respeft/methods/targets.h>
 
 namespace respeft {
-namespace methods {
-class RankAllocator;
-}
-namespace reslora {
-struct Chain;
-}
-
 struct ResLoraOptions {
   int64_t rank = 8;
   double alpha = 8.0;
@@ -47,8 +38,8 @@ enum class Shortcut {
 /// LoRA with shortcuts between successive blocks. Source: Shi et al., ACL Findings 2024, "ResLoRA: Identity Residual
 /// Mapping in Low-Rank Adaption".
 ///
-/// A chain is made of the adapted linears of one kind (all q's, all fc1's, …) in successive blocks; a block that is left
-/// out, or another shape, starts a new one. With n counted along a chain, m = min(pre_num, n) and s = alpha / rank:
+/// A chain is made of the adapted linears of one role (all qkv's, all fc1's, …) in blocks of successive numbers; a block that
+/// is left out, or another shape, starts a new one, and a layer outside the blocks has one of its own. With n counted along a chain, m = min(pre_num, n) and s = alpha / rank:
 ///
 ///     input:   y_n = x_n Wᵀ + b + s · ((x_n + x_{n-1}) A_nᵀ) B_nᵀ,  x_{-1} = x_0
 ///     block:   y_n = x_n Wᵀ + b + s · Σ_{k≤m} (x_n A_{n-k}ᵀ) B_{n-k}ᵀ
@@ -68,16 +59,13 @@ class ResLora : public Method {
   /// `reslora-is`, `reslora-bs` or `reslora-ms`.
   std::string name() const override;
   Options options() const override;
-  void prepare(const std::vector<nn::NamedSite>& sites) override;
-  std::shared_ptr<nn::Adapter> adapt(const nn::SiteInfo& info, const nn::Site& site) override;
-  std::shared_ptr<TrainingHook> hook() override;
+  void check(const std::vector<nn::NamedSite>& sites) const override;
+  std::shared_ptr<Attachment> attach(const std::vector<nn::NamedSite>& sites) const override;
 
  private:
   Shortcut shortcut_;
   ResLoraOptions options_;
   methods::Targets targets_;
-  std::map<std::string, std::shared_ptr<reslora::Chain>> chains_;  ///< by the name of the site
-  std::shared_ptr<methods::RankAllocator> allocator_;
 };
 
 }  // namespace respeft

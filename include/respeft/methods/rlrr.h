@@ -27,15 +27,15 @@ struct RlrrOptions {
 /// Per linear (Eq. 16, 19): `y = x (W ⊙ (1 + scale_out scale_inᵀ))ᵀ + b + shift`, with `scale_in [in]` (`[parts, in]` where
 /// projections are fused), `scale_out [out]`, `shift [out]`. Norms and the patch projection get a gain and an offset on their
 /// output. Folds exactly (Eq. 20); a linear without a bias has one after merging.
-class Rlrr : public Method {
+class Rlrr : public SiteMethod {
  public:
   /// Throws `std::invalid_argument` on an option's value that is not one of those listed.
   explicit Rlrr(RlrrOptions options = {});
 
   std::string name() const override { return "rlrr"; }
   Options options() const override;
-  void prepare(const std::vector<nn::NamedSite>& sites) override { targets_.check(sites); }
-  std::shared_ptr<nn::Adapter> adapt(const nn::SiteInfo& info, const nn::Site& site) override;
+  void check(const std::vector<nn::NamedSite>& sites) const override { targets_.check(sites); }
+  std::shared_ptr<nn::Adapter> adapt(const nn::NamedSite& named) const override;
 
  private:
   RlrrOptions options_;

@@ -18,14 +18,14 @@ struct SsfOptions {
 
 /// Scaling and shifting features: `y ⊙ scale + shift` after every linear, norm and patch projection, `scale, shift [out]`.
 /// Source: Lian et al., NeurIPS 2022. Folds exactly; a linear without a bias has one after merging.
-class Ssf : public Method {
+class Ssf : public SiteMethod {
  public:
   explicit Ssf(SsfOptions options = {});
 
   std::string name() const override { return "ssf"; }
   Options options() const override;
-  void prepare(const std::vector<nn::NamedSite>& sites) override;
-  std::shared_ptr<nn::Adapter> adapt(const nn::SiteInfo& info, const nn::Site& site) override;
+  void check(const std::vector<nn::NamedSite>& sites) const override;
+  std::shared_ptr<nn::Adapter> adapt(const nn::NamedSite& named) const override;
 
  private:
   SsfOptions options_;

@@ -12,7 +12,8 @@ namespace respeft::methods {
 /// Which sites, and which projections fused in them, a method adapts.
 ///
 /// Written as a comma-separated list of: a projection or a layer by its own name (`q`, `k`, `v`, `qkv`, `proj`, `fc1`,
-/// `norm1`, …), `o` (the attention's output projection, `proj`), or a kind: `linears`, `norms`, `patch`, `all`.
+/// `norm1`, …), `o` (the attention's output projection, `proj`), or a kind: `linears`, `convolutions`, `embeddings`, `norms`,
+/// `patch`, `all`. Branches and tokens are no targets.
 /// Blocks are written `0-5,11`; empty means every block and what lies outside the blocks.
 class Targets {
  public:
@@ -31,5 +32,10 @@ class Targets {
   std::vector<std::string> names_;
   std::set<int64_t> blocks_;
 };
+
+/// `0-5,11` as numbers; none for an empty text. Throws `std::invalid_argument` on anything else.
+std::set<int64_t> parse_blocks(const std::string& blocks);
+/// Throws `std::invalid_argument` naming a block that none of `sites` is in.
+void check_blocks(const std::set<int64_t>& wanted, const std::vector<nn::NamedSite>& sites);
 
 }  // namespace respeft::methods

@@ -4,14 +4,16 @@
 #include <torch/nn/module.h>
 
 #include <optional>
+#include <string>
 
+#include <respeft/core/named_tensors.h>
 #include <respeft/nn/site.h>
 
 namespace respeft::nn {
 
-/// What an adapter sees of its site in one call.
+/// What an adapter sees of its layer in one call.
 struct Base {
-  const Site& site;
+  const WeightSite& site;
   at::Tensor weight;  ///< frozen; linear: the rows `[parts.size() · part_features, in]` of the parts asked for
   at::Tensor bias;    ///< frozen; may be undefined
   PartRange parts;    ///< which of the logical projections fused in the weight are asked for
@@ -22,21 +24,51 @@ struct Base {
   at::Tensor compute(const at::Tensor& x) const { return site.compute(x, weight, bias); }
 };
 
-/// What a site's weight and bias become when its adapter is merged into them.
+/// What a layer's weight and bias become when its adapter is merged into them.
 struct Fold {
   at::Tensor weight;
   at::Tensor bias;    ///< undefined when the layer has none and needs none
   bool exact = true;  ///< equal to the adapted layer up to rounding of the working dtype
 };
 
-/// Owns what is trained at one site.
+/// A forward function in TorchScript, with the tensors that it reads as attributes of `self`.
+struct Script {
+  std::string source;  ///< `def forward(self, …): …`
+  TensorMap tensors;
+};
+
+/// Owns what is trained at one site. Every tensor that it needs is a parameter or a registered buffer, so that `.to(device)` moves
+/// it.
 class Adapter : public torch::nn::Module {
  public:
-  /// The adapted layer's output for input `x [..., in]`.
-  virtual at::Tensor forward(const at::Tensor& x, const Base& base, ForwardPass& pass) = 0;
+  /// What the whole layer's `weight` and `bias` become, computed in the tensors' dtype, at least float32. Nothing where the
+  /// adapter does not fold.
+  virtual std::optional<Fold> fold(const at::Tensor& /*weight*/, const at::Tensor& /*bias*/) const { return std::nullopt; }
+  /// The adapter as TorchScript, for exporting a model that does not fold. Nothing where there is none.
+  virtual std::optional<Script> script() const { return std::nullopt; }
+};
 
-  /// What the whole layer's `weight` and `bias` become. Computed in the tensors' dtype, at least float32.
-  virtual Fold fold(const at::Tensor& weight, const at::Tensor& bias) const = 0;
+/// An adapter of a layer with a weight.
+class WeightAdapter : public Adapter {
+ public:
+  /// The adapted layer's output for its input `x`.
+  virtual at::Tensor forward(const at::Tensor& x, const Base& base, ForwardPass& pass) = 0;
+};
+
+/// An adapter of a residual branch. Its script is `forward(self, input, output)`.
+class BranchAdapter : public Adapter {
+ public:
+  /// What the branch adds to the residual stream. `input [B, T, D]` is the stream that enters the branch, before its norm; `output
+  /// [B, T, D]` is what the plain branch adds.
+  virtual at::Tensor forward(const at::Tensor& input, const at::Tensor& output, ForwardPass& pass) = 0;
+};
+
+/// An adapter that adds tokens to those that enter a block. Its script is `forward(self, tokens, own)`.
+class TokensAdapter : public Adapter {
+ public:
+  /// `tokens [B, T, D]` with the added ones behind the model's `own` first; those that an earlier block added may be replaced or
+  /// kept. The model takes what is behind its own tokens away after the last block.
+  virtual at::Tensor forward(const at::Tensor& tokens, int64_t own, ForwardPass& pass) = 0;
 };
 
 }  // namespace respeft::nn

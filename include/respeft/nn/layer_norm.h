@@ -8,14 +8,13 @@
 namespace respeft::nn {
 
 /// `torch::nn::LayerNorm` over the last dimension, with a site: the same options, the same state-dict keys.
-class LayerNormImpl : public Site {
+class LayerNormImpl : public WeightSite {
  public:
   /// `options.normalized_shape()` must have one dimension, and the norm an affine part.
   explicit LayerNormImpl(const torch::nn::LayerNormOptions& options, const at::TensorOptions& tensor_options = {});
 
   /// `x [..., features]` -> the same shape.
-  at::Tensor forward(const at::Tensor& x);
-  at::Tensor forward(const at::Tensor& x, ForwardPass& pass);
+  at::Tensor forward(const at::Tensor& x) { return run(x); }
 
   SiteKind kind() const override { return SiteKind::Norm; }
   int64_t in_features() const override { return options.normalized_shape().front(); }

@@ -8,7 +8,7 @@
 namespace respeft::nn {
 
 /// `torch::nn::Linear` with a site: the same options, the same state-dict keys, the same initialization.
-class LinearImpl : public Site {
+class LinearImpl : public WeightSite {
  public:
   LinearImpl(int64_t in_features, int64_t out_features) : LinearImpl(torch::nn::LinearOptions(in_features, out_features)) {}
   /// `parts` names logical projections of equal height that are fused in the weight's rows, e.g. `{"q", "k", "v"}`;
@@ -16,11 +16,8 @@ class LinearImpl : public Site {
   explicit LinearImpl(const torch::nn::LinearOptions& options, std::vector<std::string> parts = {},
                       const at::TensorOptions& tensor_options = {});
 
-  /// `x [..., in_features]` -> `[..., out_features]`, in a pass of its own.
-  at::Tensor forward(const at::Tensor& x);
-  at::Tensor forward(const at::Tensor& x, ForwardPass& pass);
-  /// Only the logical projections in `range`: `[..., range.size() · out_features / parts]`.
-  at::Tensor forward(const at::Tensor& x, ForwardPass& pass, PartRange range);
+  /// `x [..., in_features]` -> `[..., out_features]`.
+  at::Tensor forward(const at::Tensor& x) { return run(x); }
 
   SiteKind kind() const override { return SiteKind::Linear; }
   int64_t in_features() const override { return options.in_features(); }

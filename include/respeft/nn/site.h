@@ -13,16 +13,24 @@
 namespace respeft::nn {
 
 class Adapter;
+class WeightAdapter;
 
-/// What a site's layer computes, and so what an adapter there can fold into.
+/// What stands at a site, and so what an adapter there may change.
 enum class SiteKind {
-  Linear,  ///< `y = x Wᵀ + b`, possibly several logical projections fused in one weight
-  Norm,    ///< a layer normalization with weight (gain) and bias
-  Patch,   ///< the projection of image patches to tokens
+  Linear,       ///< `y = x Wᵀ + b`, possibly several logical projections fused in one weight
+  Convolution,  ///< a two-dimensional convolution
+  Norm,         ///< a layer normalization with weight (gain) and bias
+  Patch,        ///< the projection of image patches to tokens
+  Embedding,    ///< a table of vectors, looked up by index
+  Branch,       ///< a residual branch of a block (attention, MLP): its input and its output
+  Tokens,       ///< the tokens that enter a block
 };
 
-/// `"linear"`, `"norm"` or `"patch"`.
+/// `"linear"`, `"convolution"`, `"norm"`, `"patch"`, `"embedding"`, `"branch"` or `"tokens"`.
 const char* to_string(SiteKind kind);
+
+/// True where the site has a weight that an adapter can fold into: all kinds but branches and tokens.
+bool has_weight(SiteKind kind);
 
 /// A contiguous range of the logical projections fused in a linear's weight.
 struct PartRange {
@@ -31,59 +39,88 @@ struct PartRange {
   int64_t size() const { return end - begin; }
 };
 
+/// Where a site stands in its model. The model states it; nothing is read out of names.
+struct SitePlace {
+  std::string role;    ///< e.g. `qkv`, `proj`, `fc1`, `norm1`, `patch`; empty: the name that its module is registered under
+  int64_t block = -1;  ///< index of the block; -1 outside the blocks
+};
+
 /// A site as methods see it: a place in a model where an adapter may sit.
 struct SiteInfo {
   std::string name;  ///< the base's key prefix, e.g. `blocks.3.attn.qkv`
   SiteKind kind = SiteKind::Linear;
-  std::string role;    ///< the layer's own name, e.g. `qkv`, `proj`, `fc1`, `norm1`; `patch` for the patch projection
-  int64_t block = -1;  ///< index of the block, the first number in the name; -1 outside the blocks
+  std::string role;
+  int64_t block = -1;
   int64_t in_features = 0;
   int64_t out_features = 0;
   std::vector<std::string> parts;  ///< names of the logical projections in the weight's rows, equally high: `{q, k, v}`, or `{role}`
+  at::TensorOptions tensor_options = {};  ///< dtype and device for an adapter's parameters: those of the weight, or of the model
 
   int64_t part_features() const { return out_features / static_cast<int64_t>(parts.size()); }
 };
 
-/// A layer with a frozen weight and bias and a slot for one adapter; layers derive from it.
-///
-/// An adapter is registered as the submodule `adapter`, so that its parameters are found under `<site>.adapter.`.
+/// A slot for one adapter. It is registered as the submodule `adapter`, so that its parameters are found under `<site>.adapter.`.
 class Site : public torch::nn::Module {
  public:
   virtual SiteKind kind() const = 0;
+  /// Numbers per element that go in and come out: features, channels, or (embedding) the table's rows and their width.
   virtual int64_t in_features() const = 0;
   virtual int64_t out_features() const = 0;
   /// Names of the logical projections fused in the weight; empty when the layer is a single one.
   virtual const std::vector<std::string>& part_names() const;
+  int64_t parts() const;
+
+  const SitePlace& place() const { return place_; }
+  void set_place(SitePlace place) { place_ = std::move(place); }
+
+  Adapter* adapter() const { return adapter_.get(); }
+  /// Puts `adapter` at this site. Throws `c10::Error` if one is there already, or it is for another kind of site.
+  void attach(std::shared_ptr<Adapter> adapter);
+  /// Takes the adapter away; the site is plain again.
+  std::shared_ptr<Adapter> detach();
+
+ protected:
+  /// True if an adapter of this type can sit here.
+  virtual bool accepts(const Adapter& adapter) const = 0;
+
+ private:
+  SitePlace place_;
+  std::shared_ptr<Adapter> adapter_;
+};
+
+/// A layer with a frozen weight and bias; layers derive from it.
+class WeightSite : public Site {
+ public:
   /// The plain layer's output for `x` with the given weight and bias.
   virtual at::Tensor compute(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) const = 0;
+  /// The dimension of the output that holds `out_features`: the last one, or a convolution's channels.
+  virtual int64_t output_dim() const { return -1; }
 
-  int64_t parts() const;
-  Adapter* adapter() const { return adapter_.get(); }
+  WeightAdapter* weight_adapter() const;
 
-  /// Puts `adapter` at this site. Throws if one is there already.
-  void attach(std::shared_ptr<Adapter> adapter);
-  /// Takes the adapter away; the layer computes the plain function again.
-  std::shared_ptr<Adapter> detach();
-  /// Replaces weight and bias by new tensors, into which an adapter was merged; the old ones, which other models may share, are
-  /// not written. A bias is added to a layer that has none when `new_bias` is defined. From now on a forward pass in training
-  /// mode that records gradients throws, as what was trained is no longer apart; a new `attach` ends that.
+  /// The layer's output as part of a forward pass: the adapter's, where there is one. `forward(x)` of the layers is this in a pass of
+  /// its own. Of a fused weight only the parts in `range`: `[..., range.size() · out_features / parts]`.
+  at::Tensor run(const at::Tensor& x, ForwardPass& pass, PartRange range) const;
+  at::Tensor run(const at::Tensor& x, ForwardPass& pass) const { return run(x, pass, {0, parts()}); }
+
+  /// Replaces weight and bias by new tensors, into which an adapter was merged. The old tensors, which other models may share, are
+  /// not written. Adds a bias to a layer that has none when `new_bias` is defined. From now on a forward pass in training mode
+  /// that records gradients throws, because there is nothing left to train; `allow_training` ends that.
   void replace_base(const at::Tensor& new_weight, const at::Tensor& new_bias);
-
-  /// The layer may be trained again after a merge: `attach` has decided anew what is trained.
+  /// Clears the merged flag. Called by `attach`.
   void allow_training() { merged_ = false; }
 
   at::Tensor weight;
   at::Tensor bias;  ///< undefined when the layer has none
 
  protected:
-  /// The layer's output: the adapter's, where there is one. Of a fused weight only the parts in `range`.
-  at::Tensor run(const at::Tensor& x, ForwardPass& pass, PartRange range) const;
-  at::Tensor run(const at::Tensor& x, ForwardPass& pass) const { return run(x, pass, {0, parts()}); }
+  bool accepts(const Adapter& adapter) const override;
+  /// `run` in a pass of its own.
+  at::Tensor run(const at::Tensor& x) const;
 
  private:
   void put(const std::string& name, at::Tensor& slot, const at::Tensor& value);
 
-  std::shared_ptr<Adapter> adapter_;
   bool merged_ = false;
 };
 
@@ -91,6 +128,9 @@ class Site : public torch::nn::Module {
 struct NamedSite {
   SiteInfo info;
   Site* site;  ///< owned by the model
+
+  /// The site as a layer with a weight; null for branches and tokens.
+  WeightSite* layer() const { return dynamic_cast<WeightSite*>(site); }
 };
 
 /// All sites of `model` in the order its modules were registered, which is the forward order in this library's models.

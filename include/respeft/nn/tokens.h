@@ -1,0 +1,31 @@
+#pragma once
+
+#include <torch/nn/pimpl.h>
+
+#include <respeft/nn/site.h>
+
+namespace respeft::nn {
+
+/// The tokens that enter a block, as a site: adapters may add some. Without one it changes nothing, and it has no tensors of its own.
+class TokensImpl : public Site {
+ public:
+  /// `features` is a token's width, `source_features` the count of numbers that one is made from (of a patch: channels · height ·
+  /// width), which initializations use.
+  TokensImpl(int64_t features, int64_t source_features) : features_(features), source_features_(source_features) {}
+
+  /// `tokens [B, T, features]`, of which the first `own` are the model's -> those, with the adapter's behind them.
+  at::Tensor forward(const at::Tensor& tokens, int64_t own, ForwardPass& pass);
+
+  SiteKind kind() const override { return SiteKind::Tokens; }
+  int64_t in_features() const override { return source_features_; }
+  int64_t out_features() const override { return features_; }
+
+ protected:
+  bool accepts(const Adapter& adapter) const override;
+
+ private:
+  int64_t features_, source_features_;
+};
+TORCH_MODULE(Tokens);
+
+}  // namespace respeft::nn
