@@ -131,7 +131,7 @@ class SiteShape : public nn::Site {
 
 /// Compares the adapters that the file's options ask for with its tensors, before any memory is taken for them: a rank of any
 /// size can be written into a file. Returns whether a site that would have one is missing in the file.
-bool check_shapes(models::ImageModel& model, const AdapterFile& adapter) {
+bool check_shapes(models::Model& model, const AdapterFile& adapter) {
   std::vector<std::unique_ptr<SiteShape>> shapes;
   std::vector<nn::NamedSite> sites;
   for (const auto& [info, site] : nn::find_sites(model)) {
@@ -301,7 +301,7 @@ AdapterFile load_adapter(const std::string& path, const std::string& method, con
   return adapter;
 }
 
-Attachment attach_adapter(models::ImageModel& model, const AdapterFile& adapter) {
+Attachment attach_adapter(models::Model& model, const AdapterFile& adapter) {
   const auto fail = [](const std::runtime_error& error) { throw std::runtime_error(std::string("adapter: ") + error.what()); };
   bool partial = false;
   try {

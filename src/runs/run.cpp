@@ -89,7 +89,7 @@ std::shared_ptr<const Source> open_source(data::DatasetPtr dataset, const TrainC
   return image_source(dataset, transform, config.workers);
 }
 
-std::shared_ptr<models::ImageModel> make_model(TrainConfig& config, int64_t classes, const RunDirectory& directory,
+std::shared_ptr<models::Model> make_model(TrainConfig& config, int64_t classes, const RunDirectory& directory,
                                                Observer& observer) {
   models::ModelOptions options;
   options.num_classes = classes;
@@ -124,7 +124,7 @@ bool features_are_fixed(const TrainConfig& config, const Attachment& attachment)
 }
 
 /// Replaces the images by their features, and the model by its head.
-void precompute_features(Task& task, models::ImageModel& model, const TrainConfig& config, const RunOptions& options,
+void precompute_features(Task& task, models::Model& model, const TrainConfig& config, const RunOptions& options,
                          Observer& observer) {
   observer.note("only the head is trained: the features it reads are computed once");
   model.eval();
@@ -134,7 +134,7 @@ void precompute_features(Task& task, models::ImageModel& model, const TrainConfi
         [&](const at::Tensor& images) {
           const Autocast autocast(config.precision);
           nn::ForwardPass pass;
-          return model.features(images, pass);
+          return model.features(Batch{{model.input().name, images}}, pass);
         },
         config.eval_batch_size,
         [&](int64_t done) {
@@ -148,7 +148,7 @@ void precompute_features(Task& task, models::ImageModel& model, const TrainConfi
   task.forward = [&model](const at::Tensor& inputs) { return model.classify(inputs); };
 }
 
-Task make_task(std::shared_ptr<models::ImageModel> model, const Attachment& attachment, const Data& data,
+Task make_task(std::shared_ptr<models::Model> model, const Attachment& attachment, const Data& data,
                const TrainConfig& config) {
   Task task;
   task.forward = [&model = *model](const at::Tensor& images) { return model.forward(images); };
@@ -204,7 +204,7 @@ Outcome train(Trainer& trainer, const RunDirectory& directory, const std::string
   }
 }
 
-adapters::AdapterFile adapter_file(const TrainConfig& config, const models::ImageModel& model, const Attachment& attachment,
+adapters::AdapterFile adapter_file(const TrainConfig& config, const models::Model& model, const Attachment& attachment,
                              const std::vector<std::string>& class_names) {
   adapters::AdapterFile file;
   file.info.method = attachment.method;

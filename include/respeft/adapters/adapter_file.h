@@ -37,6 +37,6 @@ AdapterFile load_adapter(const std::string& path, const std::string& method = ""
 
 /// Attaches the file's method to `model` and loads its tensors. Every trained parameter must be in the file, except that a
 /// site the file has nothing for stays plain; a tensor without a place or of a wrong shape is an error that names it.
-Attachment attach_adapter(models::ImageModel& model, const AdapterFile& adapter);
+Attachment attach_adapter(models::Model& model, const AdapterFile& adapter);
 
 }  // namespace respeft::adapters

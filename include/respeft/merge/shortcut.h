@@ -52,7 +52,7 @@ class ShortcutMerger {
   /// Throws `std::invalid_argument` when the model has no such shortcut, a layer with one is not called, or there are no inputs.
   ShortcutMerger(torch::nn::Module& model, Forward forward, const at::Tensor& inputs, const ShortcutMergerOptions& options = {});
   /// The same for images `[N, C, H, W]`.
-  ShortcutMerger(models::ImageModel& model, const at::Tensor& images, const ShortcutMergerOptions& options = {});
+  ShortcutMerger(models::Model& model, const at::Tensor& images, const ShortcutMergerOptions& options = {});
   ~ShortcutMerger();
 
   /// The merges that can be had here: `Input`, and `Weight` with middle shortcuts, need the lengths that training records, and

@@ -192,41 +192,29 @@ at::Tensor VisionTransformerImpl::pool(const at::Tensor& tokens, nn::ForwardPass
   return fc_norm->forward(tokens.slice(1, config.prefix_tokens()).mean(1), pass);
 }
 
-at::Tensor VisionTransformerImpl::forward(const at::Tensor& images, nn::ForwardPass& pass) {
-  return classify(features(images, pass));
+at::Tensor VisionTransformerImpl::forward(const Batch& batch, nn::ForwardPass& pass) {
+  return classify(features(batch, pass));
 }
 
-at::Tensor VisionTransformerImpl::features(const at::Tensor& images, nn::ForwardPass& pass) {
-  return pool(forward_features(images, pass), pass);
+at::Tensor VisionTransformerImpl::features(const Batch& batch, nn::ForwardPass& pass) {
+  return pool(forward_features(batch.at(kPixels), pass), pass);
+}
+
+const ModelFamily& VisionTransformerImpl::family() const {
+  return vit_family();
 }
 
 at::Tensor VisionTransformerImpl::classify(const at::Tensor& features) {
   return head.is_empty() ? features : head->forward(features);
 }
 
-int64_t VisionTransformerImpl::macs_per_image() const {
+int64_t VisionTransformerImpl::macs() const {
   const int64_t dim = config.embed_dim, tokens = config.tokens(), patches = config.grid() * config.grid();
   const int64_t per_token = 2 * dim * dim + 2 * dim * config.mlp_dim;  // q, proj, fc1, fc2
   const auto block = [&](int64_t queries) { return 2 * tokens * dim * dim + queries * (per_token + 2 * tokens * dim); };
   const int64_t last = config.mean_pooling ? tokens : 1;
   return patches * config.in_channels * config.patch_size * config.patch_size * dim + (config.depth - 1) * block(tokens) +
          block(last) + dim * config.num_classes;
-}
-
-at::Tensor resample_position_embedding(const at::Tensor& embedding, int64_t grid, int64_t prefix_tokens, Resampling resampling) {
-  TORCH_CHECK(embedding.dim() == 3 && embedding.size(0) == 1 && embedding.size(1) > prefix_tokens,
-              "resample_position_embedding: expected [1, ", prefix_tokens, " + n², D], got ", embedding.sizes());
-  const int64_t patches = embedding.size(1) - prefix_tokens, dim = embedding.size(2);
-  const auto side = static_cast<int64_t>(std::llround(std::sqrt(static_cast<double>(patches))));
-  TORCH_CHECK(side * side == patches, "resample_position_embedding: expected a square grid of patches, got ", patches);
-  if (side == grid) return embedding;
-  const auto prefix = embedding.narrow(1, 0, prefix_tokens);
-  const auto image =
-      embedding.narrow(1, prefix_tokens, patches).to(at::kFloat).reshape({1, side, side, dim}).permute({0, 3, 1, 2});
-  const auto resampled = resampling == Resampling::kBicubic
-                             ? at::_upsample_bicubic2d_aa(image, {grid, grid}, /*align_corners=*/false)
-                             : at::upsample_bilinear2d(image, {grid, grid}, /*align_corners=*/false);
-  return at::cat({prefix, resampled.permute({0, 2, 3, 1}).reshape({1, grid * grid, dim}).to(embedding.scalar_type())}, 1);
 }
 
 }  // namespace respeft::models

@@ -5,6 +5,7 @@
 
 #include <optional>
 
+#include <respeft/models/family.h>
 #include <respeft/models/model.h>
 #include <respeft/nn/layer_norm.h>
 #include <respeft/nn/linear.h>
@@ -103,14 +104,15 @@ class PatchEmbedImpl : public torch::nn::Module {
 TORCH_MODULE(PatchEmbed);
 
 /// Vision Transformer. When only the class token is used, the last block computes queries, projection and MLP for it alone.
-class VisionTransformerImpl : public ImageModel {
+class VisionTransformerImpl : public Model {
  public:
   /// Weights are drawn as timm draws them (truncated normal, std 0.02), except on `at::kMeta`.
   explicit VisionTransformerImpl(const VitConfig& config, at::Device device = at::kCPU);
 
-  using ImageModel::forward;
-  at::Tensor forward(const at::Tensor& images, nn::ForwardPass& pass) override;
-  at::Tensor features(const at::Tensor& images, nn::ForwardPass& pass) override;
+  using Model::forward;
+  /// Reads `pixels [B, C, S, S]`.
+  at::Tensor forward(const Batch& batch, nn::ForwardPass& pass) override;
+  at::Tensor features(const Batch& batch, nn::ForwardPass& pass) override;
   at::Tensor classify(const at::Tensor& features) override;
   /// The tokens that pooling reads: the class token `[B, 1, D]` after the final norm, or with mean pooling all `[B, T, D]`.
   at::Tensor forward_features(const at::Tensor& images, nn::ForwardPass& pass);
@@ -118,10 +120,11 @@ class VisionTransformerImpl : public ImageModel {
   at::Tensor pool(const at::Tensor& tokens, nn::ForwardPass& pass);
 
   const std::string& name() const override { return config.name; }
-  int64_t image_size() const override { return config.image_size; }
+  const ModelFamily& family() const override;
+  InputSpec input() const override { return {.shape = {config.in_channels, config.image_size, config.image_size}}; }
   int64_t num_classes() const override { return config.num_classes; }
   void reset_head(int64_t num_classes) override;
-  int64_t macs_per_image() const override;
+  int64_t macs() const override;
 
   VitConfig config;
   at::Tensor cls_token;  ///< `[1, 1, D]`, or undefined
@@ -142,12 +145,7 @@ TORCH_MODULE(VisionTransformer);
 /// The configuration that timm gives `name`, changed by `options`. Throws `std::invalid_argument` on an unknown name or size.
 VitConfig vit_config(const std::string& name, const ModelOptions& options = {});
 
-/// How a grid of positions is resampled, as timm does it: weights of its own and of PyTorch's kind bicubic and antialiased,
-/// Google's bilinear and not antialiased.
-enum class Resampling { kBicubic, kBilinear };
-
-/// A position embedding `[1, prefix + n², D]` resampled to `[1, prefix + grid², D]`.
-at::Tensor resample_position_embedding(const at::Tensor& embedding, int64_t grid, int64_t prefix_tokens,
-                                       Resampling resampling = Resampling::kBicubic);
+/// The family of Vision Transformers, by timm's names.
+const ModelFamily& vit_family();
 
 }  // namespace respeft::models
