@@ -39,7 +39,7 @@ inline at::Tensor random_images(const models::VitConfig& config, int64_t batch =
   return at::randn({batch, config.in_channels, config.image_size, config.image_size});
 }
 
-inline at::Tensor logits(models::ImageModel& model, const at::Tensor& images) {
+inline at::Tensor logits(models::Model& model, const at::Tensor& images) {
   const at::NoGradGuard no_grad;
   return model.forward(images);
 }

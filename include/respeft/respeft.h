@@ -4,6 +4,7 @@
 
 #include <respeft/adapters/adapter_file.h>
 #include <respeft/adapters/peft.h>
+#include <respeft/core/batch.h>
 #include <respeft/core/interrupt.h>
 #include <respeft/core/named_tensors.h>
 #include <respeft/core/options.h>
@@ -38,14 +39,21 @@
 #include <respeft/methods/rlrr.h>
 #include <respeft/methods/ssf.h>
 #include <respeft/methods/targets.h>
+#include <respeft/models/exports.h>
+#include <respeft/models/family.h>
 #include <respeft/models/model.h>
+#include <respeft/models/normalization.h>
 #include <respeft/models/vit/vit.h>
+#include <respeft/models/vit/weight_map.h>
+#include <respeft/models/weight_map.h>
 #include <respeft/models/weights.h>
 #include <respeft/models/weights_check.h>
+#include <respeft/models/weights_file.h>
 #include <respeft/nn/adapter.h>
 #include <respeft/nn/forward_pass.h>
 #include <respeft/nn/layer_norm.h>
 #include <respeft/nn/linear.h>
+#include <respeft/nn/names.h>
 #include <respeft/nn/patch_embed.h>
 #include <respeft/nn/site.h>
 #include <respeft/ops/rescaled_linear.h>

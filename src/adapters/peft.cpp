@@ -5,6 +5,9 @@
 #include <fmt/ranges.h>
 #include <respeft/formats/file.h>
 #include <respeft/formats/tensor_file.h>
+#include <respeft/models/family.h>
+#include <respeft/models/weight_map.h>
+#include <respeft/nn/names.h>
 
 #include <algorithm>
 #include <cmath>
@@ -16,7 +19,6 @@
 #include "src/adapters/adapter_metadata.h"
 #include "src/adapters/peft_config.h"
 #include "src/adapters/peft_factors.h"
-#include "src/models/vit/weight_names.h"
 #include <respeft/core/text.h>
 
 namespace respeft::adapters {
@@ -27,43 +29,17 @@ namespace fs = std::filesystem;
 constexpr const char *kConfig = "adapter_config.json", *kTensors = "adapter_model.safetensors", *kPickled = "adapter_model.bin";
 /// PEFT's wrapper around the base.
 const std::string kPrefix = "base_model.model.";
-const std::string kFused = ".attn.qkv";
-constexpr int64_t kParts = 3;
-constexpr const char* kPartNames[kParts] = {"q", "k", "v"};
 
 /// What PEFT puts after a factor's name.
 const char* suffix_of(const std::string& method) {
   return method == "lora" ? ".weight" : "";
 }
 
-bool ends_with(const std::string& text, const std::string& end) {
-  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
-}
+using models::LayerPlace;
 
-/// Where an update belongs: a site, and the projection fused in it (its number) unless it is of the whole weight.
-struct Place {
-  std::string site;
-  int64_t part = -1;
-
-  auto operator<=>(const Place&) const = default;
-};
-
-/// The place of timm's module, with q, k and v apart or not.
-Place place_of(const std::string& timm) {
-  for (int64_t part = 0; part < kParts; ++part) {
-    const std::string end = fmt::format(".attn.{}", kPartNames[part]);
-    if (ends_with(timm, end)) return {timm.substr(0, timm.size() - end.size()) + kFused, part};
-  }
-  return {timm};
-}
-
-/// Whether this is the name of a linear layer in a block.
-bool is_linear(const std::string& site) {
-  constexpr const char* layers[] = {".attn.qkv", ".attn.proj", ".mlp.fc1", ".mlp.fc2"};
-  const size_t begin = std::string("blocks.").size(), end = site.find_first_not_of("0123456789", begin);
-  return site.rfind("blocks.", 0) == 0 && end != begin && end != std::string::npos &&
-         std::any_of(std::begin(layers), std::end(layers),
-                     [&](const char* layer) { return site.compare(end, std::string::npos, layer) == 0; });
+/// The name of the projection at `place`: `q`, `k` or `v` of attention.
+std::string part_name(const models::ModelFamily& family, const LayerPlace& place) {
+  return family.weights().parts(place.site).at(static_cast<size_t>(place.part));
 }
 
 /// One adapter in PEFT's layout on its way into this library's.
@@ -119,37 +95,46 @@ class Reading {
     const std::string name = key.substr(kPrefix.size());
     for (const auto& kind : factor_kinds(config_.method)) {
       const std::string end = fmt::format(".{}{}", kind.name, suffix_of(config_.method));
-      if (ends_with(name, end)) return add_factor(key, name.substr(0, name.size() - end.size()), kind.name);
+      if (name.ends_with(end)) return add_factor(key, name.substr(0, name.size() - end.size()), kind.name);
     }
-    const bool timm = name.rfind("head.", 0) == 0;
-    if (!timm && name.rfind("classifier.", 0) != 0) {
+    const size_t dot = name.find('.');
+    const auto is_head = [&](const models::ModelFamily* family) {
+      const auto bases = family->weights().bases();
+      return std::any_of(bases.begin(), bases.end(),
+                         [&](const auto& base) { return family->weights().head_name(base) == name.substr(0, dot); });
+    };
+    if (dot == name.npos || std::none_of(models::families().begin(), models::families().end(), is_head)) {
       fail_at(key, "only the factors of linear layers and a head (modules_to_save) have a place here");
     }
-    head_keys_[timm ? name : "head" + name.substr(name.find('.'))] = key;
+    head_keys_[fmt::format("{}{}", nn::kHeadPrefix, name.substr(dot + 1))] = key;
   }
 
   void add_factor(const std::string& key, const std::string& module, const std::string& kind) {
     const auto& entry = file_->entries().at(key);
-    std::string base;
-    const std::string found = models::timm_module(module, base), timm = found.empty() ? module : found;
-    if (timm == "head" || timm == "classifier") fail_at(key, "a head can be trained whole (modules_to_save), not be adapted");
-    if (timm == "patch_embed.proj")
-      fail_at(key,
-              "the patch projection is a convolution, and only linear layers are adapted here; train with "
-              "exclude_modules=['patch_embed.proj']");
-    const Place place = place_of(timm);
-    if (!is_linear(place.site))
-      fail_at(key, fmt::format("'{}' is no linear layer of timm's or Transformers' ViT or DINOv2", module));
+    const LayerPlace place = place_of(key, module);
     if (entry.shape.size() != 2 || entry.shape[0] < 1 || entry.shape[1] < 1) {
       fail_at(key, fmt::format("shape [{}]; a factor of a linear layer's update is a matrix", fmt::join(entry.shape, ", ")));
     }
     if (!c10::isFloatingType(entry.dtype))
       fail_at(key, fmt::format("it holds {}, not floating-point numbers", c10::toString(entry.dtype)));
-    if (!base.empty()) base_ = base;
     auto& update = updates_[place];
     if (!update.module.empty() && update.module != module) fail_at(key, fmt::format("'{}' is the same layer", update.module));
     update.module = module;
     update.factors[kind] = file_->tensor(key);
+  }
+
+  /// The layer that PEFT calls `module`, in the models of the first family that has it.
+  LayerPlace place_of(const std::string& key, const std::string& module) {
+    for (const auto* family : models::families()) {
+      if (const auto reason = family->weights().no_adapter(module); !reason.empty()) fail_at(key, reason);
+      std::string base;
+      const auto place = family->weights().place(module, base);
+      if (!place) continue;
+      if (!base.empty()) base_ = base;
+      family_ = family;
+      return *place;
+    }
+    fail_at(key, fmt::format("'{}' is no linear layer of timm's or Transformers' ViT or DINOv2", module));
   }
 
   /// Every update must have one rank, the configuration's unless that speaks of exceptions.
@@ -219,7 +204,7 @@ class Reading {
       FactorMap factors = padded(config_.method, update.factors, rank_);
       if (own != scale) factors = scaled(config_.method, std::move(factors), own / scale);
       put(adapter.tensors, place, factors);
-      roles.insert(place.part < 0 ? place.site.substr(place.site.rfind('.') + 1) : kPartNames[place.part]);
+      roles.insert(place.part < 0 ? place.site.substr(place.site.rfind('.') + 1) : part_name(*family_, place));
     }
     fill_parts(adapter.tensors, roles);
     const bool plain = scale == config_.alpha / static_cast<double>(rank_);
@@ -233,18 +218,19 @@ class Reading {
     }
   }
 
-  static void put(TensorMap& tensors, const Place& place, const FactorMap& factors) {
-    const std::string part = place.part < 0 ? "" : fmt::format("{}.", kPartNames[place.part]);
-    for (const auto& [kind, factor] : factors) tensors[fmt::format("{}.adapter.{}{}", place.site, part, kind)] = factor;
+  void put(TensorMap& tensors, const LayerPlace& place, const FactorMap& factors) const {
+    const std::string part = place.part < 0 ? "" : part_name(*family_, place) + ".";
+    for (const auto& [kind, factor] : factors) tensors[fmt::format("{}{}{}{}", place.site, nn::kAdapterMarker, part, kind)] = factor;
   }
 
   /// Where some projections of a layer are adapted, those that are adapted in other layers get an update of zeros.
   void fill_parts(TensorMap& tensors, const std::set<std::string>& roles) const {
     for (const auto& [place, update] : updates_) {
       if (place.part < 0) continue;
-      for (int64_t part = 0; part < kParts; ++part) {
-        const Place other{place.site, part};
-        if (roles.count(kPartNames[part]) == 0 || updates_.count(other) != 0) continue;
+      const auto parts = static_cast<int64_t>(family_->weights().parts(place.site).size());
+      for (int64_t part = 0; part < parts; ++part) {
+        const LayerPlace other{place.site, part};
+        if (roles.count(part_name(*family_, other)) == 0 || updates_.count(other) != 0) continue;
         FactorMap zeros = padded(config_.method, update.factors, rank_);
         for (auto& [kind, factor] : zeros) factor = at::zeros_like(factor);
         put(tensors, other, zeros);
@@ -255,21 +241,21 @@ class Reading {
   void add_head(TensorMap& tensors) const {
     for (const auto& [name, key] : head_keys_) {
       if (name != "head.weight" && name != "head.bias") fail_at(key, "a head has a weight and a bias");
-      at::Tensor tensor = file_->tensor(key);
-      if (name == "head.weight" && base_.rfind("dinov2", 0) == 0) {
-        if (tensor.dim() != 2 || tensor.size(1) % 2 != 0) fail_at(key, "DINOv2's classifier reads two vectors of one length");
-        tensor = models::narrow_head(tensor);
-        if (!tensor.defined())
-          fail_at(key, "it reads the mean over the patches beside the class token, which a head here does not");
+      tensors[name] = file_->tensor(key);
+      if (name != "head.weight") continue;
+      try {
+        tensors[name] = family_->weights().head_from(tensors[name], base_);
+      } catch (const std::runtime_error& error) {
+        fail_at(key, error.what());
       }
-      tensors[name] = tensor;
     }
   }
 
   const PeftFiles& files_;
   std::unique_ptr<formats::TensorFile> file_;
   PeftConfig config_;
-  std::map<Place, Update> updates_;
+  const models::ModelFamily* family_ = nullptr;  ///< of the models that have the adapted layers
+  std::map<LayerPlace, Update> updates_;
   std::map<std::string, std::string> head_keys_;  ///< keys by timm's name
   std::string base_;                              ///< Transformers' model type, where one is known
   int64_t rank_ = 0;
@@ -278,7 +264,8 @@ class Reading {
 /// One adapter on its way into PEFT's layout.
 class Writing {
  public:
-  Writing(const AdapterFile& adapter, const std::string& base) : adapter_(adapter), base_(base) {
+  Writing(const AdapterFile& adapter, const std::string& base)
+      : adapter_(adapter), base_(base), map_(family_with(base).weights()) {
     config_.method = adapter.info.method;
   }
 
@@ -316,24 +303,23 @@ class Writing {
   }
 
   void sort_in(const std::string& key, const at::Tensor& tensor, std::map<std::string, std::map<int64_t, FactorMap>>& sites) {
-    const std::string marker = ".adapter.";
-    const size_t at = key.find(marker);
-    if (at == std::string::npos) return add_head(key, tensor);
-    std::string kind = key.substr(at + marker.size());
-    int64_t part = -1;
-    for (int64_t i = 0; i < kParts; ++i) {
-      if (kind.rfind(fmt::format("{}.", kPartNames[i]), 0) == 0) part = i;
+    if (!nn::is_adapter_name(key)) return add_head(key, tensor);
+    const std::string site = nn::site_of(key), own = key.substr(site.size() + nn::kAdapterMarker.size());
+    const auto parts = map_.parts(site);
+    const auto part = std::find(parts.begin(), parts.end(), own.substr(0, own.find('.')));
+    if (part == parts.end()) {
+      sites[site][-1][own] = tensor;
+    } else {
+      sites[site][part - parts.begin()][own.substr(part->size() + 1)] = tensor;
     }
-    if (part >= 0) kind = kind.substr(2);
-    sites[key.substr(0, at)][part][kind] = tensor;
   }
 
   void add_head(const std::string& key, const at::Tensor& tensor) {
     if (key != "head.weight" && key != "head.bias")
       throw std::invalid_argument(fmt::format("'{}' has no place in PEFT's layout", key));
-    const std::string name = base_ == "timm" ? "head" : "classifier";
-    const bool widen = key == "head.weight" && base_.rfind("dinov2", 0) == 0;
-    tensors_[kPrefix + name + key.substr(4)] = widen ? models::wide_head(tensor) : tensor;
+    const std::string name = map_.head_name(base_);
+    tensors_[fmt::format("{}{}.{}", kPrefix, name, key.substr(nn::kHeadPrefix.size()))] =
+        key == "head.weight" ? map_.head_to(tensor, base_) : tensor;
     config_.saved = {name};
   }
 
@@ -341,23 +327,19 @@ class Writing {
     for (auto& [part, factors] : updates) fold_importance(factors);
     std::erase_if(updates, [](const auto& update) { return update.second.empty(); });
     if (updates.empty()) return;
-    const bool fused_site = ends_with(site, kFused), whole = updates.count(-1) != 0;
-    if (fused_site && config_.method == "lokr" && whole != (base_ == "timm")) {
+    const auto parts = static_cast<int64_t>(map_.parts(site).size());
+    const bool whole = updates.count(-1) != 0;
+    const std::string own_name = map_.module_name({site}, base_);  // empty where its projections are modules by themselves
+    if (parts > 0 && config_.method == "lokr" && whole == own_name.empty()) {
       throw std::invalid_argument(fmt::format(
           "'{}': a Kronecker product of {} is none of {}", site, whole ? "the fused weight" : "single projections",
           whole ? "single projections, which Transformers' models have" : "the fused weight, which timm's models have"));
     }
-    if (base_ == "timm") {
-      add(site, whole ? updates.at(-1) : fused(config_.method, updates, kParts));
-    } else if (!fused_site) {
-      add(models::huggingface_module(site, base_), updates.at(-1));
-    } else {
-      for (int64_t part = 0; part < kParts; ++part) {
-        const auto own = updates.find(part);
-        if (!whole && own == updates.end()) continue;
-        const std::string name = fmt::format("{}.{}", site.substr(0, site.rfind('.')), kPartNames[part]);
-        add(models::huggingface_module(name, base_), whole ? part_of(config_.method, updates.at(-1), part, kParts) : own->second);
-      }
+    if (!own_name.empty() || parts == 0) return add(own_name, whole ? updates.at(-1) : fused(config_.method, updates, parts));
+    for (int64_t part = 0; part < parts; ++part) {
+      const auto own = updates.find(part);
+      if (!whole && own == updates.end()) continue;
+      add(map_.module_name({site, part}, base_), whole ? part_of(config_.method, updates.at(-1), part, parts) : own->second);
     }
   }
 
@@ -403,8 +385,20 @@ class Writing {
     config_.rank = usual;
   }
 
+  /// The family that has models of this base.
+  static const models::ModelFamily& family_with(const std::string& base) {
+    std::vector<std::string> known;
+    for (const auto* family : models::families()) {
+      const auto bases = family->weights().bases();
+      if (std::find(bases.begin(), bases.end(), base) != bases.end()) return *family;
+      known.insert(known.end(), bases.begin(), bases.end());
+    }
+    throw std::invalid_argument(text::unknown("base of an adapter", base, known));
+  }
+
   const AdapterFile& adapter_;
   const std::string& base_;
+  const models::WeightMap& map_;
   PeftConfig config_;
   TensorMap tensors_;
   std::map<std::string, int64_t> modules_;  ///< ranks by PEFT's name
@@ -433,10 +427,6 @@ AdapterFile load_peft_adapter(const std::string& path) {
 }
 
 void save_peft_adapter(const std::string& folder, const AdapterFile& adapter, const std::string& base) {
-  const std::vector<std::string> bases = {"timm", "vit", "dinov2", "dinov2_with_registers"};
-  if (std::find(bases.begin(), bases.end(), base) == bases.end()) {
-    throw std::invalid_argument(text::unknown("base of an adapter", base, bases));
-  }
   Writing(adapter, base).run(folder);
 }
 

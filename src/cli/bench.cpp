@@ -57,32 +57,32 @@ class Bench : public Command {
     at::manual_seed(0);
     const auto model = models::create(model_, {.num_classes = num_classes_, .image_size = image_size_});
     auto attachment = attach(*model, *method);
-    trained_ = attachment.parameter_count();
-    images_ = at::randn({batch_size_, 3, model->image_size(), model->image_size()});
+    trained_ = attachment->parameter_count();
+    images_ = model->input().example(batch_size_).at(model->input().name);
     labels_ = at::randint(num_classes_, {batch_size_}, at::kLong);
-    inference_ ? time_inference(*model) : time_training(*model, attachment);
+    inference_ ? time_inference(*model) : time_training(*model, *attachment);
     report(*model);
     return kDone;
   }
 
  private:
-  at::Tensor loss(models::ImageModel& model) const { return at::cross_entropy_loss(model.forward(images_), labels_); }
+  at::Tensor loss(models::Model& model) const { return at::cross_entropy_loss(model.forward(images_), labels_); }
 
-  void time_training(models::ImageModel& model, const Attachment& attachment) {
+  void time_training(models::Model& model, Attachment& attachment) {
     model.train();
-    train::AdamW optimizer(attachment.trained, {});
+    train::AdamW optimizer(attachment.trainable(), {});
     int64_t step = 0;
     time("training", [&] {
       optimizer.zero_grad();
       loss(model).backward();
-      if (attachment.hook) attachment.hook->penalty().backward();
+      if (const auto extra = attachment.regularization(); extra.defined()) extra.backward();
       optimizer.step(1e-3);
-      if (attachment.hook) attachment.hook->after_step(++step, steps_ + 1);
+      attachment.after_step(++step, steps_ + 1);
     });
     saved_bytes_ = bytes_saved_for_backward([&] { return loss(model); }, model.parameters());
   }
 
-  void time_inference(models::ImageModel& model) {
+  void time_inference(models::Model& model) {
     const at::NoGradGuard no_grad;
     merge_adapters(model);
     model.eval();
@@ -101,14 +101,14 @@ class Bench : public Command {
     peak_memory_ = peak_memory();
   }
 
-  void report(const models::ImageModel& model) const {
+  void report(const models::Model& model) const {
     const double middle = median(step_seconds_);
     const double rate = static_cast<double>(batch_size_) / middle;
     if (json()) {
       print_json({{"model", model.name()},
                   {"method", method_.name},
                   {"mode", inference_ ? "inference" : "training"},
-                  {"image_size", model.image_size()},
+                  {"image_size", model.input().side()},
                   {"num_classes", num_classes_},
                   {"batch_size", batch_size_},
                   {"threads", at::get_num_threads()},
@@ -122,7 +122,7 @@ class Bench : public Command {
     }
     const auto [fastest, slowest] = std::minmax_element(step_seconds_.begin(), step_seconds_.end());
     std::vector<std::pair<std::string, std::string>> entries = {
-        {"model", fmt::format("{} at {} pixels, {}", model.name(), model.image_size(),
+        {"model", fmt::format("{} at {} pixels, {}", model.name(), model.input().side(),
                               inference_ ? "merged, forward only" : method_.name)},
         {"batch", fmt::format("{} images, {} threads", batch_size_, at::get_num_threads())},
         {"step", fmt::format("{} (median of {}; {} to {})", seconds(middle), steps_, seconds(*fastest), seconds(*slowest))},

@@ -107,8 +107,8 @@ class Export : public Command {
   static ExportInfo export_info(const ExportFormat& format, const LoadedModel& model) {
     ExportInfo info{model.preprocessing, model.class_names};
     if (!format.adapters) return info;
-    info.method = model.attachment->method;
-    info.options = model.attachment->options;
+    info.method = model.attachment->method();
+    info.options = model.attachment->options();
     if (!model.weights.empty()) info.weights_sha256 = formats::weights_sha256(model.weights);
     return info;
   }

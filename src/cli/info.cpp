@@ -113,20 +113,20 @@ class Info : public Command {
     const auto method = method_.name.empty() ? nullptr : methods::create(method_.name, method_.options());
     const auto model =
         models::create(model_, {.num_classes = num_classes_, .image_size = image_size_, .pool = pool_, .device = at::kMeta});
-    Attachment attachment;
+    std::shared_ptr<Attachment> attachment;
     if (method) {
       attachment = attach(*model, *method);
     } else {
       for (auto& parameter : model->parameters()) parameter.set_requires_grad(false);
     }
     const ModelSummary summary = summarize(*model);
-    const double forward = 2.0 * static_cast<double>(model->macs_per_image());
+    const double forward = 2.0 * static_cast<double>(model->macs());
     std::optional<TrainingCost> cost;
-    if (method) cost = training_cost(*model, batch_size_, attachment.hook.get());
+    if (method) cost = training_cost(*model, batch_size_, attachment.get());
     json() ? print_json(document(*model, summary, forward, cost)) : print(text(*model, summary, forward, cost));
   }
 
-  nlohmann::json document(const models::ImageModel& model, const ModelSummary& summary, double forward,
+  nlohmann::json document(const models::Model& model, const ModelSummary& summary, double forward,
                           const std::optional<TrainingCost>& cost) const {
     nlohmann::json layers = nlohmann::json::array();
     for (const auto& layer : summary.layers) {
@@ -138,7 +138,7 @@ class Info : public Command {
                         {"adapter", layer.adapter}});
     }
     nlohmann::json result = {{"model", model.name()},
-                             {"image_size", model.image_size()},
+                             {"image_size", model.input().side()},
                              {"num_classes", model.num_classes()},
                              {"layers", layers},
                              {"trained", summary.trained()},
@@ -174,11 +174,11 @@ class Info : public Command {
     return table.text();
   }
 
-  std::string text(const models::ImageModel& model, const ModelSummary& summary, double forward,
+  std::string text(const models::Model& model, const ModelSummary& summary, double forward,
                    const std::optional<TrainingCost>& cost) const {
     const int64_t all = summary.trained() + summary.frozen;
     std::vector<std::pair<std::string, std::string>> entries = {
-        {"model", fmt::format("{} at {} pixels, {} classes", model.name(), model.image_size(), model.num_classes())}};
+        {"model", fmt::format("{} at {} pixels, {} classes", model.name(), model.input().side(), model.num_classes())}};
     if (cost) {
       entries.emplace_back("method", method_.name);
       entries.emplace_back("trained", fmt::format("{} ({} of all)", count(summary.trained()),

@@ -59,10 +59,10 @@ class Inspect : public Command {
   }
 
  private:
-  static std::shared_ptr<models::ImageModel> load_base(const LoadedModel& adapted) {
+  static std::shared_ptr<models::Model> load_base(const LoadedModel& adapted) {
     auto base = models::create(
         adapted.name,
-        {.num_classes = adapted.model->num_classes(), .image_size = adapted.model->image_size(), .pool = adapted.pool});
+        {.num_classes = adapted.model->num_classes(), .image_size = adapted.model->input().side(), .pool = adapted.pool});
     models::load_weights(*base, adapted.weights);
     return base;
   }
@@ -97,7 +97,7 @@ class Inspect : public Command {
                         {"right_angles", change.right_angles}});
     }
     return {{"model", model.name},
-            {"method", model.attachment->method},
+            {"method", model.attachment->method()},
             {"directions", directions_},
             {"layers", layers},
             {"unchanged", unchanged_}};

@@ -207,7 +207,7 @@ LoadedModel load_torchscript(const ModelFlags& flags, const PreprocessingFlags& 
   return loaded;
 }
 
-Attachment attach_to(models::ImageModel& model, const Sources& sources) {
+std::shared_ptr<Attachment> attach_to(models::Model& model, const Sources& sources) {
   return from_file(sources.adapter_path, [&] { return adapters::attach_adapter(model, *sources.adapter); });
 }
 
@@ -238,7 +238,7 @@ LoadedModel load_model(const ModelFlags& flags, const PreprocessingFlags& prepro
   if (sources.adapter) loaded.attachment = attach_to(*loaded.model, sources);
   loaded.model->eval();
   loaded.name = sources.model;
-  const auto found = sources.preprocessing.value_or(usual_preprocessing(sources)).at_size(loaded.model->image_size());
+  const auto found = sources.preprocessing.value_or(usual_preprocessing(sources)).at_size(loaded.model->input().side());
   loaded.preprocessing = preprocessing.apply(found);
   data::check_sizes(loaded.preprocessing);
   loaded.class_names = sources.class_names;
@@ -280,7 +280,7 @@ at::Tensor LoadedModel::logits(const at::Tensor& images, int64_t batch_size) con
   return at::cat(batches);
 }
 
-MergeReport merge_adapters(models::ImageModel& model) {
+MergeReport merge_adapters(models::Model& model) {
   return has_adapters(model) ? merge(model) : MergeReport{};
 }
 

@@ -20,9 +20,9 @@ namespace respeft::cli {
 
 /// A model made from the flags and the files they name.
 struct LoadedModel {
-  std::shared_ptr<models::ImageModel> model;        ///< null for TorchScript
+  std::shared_ptr<models::Model> model;        ///< null for TorchScript
   std::shared_ptr<torch::jit::Module> torchscript;  ///< null for a model of this library
-  std::optional<Attachment> attachment;             ///< where there is an adapter file
+  std::shared_ptr<Attachment> attachment;           ///< where there is an adapter file
   std::string name;                                 ///< timm's name, or the TorchScript file's path
   data::Preprocessing preprocessing;
   std::vector<std::string> class_names;  ///< may be empty
@@ -45,7 +45,7 @@ struct LoadedModel {
 LoadedModel load_model(const ModelFlags& flags, const PreprocessingFlags& preprocessing = {});
 
 /// Merges the model's adapters, if it has any.
-MergeReport merge_adapters(models::ImageModel& model);
+MergeReport merge_adapters(models::Model& model);
 
 /// The class's name, or its number where names are unknown.
 std::string class_name(const LoadedModel& model, int64_t index);

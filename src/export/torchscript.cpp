@@ -1,12 +1,14 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 #include <respeft/formats/file.h>
+#include <respeft/models/exports.h>
+#include <respeft/models/family.h>
 #include <respeft/models/weights.h>
-#include <respeft/models/vit/vit.h>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/serialization/import.h>
 
 #include <sstream>
+#include <stdexcept>
 
 #include "src/export/formats.h"
 
@@ -14,183 +16,22 @@ namespace respeft {
 namespace exporting {
 namespace {
 
-using torch::jit::Module;
-
-/// A scripted module of class `name` with the tensors, modules and methods that are added to it.
-class Builder {
- public:
-  explicit Builder(const std::string& name) : module_(c10::QualifiedName("__torch__." + name)) {
-    module_.register_attribute("training", c10::BoolType::get(), false);
-  }
-  /// An undefined tensor becomes a None of that name.
-  Builder& tensor(const std::string& name, const at::Tensor& value) {
-    if (value.defined()) {
-      module_.register_parameter(name, value.detach(), /*is_buffer=*/false);
-    } else {
-      module_.register_attribute(name, c10::NoneType::get(), c10::IValue());
-    }
-    return *this;
-  }
-  Builder& child(const std::string& name, const Module& value) {
-    module_.register_module(name, value);
-    return *this;
-  }
-  Module define(const std::string& source) {
-    module_.define(source);
-    return module_;
-  }
-  const Module& module() const { return module_; }
-
- private:
-  Module module_;
-};
-
-Module linear_module(const at::Tensor& weight, const at::Tensor& bias) {
-  return Builder("Linear").tensor("weight", weight).tensor("bias", bias).define(R"(
-def forward(self, x):
-    return torch.linear(x, self.weight, self.bias)
-)");
-}
-
-Module norm_module(const nn::LayerNorm& layer) {
-  return Builder("LayerNorm")
-      .tensor("weight", layer->weight)
-      .tensor("bias", layer->bias)
-      .define(fmt::format(R"(
-def forward(self, x):
-    return torch.layer_norm(x, [{}], self.weight, self.bias, {})
-)",
-                          layer->in_features(), layer->options.eps()));
-}
-
-Module layer_scale_module(const models::LayerScale& layer) {
-  return Builder("LayerScale").tensor("gamma", layer->gamma).define(R"(
-def forward(self, x):
-    return x * self.gamma
-)");
-}
-
-Module patch_embed_module(const models::PatchEmbed& layer) {
-  const int64_t size = layer->proj->patch_size();
-  const Module proj = Builder("PatchProjection")
-                          .tensor("weight", layer->proj->weight)
-                          .tensor("bias", layer->proj->bias)
-                          .define(fmt::format(R"(
-def forward(self, images):
-    return torch.conv2d(images, self.weight, self.bias, [{0}, {0}])
-)",
-                                              size));
-  return Builder("PatchEmbed").child("proj", proj).define(R"(
-def forward(self, images):
-    return self.proj.forward(images).flatten(2).transpose(1, 2)
-)");
-}
-
-/// Attention for every token. q, k, v: `[B, heads, T, D / heads]`.
-constexpr const char* attention_source = R"(
-def forward(self, x):
-    qkv = self.qkv.forward(x).view([x.size(0), x.size(1), 3, {heads}, {head_dim}]).permute([2, 0, 3, 1, 4])
-    mixed = torch.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2])
-    return self.proj.forward(mixed.transpose(1, 2).reshape([x.size(0), x.size(1), {dim}]))
-)";
-
-/// Attention in which the first token alone asks: the weight's first rows are the queries', the others the keys' and values'.
-constexpr const char* class_token_attention_source = R"(
-def project(self, x, begin: int, end: int):
-    bias = self.qkv.bias
-    return torch.linear(x, self.qkv.weight[begin:end], {bias}).view([x.size(0), x.size(1), -1, {heads}, {head_dim}]).permute([2, 0, 3, 1, 4])
-
-def forward(self, x):
-    q = self.project(x[:, :1], 0, {dim})
-    kv = self.project(x, {dim}, 3 * {dim})
-    mixed = torch.scaled_dot_product_attention(q[0], kv[0], kv[1])
-    return self.proj.forward(mixed.transpose(1, 2).reshape([x.size(0), 1, {dim}]))
-)";
-
-Module attention_module(const models::Attention& layer, const models::VitConfig& config, bool class_token_only) {
-  Builder builder("Attention");
-  builder.child("qkv", linear_module(layer->qkv->weight, layer->qkv->bias))
-      .child("proj", linear_module(layer->proj->weight, layer->proj->bias));
-  return builder.define(fmt::format(fmt::runtime(class_token_only ? class_token_attention_source : attention_source),
-                                    fmt::arg("heads", config.num_heads),
-                                    fmt::arg("head_dim", config.embed_dim / config.num_heads), fmt::arg("dim", config.embed_dim),
-                                    fmt::arg("bias", layer->qkv->bias.defined() ? "bias[begin:end]" : "bias")));
-}
-
-Module mlp_module(const models::Mlp& layer) {
-  return Builder("Mlp")
-      .child("fc1", linear_module(layer->fc1->weight, layer->fc1->bias))
-      .child("fc2", linear_module(layer->fc2->weight, layer->fc2->bias))
-      .define(R"(
-def forward(self, x):
-    return self.fc2.forward(torch.gelu(self.fc1.forward(x)))
-)");
-}
-
-Module block_module(const models::BlockImpl& layer, const models::VitConfig& config, bool class_token_only) {
-  Builder builder("Block");
-  builder.child("norm1", norm_module(layer.norm1)).child("attn", attention_module(layer.attn, config, class_token_only));
-  builder.child("norm2", norm_module(layer.norm2)).child("mlp", mlp_module(layer.mlp));
-  const bool scaled = !layer.ls1.is_empty();
-  if (scaled) builder.child("ls1", layer_scale_module(layer.ls1)).child("ls2", layer_scale_module(layer.ls2));
-  return builder.define(fmt::format(R"(
-def forward(self, x):
-    y = {asking} + {ls1}(self.attn.forward(self.norm1.forward(x)))
-    return y + {ls2}(self.mlp.forward(self.norm2.forward(y)))
-)",
-                                    fmt::arg("asking", class_token_only ? "x[:, :1]" : "x"),
-                                    fmt::arg("ls1", scaled ? "self.ls1.forward" : ""),
-                                    fmt::arg("ls2", scaled ? "self.ls2.forward" : "")));
-}
-
-/// The whole model's forward, line by line.
-std::string forward_source(const models::VitConfig& config, bool has_head) {
-  std::string prefix;
-  if (config.class_token) prefix += "self.cls_token.expand([batch, -1, -1]), ";
-  if (config.register_tokens > 0) prefix += "self.reg_token.expand([batch, -1, -1]), ";
-  std::string source = fmt::format(R"(
-def forward(self, images):
-    assert images.dim() == 4 and images.size(2) == {0} and images.size(3) == {0}, "expected images [B, {1}, {0}, {0}]"
-    batch = images.size(0)
-    x = self.patch_embed.forward(images)
-)",
-                                   config.image_size, config.in_channels);
-  if (!config.position_for_prefix) source += "    x = x + self.pos_embed\n";
-  if (!prefix.empty()) source += fmt::format("    x = torch.cat([{}x], 1)\n", prefix);
-  if (config.position_for_prefix) source += "    x = x + self.pos_embed\n";
-  for (int64_t i = 0; i < config.depth; ++i) source += fmt::format("    x = getattr(self.blocks, \"{}\").forward(x)\n", i);
-  source += config.mean_pooling ? fmt::format("    x = self.fc_norm.forward(x[:, {}:].mean([1]))\n", config.prefix_tokens())
-                                : std::string("    x = self.norm.forward(x)[:, 0]\n");
-  return source + (has_head ? "    return self.head.forward(x)\n" : "    return x\n");
-}
-
-Module scripted(const models::VisionTransformerImpl& vit) {
-  const auto& config = vit.config;
-  Builder blocks("Blocks");
-  for (int64_t i = 0; i < config.depth; ++i) {
-    const bool class_token_only = !config.mean_pooling && i + 1 == config.depth;
-    blocks.child(std::to_string(i), block_module(*vit.blocks[static_cast<size_t>(i)], config, class_token_only));
-  }
-  Builder builder("VisionTransformer");
-  if (vit.cls_token.defined()) builder.tensor("cls_token", vit.cls_token);
-  if (vit.reg_token.defined()) builder.tensor("reg_token", vit.reg_token);
-  builder.tensor("pos_embed", vit.pos_embed)
-      .child("patch_embed", patch_embed_module(vit.patch_embed))
-      .child("blocks", blocks.module());
-  builder.child(config.mean_pooling ? "fc_norm" : "norm", norm_module(config.mean_pooling ? vit.fc_norm : vit.norm));
-  const bool has_head = !vit.head.is_empty();
-  if (has_head) builder.child("head", linear_module(vit.head->weight, vit.head->bias));
-  return builder.define(forward_source(config, has_head));
-}
-
-at::Tensor run(const std::string& path, const at::Tensor& images, const models::ImageModel&) {
+at::Tensor run(const std::string& path, const at::Tensor& images, const models::Model&) {
   const at::NoGradGuard no_grad;
-  Module module = torch::jit::load(path);
+  torch::jit::Module module = torch::jit::load(path);
   module.eval();
   return module.forward({images}).toTensor();
 }
 
 }  // namespace
+
+void refuse_foldable_adapters(torch::nn::Module& model) {
+  for (const auto& named : nn::find_sites(model)) {
+    if (named.layer() && named.site->adapter())
+      throw std::invalid_argument(
+          fmt::format("the model has adapters attached ('{}'): merge or detach them first", named.info.name));
+  }
+}
 
 ExportFormat torchscript_format() {
   return {"torchscript", "a TorchScript program, for torch.jit.load(FILE) in Python and torch::jit::load in C++",
@@ -199,14 +40,13 @@ ExportFormat torchscript_format() {
 
 }  // namespace exporting
 
-void export_torchscript(models::ImageModel& model, const std::string& path, const ExportInfo& info) {
-  models::plain_state(model);  // refuses adapters
-  const auto* vit = dynamic_cast<const models::VisionTransformerImpl*>(&model);
-  if (!vit) throw std::invalid_argument(fmt::format("{} cannot be exported as TorchScript", model.name()));
-  const torch::jit::ExtraFilesMap extra = {{"preprocessing.json", data::to_json(info.preprocessing)},
+void export_torchscript(models::Model& model, const std::string& path, const ExportInfo& info) {
+  exporting::refuse_foldable_adapters(model);
+  const auto program = model.family().exports().torchscript(model);
+  const torch::jit::ExtraFilesMap extra = {{"preprocessing.json", data::to_json(exporting::preprocessing_for(model, info))},
                                            {"class_names.json", exporting::class_names_json(info.class_names)}};
   std::ostringstream bytes;  // LibTorch ends the process when it cannot write a file
-  exporting::scripted(*vit).save(bytes, extra);
+  program.save(bytes, extra);
   formats::write_file(path, bytes.view());
 }
 

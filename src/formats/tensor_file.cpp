@@ -122,10 +122,14 @@ std::unique_ptr<TensorFile> open_safetensors(const std::string& path) {
 }
 
 std::string weights_sha256(const std::string& path) {
-  const auto files = open_tensor_file(path)->files();
+  return weights_sha256(*open_tensor_file(path));
+}
+
+std::string weights_sha256(const TensorFile& file) {
+  const auto& files = file.files();
   if (files.size() == 1) return file_sha256(files.front());
   std::string lines;
-  for (const auto& file : files) lines += fmt::format("{}  {}\n", file_sha256(file), fs::path(file).filename().string());
+  for (const auto& name : files) lines += fmt::format("{}  {}\n", file_sha256(name), fs::path(name).filename().string());
   return sha256(lines);
 }
 

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <respeft/inspect/inspect.h>
+#include <respeft/nn/names.h>
 #include <respeft/nn/site.h>
 
 #include <map>
@@ -9,12 +10,9 @@
 namespace respeft {
 namespace {
 
-constexpr std::string_view adapter_marker = ".adapter.";
-
 /// The layer that a parameter belongs to; the parameter's own name if it belongs to none.
 std::string layer_of(const std::string& parameter) {
-  const size_t adapter = parameter.find(adapter_marker);
-  if (adapter != std::string::npos) return parameter.substr(0, adapter);
+  if (nn::is_adapter_name(parameter)) return nn::site_of(parameter);
   const size_t dot = parameter.rfind('.');
   const std::string last = parameter.substr(dot == std::string::npos ? 0 : dot + 1);
   return dot != std::string::npos && (last == "weight" || last == "bias") ? parameter.substr(0, dot) : parameter;
@@ -22,9 +20,9 @@ std::string layer_of(const std::string& parameter) {
 
 /// Adds one parameter to its layer's row and to the totals.
 void add(ModelSummary& summary, LayerSummary& layer, const std::string& name, const at::Tensor& parameter) {
-  const size_t adapter = name.find(adapter_marker);
-  if (adapter != std::string::npos) {
-    const std::string own = name.substr(adapter + adapter_marker.size());
+  const bool adapter = nn::is_adapter_name(name);
+  if (adapter) {
+    const std::string own = name.substr(nn::site_of(name).size() + nn::kAdapterMarker.size());
     layer.adapter += fmt::format("{}{} [{}]", layer.adapter.empty() ? "" : ", ", own, fmt::join(parameter.sizes(), ", "));
   } else if (layer.shape.empty()) {
     layer.shape = parameter.sizes().vec();  // the weight is registered before the bias
@@ -36,14 +34,14 @@ void add(ModelSummary& summary, LayerSummary& layer, const std::string& name, co
     return;
   }
   layer.trained += count;
-  (adapter != std::string::npos ? summary.trained_adapters
+  (adapter                ? summary.trained_adapters
    : layer.kind == "head"       ? summary.trained_head
                                 : summary.trained_base) += count;
 }
 
 }  // namespace
 
-ModelSummary summarize(models::ImageModel& model) {
+ModelSummary summarize(torch::nn::Module& model) {
   std::map<std::string, const char*> kinds;
   for (const auto& [info, site] : nn::find_sites(model)) kinds[info.name] = nn::to_string(info.kind);
   kinds["head"] = "head";

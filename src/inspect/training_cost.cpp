@@ -178,7 +178,7 @@ int64_t bytes(const at::Tensor& tensor) {
 
 }  // namespace
 
-TrainingCost training_cost(models::ImageModel& model, int64_t batch, const TrainingHook* hook) {
+TrainingCost training_cost(models::Model& model, int64_t batch, const Attachment* attachment) {
   if (batch < 1) throw std::invalid_argument(fmt::format("a batch has at least one image, not {}", batch));
   auto excluded = model.parameters();
   for (const auto& parameter : excluded) {
@@ -187,25 +187,25 @@ TrainingCost training_cost(models::ImageModel& model, int64_t batch, const Train
   }
   TrainingCost cost;
   cost.batch = batch;
-  cost.forward_flops = 2.0 * static_cast<double>(model.macs_per_image()) * static_cast<double>(batch);
+  cost.forward_flops = 2.0 * static_cast<double>(model.macs()) * static_cast<double>(batch);
   for (const auto& parameter : excluded) {
     cost.parameter_bytes += bytes(parameter);
     if (parameter.requires_grad()) cost.optimizer_bytes += 3 * bytes(parameter);
   }
   for (const auto& buffer : model.buffers()) cost.recorded_bytes += bytes(buffer);
-  if (hook) {
-    for (const auto& [name, tensor] : hook->state()) cost.recorded_bytes += bytes(tensor);
+  const Batch inputs = model.input().example(batch, at::kMeta);
+  for (const auto& [name, tensor] : inputs.tensors()) {
+    cost.input_bytes += bytes(tensor);
+    excluded.push_back(tensor);
   }
-  const auto images = at::empty({batch, 3, model.image_size(), model.image_size()}, excluded.at(0).options());
-  cost.input_bytes = bytes(images);
-  excluded.push_back(images);
   const TrainingMode training(model);
   const ShapeKernels kernels;
   const at::AutoGradMode grad_mode(true);
   const FlopCounter flops;
   const auto outcome = [&] {
-    const auto logits = model.forward(images);
-    return hook ? logits.sum() + hook->penalty() : logits;
+    const auto logits = model.forward(inputs);
+    const auto extra = attachment ? attachment->regularization() : at::Tensor();
+    return extra.defined() ? logits.sum() + extra : logits;
   };
   cost.saved_bytes = bytes_saved_for_backward(outcome, excluded);
   cost.step_flops = flops.total();

@@ -56,7 +56,7 @@ WeightChange compare_weights(const std::string& name, const at::Tensor& base, co
   return change;
 }
 
-std::vector<WeightMatrix> weight_matrices(models::ImageModel& model) {
+std::vector<WeightMatrix> weight_matrices(torch::nn::Module& model) {
   std::vector<WeightMatrix> matrices;
   for (const auto& [info, site] : nn::find_sites(model)) {
     if (site->adapter()) throw std::invalid_argument(fmt::format("'{}' has an adapter attached: merge it first", info.name));

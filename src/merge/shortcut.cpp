@@ -408,6 +408,10 @@ struct ShortcutMerger::Implementation {
 ShortcutMerger::ShortcutMerger(torch::nn::Module& model, Forward forward, const at::Tensor& inputs,
                                const ShortcutMergerOptions& options)
     : implementation_(std::make_unique<Implementation>(model, std::move(forward), inputs, options)) {}
+ShortcutMerger::ShortcutMerger(models::Model& model, const at::Tensor& images, const ShortcutMergerOptions& options)
+    : ShortcutMerger(
+          model, [&model](const at::Tensor& batch, nn::ForwardPass& pass) { return model.forward(batch, pass); }, images,
+          options) {}
 ShortcutMerger::~ShortcutMerger() = default;
 
 std::vector<ShortcutMerge> ShortcutMerger::merges() const {

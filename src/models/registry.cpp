@@ -1,9 +1,9 @@
-#include <fmt/format.h>
-#include <respeft/models/model.h>
+#include <respeft/models/exports.h>
+#include <respeft/models/family.h>
 #include <respeft/models/vit/vit.h>
+#include <respeft/models/weight_map.h>
+#include <torch/csrc/jit/api/module.h>
 
-#include <map>
-#include <regex>
 #include <stdexcept>
 
 #include <respeft/core/text.h>
@@ -11,74 +11,60 @@
 namespace respeft::models {
 namespace {
 
-struct Size {
-  int64_t embed_dim, depth, heads;
-};
-
-/// Dosovitskiy et al. 2021, table 1; tiny and small: Touvron et al. 2021 (DeiT), table 1.
-const std::map<std::string, Size> kSizes = {
-    {"tiny", {192, 12, 3}}, {"small", {384, 12, 6}}, {"base", {768, 12, 12}}, {"large", {1024, 24, 16}}, {"huge", {1280, 32, 16}}};
+[[noreturn]] void refuse(const Model& model, const char* library) {
+  throw std::invalid_argument(std::string(model.name()) + " has no equal in " + library);
+}
 
 }  // namespace
 
+const std::vector<const ModelFamily*>& families() {
+  static const std::vector<const ModelFamily*> all = {
+      &vit_family(),
+  };
+  return all;
+}
+
+const ModelFamily* family_of(const std::string& name) {
+  const std::string architecture = name.substr(0, name.find('.'));
+  for (const auto* family : families()) {
+    if (family->knows(architecture)) return family;
+  }
+  return nullptr;
+}
+
+std::shared_ptr<Model> create(const std::string& name, const ModelOptions& options) {
+  const auto* family = family_of(name);
+  if (!family) throw std::invalid_argument(text::unknown("model", name, list()));
+  return family->create(name, options);
+}
+
 std::vector<std::string> list() {
   std::vector<std::string> names;
-  for (const auto* shape : {"tiny_patch16", "small_patch8", "small_patch16", "small_patch32", "base_patch8", "base_patch16",
-                            "base_patch32", "large_patch14", "large_patch16", "large_patch32", "huge_patch14"}) {
-    names.push_back(fmt::format("vit_{}_224", shape));
-  }
-  for (const auto* shape : {"tiny_patch16", "small_patch16", "small_patch32", "base_patch16", "base_patch32", "large_patch16",
-                            "large_patch32"}) {
-    names.push_back(fmt::format("vit_{}_384", shape));
-  }
-  for (const auto* size : {"small", "base", "large"}) {
-    names.push_back(fmt::format("vit_{}_patch14_dinov2", size));
-    names.push_back(fmt::format("vit_{}_patch14_reg4_dinov2", size));
+  for (const auto* family : families()) {
+    const auto own = family->list();
+    names.insert(names.end(), own.begin(), own.end());
   }
   return names;
 }
 
-VitConfig vit_config(const std::string& name, const ModelOptions& options) {
-  const std::string architecture = name.substr(0, name.find('.'));
-  static const std::regex grammar("vit_(tiny|small|base|large|huge)_patch(8|14|16|32)_(?:([1-9][0-9]{1,3})|(reg4_)?dinov2)");
-  std::smatch match;
-  if (!std::regex_match(architecture, match, grammar)) throw std::invalid_argument(text::unknown("model", name, list()));
-  const Size& size = kSizes.at(match[1]);
-  VitConfig config;
-  config.name = architecture;
-  config.patch_size = std::stoll(match[2]);
-  config.embed_dim = size.embed_dim;
-  config.depth = size.depth;
-  config.num_heads = size.heads;
-  config.mlp_dim = 4 * size.embed_dim;
-  if (match[3].matched) {
-    config.image_size = std::stoll(match[3]);
-  } else {  // Oquab et al. 2023; registers: Darcet et al. 2023
-    config.image_size = 518;
-    config.layer_scale = 1e-5;
-    if (match[4].matched) {
-      config.register_tokens = 4;
-      config.position_for_prefix = false;
-    }
-  }
-  config.num_classes = options.num_classes;
-  config.image_size = options.image_size.value_or(config.image_size);
-  config.drop_path = options.drop_path;
-  config.branch_dropout = options.branch_dropout;
-  if (!options.pool.empty() && options.pool != "token" && options.pool != "avg") {
-    throw std::invalid_argument(text::unknown("pooling", options.pool, {"token", "avg"}));
-  }
-  config.mean_pooling = options.pool == "avg";
-  if (config.image_size < config.patch_size || config.image_size % config.patch_size != 0) {
-    throw std::invalid_argument(fmt::format("image size {} is not a multiple of {}'s patch size {}", config.image_size, architecture,
-                                            config.patch_size));
-  }
-  if (config.num_classes < 0) throw std::invalid_argument(fmt::format("expected a number of classes, got {}", config.num_classes));
-  return config;
-}
+ModelFamily::~ModelFamily() = default;
+WeightMap::~WeightMap() = default;
+ExportSources::~ExportSources() = default;
 
-std::shared_ptr<ImageModel> create(const std::string& name, const ModelOptions& options) {
-  return std::make_shared<VisionTransformerImpl>(vit_config(name, options), options.device);
+std::string ExportSources::timm_config(const Model& model) const {
+  refuse(model, "timm");
+}
+std::string ExportSources::huggingface_type(const Model& model) const {
+  refuse(model, "Transformers");
+}
+std::string ExportSources::huggingface_config(const Model& model) const {
+  refuse(model, "Transformers");
+}
+TensorMap ExportSources::huggingface_tensors(const Model& model, const TensorMap&) const {
+  refuse(model, "Transformers");
+}
+torch::jit::Module ExportSources::torchscript(const Model& model) const {
+  throw std::invalid_argument(std::string(model.name()) + " cannot be exported as TorchScript");
 }
 
 }  // namespace respeft::models

@@ -11,6 +11,7 @@ namespace respeft::nn {
 
 PatchProjectionImpl::PatchProjectionImpl(int64_t in_channels, int64_t embed_dim, int64_t patch_size,
                                          const at::TensorOptions& tensor_options) {
+  set_place({to_string(SiteKind::Patch)});
   weight = register_parameter("weight", at::empty({embed_dim, in_channels, patch_size, patch_size}, tensor_options));
   bias = register_parameter("bias", at::empty({embed_dim}, tensor_options));
   const double bound = 1.0 / std::sqrt(static_cast<double>(in_channels * patch_size * patch_size));

@@ -147,7 +147,7 @@ TrainConfig resolve(TrainConfig config) {
   shape.device = at::kMeta;
   if (config.image_size > 0) shape.image_size = config.image_size;
   shape.pool = config.pool;
-  config.image_size = models::create(config.model, shape)->image_size();
+  config.image_size = models::create(config.model, shape)->input().side();
   check_crop(config);
   if (config.warmup_epochs < 0) config.warmup_epochs = config.epochs / 10;
   return config;

@@ -89,7 +89,7 @@ std::shared_ptr<const Source> open_source(data::DatasetPtr dataset, const TrainC
   return image_source(dataset, transform, config.workers);
 }
 
-std::shared_ptr<models::ImageModel> make_model(TrainConfig& config, int64_t classes, const RunDirectory& directory,
+std::shared_ptr<models::Model> make_model(TrainConfig& config, int64_t classes, const RunDirectory& directory,
                                                Observer& observer) {
   models::ModelOptions options;
   options.num_classes = classes;
@@ -116,15 +116,15 @@ std::shared_ptr<models::ImageModel> make_model(TrainConfig& config, int64_t clas
 }
 
 /// Whether the features that the head reads are the same in every epoch.
-bool features_are_fixed(const TrainConfig& config, const Attachment& attachment) {
+bool features_are_fixed(const TrainConfig& config, const std::shared_ptr<Attachment>& attachment) {
   const auto in_head = [](const auto& named) { return named.first.starts_with("head."); };
   return !config.random_crop && config.random_resized_crop == 0 && !config.flip && config.auto_augment.empty() &&
          config.random_erasing == 0 && !config.mixes() && config.drop_path == 0 && config.branch_dropout == 0 &&
-         std::all_of(attachment.trained.begin(), attachment.trained.end(), in_head);
+         std::all_of(attachment->trainable().begin(), attachment->trainable().end(), in_head);
 }
 
 /// Replaces the images by their features, and the model by its head.
-void precompute_features(Task& task, models::ImageModel& model, const TrainConfig& config, const RunOptions& options,
+void precompute_features(Task& task, models::Model& model, const TrainConfig& config, const RunOptions& options,
                          Observer& observer) {
   observer.note("only the head is trained: the features it reads are computed once");
   model.eval();
@@ -134,7 +134,7 @@ void precompute_features(Task& task, models::ImageModel& model, const TrainConfi
         [&](const at::Tensor& images) {
           const Autocast autocast(config.precision);
           nn::ForwardPass pass;
-          return model.features(images, pass);
+          return model.features(Batch{{model.input().name, images}}, pass);
         },
         config.eval_batch_size,
         [&](int64_t done) {
@@ -148,14 +148,14 @@ void precompute_features(Task& task, models::ImageModel& model, const TrainConfi
   task.forward = [&model](const at::Tensor& inputs) { return model.classify(inputs); };
 }
 
-Task make_task(std::shared_ptr<models::ImageModel> model, const Attachment& attachment, const Data& data,
+Task make_task(std::shared_ptr<models::Model> model, const std::shared_ptr<Attachment>& attachment, const Data& data,
                const TrainConfig& config) {
   Task task;
   task.forward = [&model = *model](const at::Tensor& images) { return model.forward(images); };
   task.module = model;
-  task.trained = attachment.trained;
-  task.recorded = attachment.recorded;
-  task.hook = attachment.hook;
+  task.trained = attachment->trainable();
+  task.recorded = attachment->state();
+  if (attachment->changes_parameters()) task.hook = attachment;
   task.train = open_source(data.train, config, true);
   if (data.val) task.val = open_source(data.val, config, false);
   if (data.test) task.test = open_source(data.test, config, false);
@@ -204,12 +204,12 @@ Outcome train(Trainer& trainer, const RunDirectory& directory, const std::string
   }
 }
 
-adapters::AdapterFile adapter_file(const TrainConfig& config, const models::ImageModel& model, const Attachment& attachment,
+adapters::AdapterFile adapter_file(const TrainConfig& config, const models::Model& model, const std::shared_ptr<Attachment>& attachment,
                              const std::vector<std::string>& class_names) {
   adapters::AdapterFile file;
-  file.info.method = attachment.method;
+  file.info.method = attachment->method();
   file.info.model = config.model;
-  file.info.options = attachment.options;
+  file.info.options = attachment->options();
   file.info.weights_sha256 = formats::weights_sha256(config.weights);
   file.info.preprocessing = config.preprocessing();
   file.info.class_names = class_names;
@@ -262,7 +262,7 @@ Summary run(TrainConfig config, const RunOptions& options, Observer& observer) {
   if (config.threads > 0) at::set_num_threads(static_cast<int>(config.threads));
   const auto model = make_model(config, data.train->num_classes(), directory, observer);
   at::manual_seed(static_cast<uint64_t>(config.seed));
-  const Attachment attachment = attach(*model, *methods::create(config.method, config.method_options));
+  const auto attachment = attach(*model, *methods::create(config.method, config.method_options));
   const std::string base = models::base_sha256(*model);
 
   std::optional<Checkpoint> checkpoint;
@@ -280,8 +280,8 @@ Summary run(TrainConfig config, const RunOptions& options, Observer& observer) {
   Summary summary;
   summary.outcome = train(trainer, directory, base, seconds);
   summary.progress = trainer.progress();
-  summary.trained_parameters = attachment.parameter_count();
-  for (const auto& [name, tensor] : attachment.trained) summary.head_parameters += name.starts_with("head.") ? tensor.numel() : 0;
+  summary.trained_parameters = attachment->parameter_count();
+  for (const auto& [name, tensor] : attachment->trainable()) summary.head_parameters += name.starts_with("head.") ? tensor.numel() : 0;
   summary.train_images = data.train->size();
   summary.classes = data.train->num_classes();
   summary.seconds = seconds();

@@ -92,7 +92,7 @@ Trainer::Trainer(Task task, const TrainConfig& config, Observer& observer, const
     throw std::invalid_argument("protocol 'honest' is several trainings (respeft/train/experiment.h), not one");
   if (config.protocol == "val" && !task_.val) throw std::invalid_argument("protocol 'val' needs a validation split");
   if (config.final_test && !task_.test) throw std::invalid_argument("final_test needs a test split");
-  if (config.protocol != "last" && task_.hook && !task_.hook->settled(config.last_epoch() * steps_an_epoch(), total_steps()))
+  if (config.protocol != "last" && task_.hook && !task_.hook->finished(config.last_epoch() * steps_an_epoch(), total_steps()))
     throw std::invalid_argument(fmt::format(
         "stop_epoch: with {} of {} epochs the ranks never reach target_rank, and protocol = {} chooses among the epochs "
         "after that; a later stop_epoch, a lower prune_end or protocol = last may be meant",
@@ -151,7 +151,7 @@ Trainer::StepResult Trainer::step(Pass& pass, int64_t images, double lr) {
     sum.correct += part.correct;
     sum.images += part.images;
   }
-  if (task_.hook) task_.hook->penalty().backward();
+  if (task_.hook) task_.hook->regularization().backward();
   if (config_.clip_grad > 0) clip_gradients(tensors_of(task_.trained), config_.clip_grad);
   optimizer_->step(lr);
   if (ema_) ema_->update();
@@ -261,7 +261,7 @@ EpochRecord Trainer::run_epoch() {
 
 void Trainer::choose(const EpochRecord& record) {
   if (config_.protocol == "last" || !record.evaluation) return;
-  if (task_.hook && !task_.hook->settled(progress_.steps, total_steps())) return;
+  if (task_.hook && !task_.hook->finished(progress_.steps, total_steps())) return;
   if (progress_.best && record.evaluation->accuracy <= progress_.best->evaluation->accuracy) return;
   progress_.best = record;
   for (const auto& [name, tensor] : evaluated_state()) best_[name] = tensor.detach().clone();

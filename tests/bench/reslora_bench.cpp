@@ -67,7 +67,7 @@ class Contestant {
  private:
   at::Tensor loss() { return at::cross_entropy_loss(model_->forward(images_), labels_); }
 
-  std::shared_ptr<models::ImageModel> model_;
+  std::shared_ptr<models::Model> model_;
   Attachment attachment_;
   train::AdamW optimizer_;
   at::Tensor images_, labels_;

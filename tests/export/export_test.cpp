@@ -129,7 +129,7 @@ TEST(ExportTorchScript, RefusesImagesOfAnotherSize) {
   expect_error<std::exception>([&] { module.forward({at::zeros({1, 3, 18, 18})}); }, {"expected images [B, 3, 16, 16]"});
 }
 
-std::shared_ptr<models::ImageModel> merged_model(const std::string& pool) {
+std::shared_ptr<models::Model> merged_model(const std::string& pool) {
   const auto model = models::create("vit_tiny_patch16_224", {.num_classes = 3, .image_size = 32, .pool = pool});
   model->eval();
   const at::NoGradGuard no_grad;

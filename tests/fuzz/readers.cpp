@@ -12,7 +12,7 @@
 #include <respeft/formats/file.h>
 #include <respeft/data/image/preprocessing.h>
 #include <respeft/formats/tensor_file.h>
-#include <respeft/models/weights.h>
+#include <respeft/models/vit/weight_map.h>
 #include <respeft/methods/method.h>
 #include <respeft/runs/config.h>
 

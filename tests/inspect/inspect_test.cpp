@@ -22,7 +22,7 @@ using test::expect_error;
 using test::random_images;
 using test::small_config;
 
-std::shared_ptr<models::ImageModel> shapes(const std::string& name, models::ModelOptions options = {}) {
+std::shared_ptr<models::Model> shapes(const std::string& name, models::ModelOptions options = {}) {
   options.device = at::kMeta;
   return models::create(name, options);
 }
@@ -98,7 +98,7 @@ class AllocatedBytes : public c10::MemoryReportingInfoBase {
 };
 
 /// The bytes that stay allocated after a forward, the logits aside: what autograd holds on to.
-int64_t measured_saved_bytes(models::ImageModel& model, const at::Tensor& images) {
+int64_t measured_saved_bytes(models::Model& model, const at::Tensor& images) {
   model.train();
   model.forward(images);  // whatever is set up once is no part of a step
   const auto counter = std::make_shared<AllocatedBytes>();

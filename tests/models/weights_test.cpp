@@ -1,4 +1,5 @@
 #include <respeft/models/weights.h>
+#include <respeft/models/vit/weight_map.h>
 #include <respeft/models/weights_check.h>
 
 #include <ATen/ATen.h>
@@ -19,7 +20,7 @@ using test::random_model;
 using test::small_config;
 
 /// A clone of a model's plain state, to be damaged.
-TensorMap state_of(const models::ImageModel& model) {
+TensorMap state_of(const models::Model& model) {
   TensorMap state = plain_state(model);
   for (auto& [key, tensor] : state) tensor = tensor.clone();
   return state;

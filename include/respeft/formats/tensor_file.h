@@ -66,5 +66,6 @@ std::unique_ptr<TensorFile> open_tensor_file(const std::string& path);
 /// SHA-256 of the weights at `path`, in hexadecimal: of the file, or of the list of its files' names and hashes where they are
 /// several. Throws as `open_tensor_file`.
 std::string weights_sha256(const std::string& path);
+std::string weights_sha256(const TensorFile& file);
 
 }  // namespace respeft::formats

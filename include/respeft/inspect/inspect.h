@@ -33,7 +33,7 @@ struct ModelSummary {
 };
 
 /// Works on models of shapes alone (`at::kMeta`) too.
-ModelSummary summarize(models::ImageModel& model);
+ModelSummary summarize(torch::nn::Module& model);
 
 /// What one training step at a batch size costs. Bytes are those of the tensors; what an allocator, a library or the
 /// program itself needs, and what an operation needs only while it runs, comes on top.
@@ -51,9 +51,9 @@ struct TrainingCost {
 
 /// Runs one forward and backward of `model`, which must be on `at::kMeta` (shapes alone: nothing is computed and no memory
 /// taken), and counts. Attention is counted as LibTorch's fused kernels do it, which keep no matrix of attention weights.
-/// `hook` is what attaching the method gave: its penalty is part of the step, and its state of what is recorded.
+/// `attachment` is what attaching the method gave: its regularization is part of the step.
 /// Throws `std::invalid_argument` on a model with data.
-TrainingCost training_cost(models::ImageModel& model, int64_t batch, const TrainingHook* hook = nullptr);
+TrainingCost training_cost(models::Model& model, int64_t batch, const Attachment* attachment = nullptr);
 
 /// How one weight matrix changed, seen through singular value decompositions `W = U S Vᵀ`, `W' = U' S' V'ᵀ`.
 /// Source: RLRR, Sec. 3.2 and Table 1.
@@ -80,6 +80,6 @@ struct WeightMatrix {
 
 /// The plain model's weight matrices, in its order, so that two models of one architecture can be compared pair by pair.
 /// Throws `std::invalid_argument` if an adapter is attached.
-std::vector<WeightMatrix> weight_matrices(models::ImageModel& model);
+std::vector<WeightMatrix> weight_matrices(torch::nn::Module& model);
 
 }  // namespace respeft

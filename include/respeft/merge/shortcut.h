@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <respeft/merge/merge.h>
+#include <respeft/models/model.h>
 
 namespace respeft {
 
@@ -50,6 +51,8 @@ class ShortcutMerger {
   /// place of the shortcuts, with its error. The model is not changed.
   /// Throws `std::invalid_argument` when the model has no such shortcut, a layer with one is not called, or there are no inputs.
   ShortcutMerger(torch::nn::Module& model, Forward forward, const at::Tensor& inputs, const ShortcutMergerOptions& options = {});
+  /// The same for images `[N, C, H, W]`.
+  ShortcutMerger(models::Model& model, const at::Tensor& images, const ShortcutMergerOptions& options = {});
   ~ShortcutMerger();
 
   /// The merges that can be had here: `Input`, and `Weight` with middle shortcuts, need the lengths that training records, and

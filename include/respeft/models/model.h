@@ -9,11 +9,14 @@
 #include <string>
 #include <vector>
 
+#include <respeft/core/batch.h>
 #include <respeft/nn/forward_pass.h>
 
 namespace respeft::models {
 
-/// What a user may choose about a model; the rest follows from its name.
+class ModelFamily;
+
+/// Options of a model; everything else follows from its name. A family may refuse an option that it does not have.
 struct ModelOptions {
   int64_t num_classes = 1000;           ///< 0 leaves the head out: `forward` returns the pooled features
   std::optional<int64_t> image_size;    ///< pixels; default: the name's
@@ -23,33 +26,56 @@ struct ModelOptions {
   at::Device device = at::kCPU;         ///< `at::kMeta` makes a model of shapes alone
 };
 
-/// An image classifier made of plain layers with sites. Its state-dict keys are timm's.
-class ImageModel : public torch::nn::Module {
- public:
-  /// Normalized images `[B, 3, H, W]` -> logits `[B, num_classes]`, in a pass of its own.
-  at::Tensor forward(const at::Tensor& images);
-  virtual at::Tensor forward(const at::Tensor& images, nn::ForwardPass& pass) = 0;
+/// The main input of a model, as a batch holds it.
+struct InputSpec {
+  std::string name = kPixels;            ///< of the batch's tensor
+  std::vector<int64_t> shape;            ///< of one example, e.g. `[3, 224, 224]`
+  at::ScalarType dtype = at::kFloat;
+  int64_t values = 1;                    ///< of integers: they lie in 0 … values − 1
 
-  /// timm's name of the architecture.
-  virtual const std::string& name() const = 0;
-  virtual int64_t image_size() const = 0;
-  virtual int64_t num_classes() const = 0;
-  /// Replaces the classifier by a new one: zeros, so that every class is equally likely, which is how fine-tuning starts.
-  virtual void reset_head(int64_t num_classes) = 0;
-  /// Multiply-accumulate operations of one image's forward pass through the plain model.
-  virtual int64_t macs_per_image() const = 0;
-
-  /// The first part of `forward`: images -> what the head reads, `[B, D]`.
-  virtual at::Tensor features(const at::Tensor& images, nn::ForwardPass& pass) = 0;
-  /// The rest: the head's logits for `features`.
-  virtual at::Tensor classify(const at::Tensor& features) = 0;
+  /// Pixels a side of a square image.
+  int64_t side() const { return shape.back(); }
+  /// `batch` random examples, the same at every call: from a normal distribution, or valid integers. Shapes alone on `at::kMeta`.
+  Batch example(int64_t batch, at::Device device = at::kCPU) const;
 };
 
-/// A model by timm's name, e.g. `vit_base_patch16_224`, with random weights. A tag after a dot (`.augreg_in21k`) is ignored.
-/// Throws `std::invalid_argument` that suggests what may have been meant.
-std::shared_ptr<ImageModel> create(const std::string& name, const ModelOptions& options = {});
+/// A network of plain layers with sites, made by a family.
+class Model : public torch::nn::Module {
+ public:
+  /// A batch with the main input (and what else the model reads) -> the output, e.g. logits `[B, num_classes]`.
+  virtual at::Tensor forward(const Batch& batch, nn::ForwardPass& pass) = 0;
+  /// The same in a pass of its own.
+  at::Tensor forward(const Batch& batch);
+  /// The same for the main input alone.
+  at::Tensor forward(const at::Tensor& input, nn::ForwardPass& pass);
+  at::Tensor forward(const at::Tensor& input);
 
-/// The names of published architectures that `create` knows (it accepts other combinations of size, patch and image size too).
+  /// The architecture's name, e.g. timm's.
+  virtual const std::string& name() const = 0;
+  virtual const ModelFamily& family() const = 0;
+  virtual InputSpec input() const = 0;
+  /// Rows of the head; 0: the model has none.
+  virtual int64_t num_classes() const = 0;
+  /// Replaces the head by one of zeros: every class is equally likely, which is how fine-tuning starts.
+  virtual void reset_head(int64_t num_classes) = 0;
+  /// Multiply-accumulate operations of one example's forward pass through the plain model.
+  virtual int64_t macs() const = 0;
+
+  /// The first part of `forward`: the head's input `[B, D]`.
+  virtual at::Tensor features(const Batch& batch, nn::ForwardPass& pass) = 0;
+  /// The second part: the head's output for `features`.
+  virtual at::Tensor classify(const at::Tensor& features) = 0;
+
+ protected:
+  /// A batch of the main input alone.
+  Batch batch_of(const at::Tensor& input) const;
+};
+
+/// A model by its architecture's name, e.g. `vit_base_patch16_224`, with random weights. A tag after a dot (`.augreg_in21k`) is
+/// ignored. Throws `std::invalid_argument` on an unknown name, with the nearest known one, and on options that do not fit.
+std::shared_ptr<Model> create(const std::string& name, const ModelOptions& options = {});
+
+/// The names of published architectures that `create` knows. It accepts other combinations of a family's sizes, too.
 std::vector<std::string> list();
 
 }  // namespace respeft::models

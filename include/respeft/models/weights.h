@@ -3,14 +3,15 @@
 #include <string>
 #include <vector>
 
-#include <respeft/formats/safetensors.h>
-#include <respeft/models/model.h>
+#include <torch/nn/module.h>
+
+#include <respeft/core/named_tensors.h>
 
 namespace respeft::models {
 
-/// What loading weights did.
+/// Result of loading weights.
 struct LoadReport {
-  std::string layout;  ///< `timm`, `huggingface` or `google`
+  std::string layout;  ///< the names in the file: of a ViT `timm`, `huggingface`, `google` or `torchvision`; `own` of other modules
   /// Keys of the model that the file lacks, which stay fresh: the head's, and with another pooling than the file's the final
   /// norm's. Loading fails on any other.
   std::vector<std::string> missing;
@@ -18,36 +19,25 @@ struct LoadReport {
   bool positions_resampled = false;  ///< the position embedding was resampled to the model's grid
 };
 
-/// Renames a state dict to timm's keys, fusing q, k and v where they are apart, and turns Google's arrays into PyTorch's shapes.
-/// Recognized: timm; DINOv2's own; Hugging Face ViT and DINOv2 (with registers too); Google's ViT, AugReg and Big Vision. What
-/// training programs put before every name (`module.`, `backbone.`, `_orig_mod.`) is taken away. A head behind Google's
-/// `pre_logits`, which timm's models lack, is set aside. Throws `std::runtime_error` on any other layout. `layout` receives its
-/// name.
-TensorMap to_timm_layout(TensorMap tensors, std::string& layout);
-
-/// The other direction: a plain classifier's state dict under timm's keys as Hugging Face's image classifier of `model_type`
-/// (`vit`, `dinov2` or `dinov2_with_registers`) has it in its files, with q, k and v apart. DINOv2's classifiers read the class
-/// token and the patches' mean side by side; a head of the class token alone has zeros for the mean. Throws
-/// `std::invalid_argument` on a tensor that such a model has no place for.
-TensorMap to_huggingface_layout(const TensorMap& timm_tensors, const std::string& model_type);
-
-/// The number of rows of the head in timm-layout tensors; 0 when there is none, or one that reads nothing.
-int64_t head_classes(const TensorMap& timm_tensors);
+/// The number of rows of the head in tensors under our names; 0 when there is none, or one that reads nothing.
+int64_t head_classes(const TensorMap& tensors);
 /// The same, for a file in any recognized layout.
 int64_t head_classes_of_file(const std::string& path);
 
-/// Loads weights in any format of `formats::open_tensor_file` into the plain model. A head of another number of classes is left out and
-/// reported, and then so is a final norm (timm's `norm` or `fc_norm`) of another pooling.
+/// Loads weights in any format of `formats::open_tensor_file` into a plain module. A `Model` takes every layout that its family
+/// knows; another module takes a file with its own names, perhaps behind a prefix such as `module.`. A head of another number of
+/// classes is left out and reported, and then so is a final norm (timm's `norm` or `fc_norm`) of another pooling.
 /// Throws `std::runtime_error` naming file, key and fault: a key that does not match (with what was expected), a wrong shape, and
-/// in Hugging Face's layout a `config.json` beside the file by which the model computes something else (other heads, another
-/// activation, an epsilon above 1e-6; Transformers' 1e-12 for ViT is taken for timm's 1e-6).
-LoadReport load_weights(models::ImageModel& model, const std::string& path);
-LoadReport load_weights(models::ImageModel& model, TensorMap tensors, const std::string& origin);
+/// a configuration beside the file by which its model computes something else (other heads, another activation, an epsilon above
+/// 1e-6; Transformers' 1e-12 for ViT is taken for timm's 1e-6). See `WeightsFile` for more that a file tells.
+LoadReport load_weights(torch::nn::Module& module, const std::string& path);
+LoadReport load_weights(torch::nn::Module& module, TensorMap tensors, const std::string& origin);
 
-/// The plain model's tensors under timm's keys. Throws `std::invalid_argument` if an adapter is attached.
-TensorMap plain_state(const models::ImageModel& model);
+/// The plain module's parameters and buffers under its own names. Throws `std::invalid_argument` if an adapter is attached.
+TensorMap plain_state(const torch::nn::Module& module);
 
-/// SHA-256 over the frozen base: the plain parameters' names, dtypes, shapes and bytes, the head and adapters left out.
-std::string base_sha256(const models::ImageModel& model);
+/// SHA-256 over the frozen base: the plain parameters' and buffers' names, dtypes, shapes and bytes, the head and adapters left
+/// out.
+std::string base_sha256(const torch::nn::Module& module);
 
 }  // namespace respeft::models

@@ -1,26 +1,20 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include <respeft/models/model.h>
+#include <respeft/models/normalization.h>
 
-// A weights file looked over before hours are spent on it.
+// A weights file compared with a model, before hours of training are spent on it.
 namespace respeft::models {
 
-/// What a checkpoint's images were normalized with when it was trained.
-struct Normalization {
-  std::array<double, 3> mean, std;
-  std::string source;  ///< how this is known
-};
-
-/// What is known of the weights at `path` for the architecture `model` (timm's name, perhaps with a tag such as
-/// `.augreg_in21k`): what the file itself says, or `preprocessor_config.json` (Hugging Face) or `config.json` (timm) beside it,
-/// or the family that the names of model and file tell: 0.5 for Google's ViT and AugReg, ImageNet's for DINO, DINOv2, DeiT and
-/// MAE, and CLIP's own for OpenAI's CLIP. Source of the families: timm's `default_cfgs`. Nothing where none of these tells.
+/// The normalization that the weights at `path` were trained with, for the architecture `model` (timm's name, perhaps with a tag such as
+/// `.augreg_in21k`): from the file itself, or `preprocessor_config.json` (Hugging Face) or `config.json` (timm) beside it,
+/// or the publication that the names of model and file tell: 0.5 for Google's ViT and AugReg, ImageNet's for DINO, DINOv2, DeiT and
+/// MAE, and CLIP's own for OpenAI's CLIP. Source of these: timm's `default_cfgs`. Nothing if none of these tells.
 std::optional<Normalization> known_normalization(const std::string& path, const std::string& model);
 
 struct WeightsCheck {
@@ -42,6 +36,6 @@ struct WeightsCheck {
 
 /// Compares the weights at `path` with the model of this name and these options. Throws `std::runtime_error` if there is no such
 /// file or it cannot be read, and as `models::create`.
-WeightsCheck check_weights(const std::string& path, const std::string& model, models::ModelOptions options = {});
+WeightsCheck check_weights(const std::string& path, const std::string& model, ModelOptions options = {});
 
 }  // namespace respeft::models

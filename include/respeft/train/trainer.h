@@ -45,7 +45,7 @@ struct Task {
   std::vector<std::pair<std::string, at::Tensor>> trained;  ///< leaves that require gradients, by name
   /// What forward passes and the hook write while training, by name.
   std::vector<std::pair<std::string, at::Tensor>> recorded;
-  std::shared_ptr<TrainingHook> hook;  ///< what the method does besides the optimizer's steps; may be null
+  std::shared_ptr<Attachment> hook;  ///< the method, where it changes parameters itself; else null
   std::shared_ptr<const Source> train;
   std::shared_ptr<const Source> test;  ///< null without `final_test`
   std::shared_ptr<const Source> val;   ///< only with the protocol `val`

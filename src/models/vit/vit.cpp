@@ -64,19 +64,19 @@ at::Tensor AttentionImpl::forward(const at::Tensor& x, nn::ForwardPass& pass, in
   };
   at::Tensor q, k, v;
   if (queries < 0) {
-    const auto parts = split(qkv->forward(x, pass));
+    const auto parts = split(qkv->run(x, pass));
     q = parts[0], k = parts[1], v = parts[2];
   } else {
     {
       const nn::FirstTokens only(pass, queries);
-      q = split(qkv->forward(x.narrow(1, 0, queries), pass, {0, 1}))[0];
+      q = split(qkv->run(x.narrow(1, 0, queries), pass, {0, 1}))[0];
     }
-    const auto parts = split(qkv->forward(x, pass, {1, 3}));
+    const auto parts = split(qkv->run(x, pass, {1, 3}));
     k = parts[0], v = parts[1];
   }
   const auto mixed = at::scaled_dot_product_attention(q, k, v);
   const nn::FirstTokens only(pass, queries);
-  return proj->forward(mixed.transpose(1, 2).reshape({batch, q.size(2), dim}), pass);
+  return proj->run(mixed.transpose(1, 2).reshape({batch, q.size(2), dim}), pass);
 }
 
 MlpImpl::MlpImpl(const VitConfig& config, const at::TensorOptions& options) {
@@ -86,31 +86,40 @@ MlpImpl::MlpImpl(const VitConfig& config, const at::TensorOptions& options) {
 }
 
 at::Tensor MlpImpl::forward(const at::Tensor& x, nn::ForwardPass& pass) {
-  return fc2->forward(at::gelu(fc1->forward(x, pass)), pass);
+  return fc2->run(at::gelu(fc1->run(x, pass)), pass);
 }
 
 LayerScaleImpl::LayerScaleImpl(int64_t features, double initial, const at::TensorOptions& options) {
   gamma = register_parameter("gamma", at::full({features}, initial, options));
 }
 
-BlockImpl::BlockImpl(const VitConfig& config, const at::TensorOptions& options, double drop_path, double branch_dropout)
-    : drop_path_(drop_path), branch_dropout_(branch_dropout) {
+BlockImpl::BlockImpl(const VitConfig& config, const at::TensorOptions& options, int64_t block)
+    : drop_path_(rate_at(config.drop_path, block, config.depth)), branch_dropout_(rate_at(config.branch_dropout, block, config.depth)) {
+  const int64_t patch_numbers = config.in_channels * config.patch_size * config.patch_size;
+  entry = register_module("tokens", nn::Tokens(config.embed_dim, patch_numbers));
   norm1 = register_module("norm1", make_norm(config, options));
   attn = register_module("attn", Attention(config, options));
   if (config.layer_scale) ls1 = register_module("ls1", LayerScale(config.embed_dim, *config.layer_scale, options));
+  attn_branch = register_module("attn_branch", nn::Branch(config.embed_dim));
   norm2 = register_module("norm2", make_norm(config, options));
   mlp = register_module("mlp", Mlp(config, options));
   if (config.layer_scale) ls2 = register_module("ls2", LayerScale(config.embed_dim, *config.layer_scale, options));
+  mlp_branch = register_module("mlp_branch", nn::Branch(config.embed_dim));
+  const auto place = [block](nn::Site& site, const char* role) { site.set_place({role, block}); };
+  place(*entry, "tokens");
+  place(*norm1, "norm1"), place(*attn->qkv, "qkv"), place(*attn->proj, "proj"), place(*attn_branch, "attn_branch");
+  place(*norm2, "norm2"), place(*mlp->fc1, "fc1"), place(*mlp->fc2, "fc2"), place(*mlp_branch, "mlp_branch");
 }
 
 at::Tensor BlockImpl::forward(const at::Tensor& x, nn::ForwardPass& pass, int64_t queries) {
   const auto asking = queries < 0 ? x : x.narrow(1, 0, queries);
-  const auto attended = asking + branch(attn->forward(norm1->forward(x, pass), pass, queries), ls1);
+  const auto attention = scaled(attn->forward(norm1->run(x, pass), pass, queries), ls1);
   const nn::FirstTokens only(pass, queries);
-  return attended + branch(mlp->forward(norm2->forward(attended, pass), pass), ls2);
+  const auto attended = asking + attn_branch->forward(asking, attention, pass);
+  return attended + mlp_branch->forward(attended, scaled(mlp->forward(norm2->run(attended, pass), pass), ls2), pass);
 }
 
-at::Tensor BlockImpl::branch(const at::Tensor& y, LayerScale& scale) const {
+at::Tensor BlockImpl::scaled(const at::Tensor& y, LayerScale& scale) const {
   auto output = scale.is_empty() ? y : scale->forward(y);
   if (!is_training()) return output;
   if (branch_dropout_ > 0.0) output = at::dropout(output, branch_dropout_, true);
@@ -133,8 +142,7 @@ VisionTransformerImpl::VisionTransformerImpl(const VitConfig& vit_config, at::De
   patch_embed = register_module("patch_embed", PatchEmbed(config, options));
   auto& list = *register_module("blocks", std::make_shared<torch::nn::Module>("blocks"));
   for (int64_t i = 0; i < config.depth; ++i) {
-    blocks.push_back(
-        Block(config, options, rate_at(config.drop_path, i, config.depth), rate_at(config.branch_dropout, i, config.depth)));
+    blocks.push_back(Block(config, options, i));
     list.register_module(std::to_string(i), blocks.back());
   }
   auto& final_norm = config.mean_pooling ? fc_norm : norm;
@@ -182,51 +190,40 @@ at::Tensor VisionTransformerImpl::forward_features(const at::Tensor& images, nn:
   auto x = embed(images, pass);
   for (int64_t i = 0; i < config.depth; ++i) {
     const bool class_token_only = !config.mean_pooling && i + 1 == config.depth;
-    x = blocks[static_cast<size_t>(i)]->forward(x, pass, class_token_only ? 1 : -1);
+    auto& block = *blocks[static_cast<size_t>(i)];
+    x = block.forward(block.entry->forward(x, config.tokens(), pass), pass, class_token_only ? 1 : -1);
   }
-  return config.mean_pooling ? x : norm->forward(x, pass);
+  return config.mean_pooling ? x.narrow(1, 0, config.tokens()) : norm->run(x, pass);
 }
 
 at::Tensor VisionTransformerImpl::pool(const at::Tensor& tokens, nn::ForwardPass& pass) {
   if (!config.mean_pooling) return tokens.select(1, 0);
-  return fc_norm->forward(tokens.slice(1, config.prefix_tokens()).mean(1), pass);
+  return fc_norm->run(tokens.slice(1, config.prefix_tokens()).mean(1), pass);
 }
 
-at::Tensor VisionTransformerImpl::forward(const at::Tensor& images, nn::ForwardPass& pass) {
-  return classify(features(images, pass));
+at::Tensor VisionTransformerImpl::forward(const Batch& batch, nn::ForwardPass& pass) {
+  return classify(features(batch, pass));
 }
 
-at::Tensor VisionTransformerImpl::features(const at::Tensor& images, nn::ForwardPass& pass) {
-  return pool(forward_features(images, pass), pass);
+at::Tensor VisionTransformerImpl::features(const Batch& batch, nn::ForwardPass& pass) {
+  return pool(forward_features(batch.at(kPixels), pass), pass);
+}
+
+const ModelFamily& VisionTransformerImpl::family() const {
+  return vit_family();
 }
 
 at::Tensor VisionTransformerImpl::classify(const at::Tensor& features) {
   return head.is_empty() ? features : head->forward(features);
 }
 
-int64_t VisionTransformerImpl::macs_per_image() const {
+int64_t VisionTransformerImpl::macs() const {
   const int64_t dim = config.embed_dim, tokens = config.tokens(), patches = config.grid() * config.grid();
   const int64_t per_token = 2 * dim * dim + 2 * dim * config.mlp_dim;  // q, proj, fc1, fc2
   const auto block = [&](int64_t queries) { return 2 * tokens * dim * dim + queries * (per_token + 2 * tokens * dim); };
   const int64_t last = config.mean_pooling ? tokens : 1;
   return patches * config.in_channels * config.patch_size * config.patch_size * dim + (config.depth - 1) * block(tokens) +
          block(last) + dim * config.num_classes;
-}
-
-at::Tensor resample_position_embedding(const at::Tensor& embedding, int64_t grid, int64_t prefix_tokens, Resampling resampling) {
-  TORCH_CHECK(embedding.dim() == 3 && embedding.size(0) == 1 && embedding.size(1) > prefix_tokens,
-              "resample_position_embedding: expected [1, ", prefix_tokens, " + n², D], got ", embedding.sizes());
-  const int64_t patches = embedding.size(1) - prefix_tokens, dim = embedding.size(2);
-  const auto side = static_cast<int64_t>(std::llround(std::sqrt(static_cast<double>(patches))));
-  TORCH_CHECK(side * side == patches, "resample_position_embedding: expected a square grid of patches, got ", patches);
-  if (side == grid) return embedding;
-  const auto prefix = embedding.narrow(1, 0, prefix_tokens);
-  const auto image =
-      embedding.narrow(1, prefix_tokens, patches).to(at::kFloat).reshape({1, side, side, dim}).permute({0, 3, 1, 2});
-  const auto resampled = resampling == Resampling::kBicubic
-                             ? at::_upsample_bicubic2d_aa(image, {grid, grid}, /*align_corners=*/false)
-                             : at::upsample_bilinear2d(image, {grid, grid}, /*align_corners=*/false);
-  return at::cat({prefix, resampled.permute({0, 2, 3, 1}).reshape({1, grid * grid, dim}).to(embedding.scalar_type())}, 1);
 }
 
 }  // namespace respeft::models

@@ -5,10 +5,13 @@
 
 #include <optional>
 
+#include <respeft/models/family.h>
 #include <respeft/models/model.h>
+#include <respeft/nn/branch.h>
 #include <respeft/nn/layer_norm.h>
 #include <respeft/nn/linear.h>
 #include <respeft/nn/patch_embed.h>
+#include <respeft/nn/tokens.h>
 
 namespace respeft::models {
 
@@ -73,20 +76,24 @@ TORCH_MODULE(LayerScale);
 /// A pre-norm Transformer block.
 class BlockImpl : public torch::nn::Module {
  public:
-  /// `drop_path` and `branch_dropout` are this block's own rates.
-  BlockImpl(const VitConfig& config, const at::TensorOptions& options, double drop_path, double branch_dropout);
+  /// The `block`-th of `config.depth`; its rates of dropping follow from that.
+  BlockImpl(const VitConfig& config, const at::TensorOptions& options, int64_t block);
   /// `x [B, T, D]` -> the first `queries` tokens' output `[B, Q, D]` (all when negative).
   at::Tensor forward(const at::Tensor& x, nn::ForwardPass& pass, int64_t queries = -1);
 
+  nn::Tokens entry{nullptr};
   nn::LayerNorm norm1{nullptr};
   Attention attn{nullptr};
   LayerScale ls1{nullptr};
+  nn::Branch attn_branch{nullptr};
   nn::LayerNorm norm2{nullptr};
   Mlp mlp{nullptr};
   LayerScale ls2{nullptr};
+  nn::Branch mlp_branch{nullptr};
 
  private:
-  at::Tensor branch(const at::Tensor& y, LayerScale& scale) const;
+  /// What a branch adds to the stream: with layer scale, and while training dropped at this block's rates.
+  at::Tensor scaled(const at::Tensor& y, LayerScale& scale) const;
 
   double drop_path_, branch_dropout_;
 };
@@ -96,21 +103,22 @@ TORCH_MODULE(Block);
 class PatchEmbedImpl : public torch::nn::Module {
  public:
   PatchEmbedImpl(const VitConfig& config, const at::TensorOptions& options);
-  at::Tensor forward(const at::Tensor& images, nn::ForwardPass& pass) { return proj->forward(images, pass); }
+  at::Tensor forward(const at::Tensor& images, nn::ForwardPass& pass) { return proj->run(images, pass); }
 
   nn::PatchProjection proj{nullptr};
 };
 TORCH_MODULE(PatchEmbed);
 
 /// Vision Transformer. When only the class token is used, the last block computes queries, projection and MLP for it alone.
-class VisionTransformerImpl : public ImageModel {
+class VisionTransformerImpl : public Model {
  public:
   /// Weights are drawn as timm draws them (truncated normal, std 0.02), except on `at::kMeta`.
   explicit VisionTransformerImpl(const VitConfig& config, at::Device device = at::kCPU);
 
-  using ImageModel::forward;
-  at::Tensor forward(const at::Tensor& images, nn::ForwardPass& pass) override;
-  at::Tensor features(const at::Tensor& images, nn::ForwardPass& pass) override;
+  using Model::forward;
+  /// Reads `pixels [B, C, S, S]`.
+  at::Tensor forward(const Batch& batch, nn::ForwardPass& pass) override;
+  at::Tensor features(const Batch& batch, nn::ForwardPass& pass) override;
   at::Tensor classify(const at::Tensor& features) override;
   /// The tokens that pooling reads: the class token `[B, 1, D]` after the final norm, or with mean pooling all `[B, T, D]`.
   at::Tensor forward_features(const at::Tensor& images, nn::ForwardPass& pass);
@@ -118,10 +126,11 @@ class VisionTransformerImpl : public ImageModel {
   at::Tensor pool(const at::Tensor& tokens, nn::ForwardPass& pass);
 
   const std::string& name() const override { return config.name; }
-  int64_t image_size() const override { return config.image_size; }
+  const ModelFamily& family() const override;
+  InputSpec input() const override { return {.shape = {config.in_channels, config.image_size, config.image_size}}; }
   int64_t num_classes() const override { return config.num_classes; }
   void reset_head(int64_t num_classes) override;
-  int64_t macs_per_image() const override;
+  int64_t macs() const override;
 
   VitConfig config;
   at::Tensor cls_token;  ///< `[1, 1, D]`, or undefined
@@ -142,12 +151,7 @@ TORCH_MODULE(VisionTransformer);
 /// The configuration that timm gives `name`, changed by `options`. Throws `std::invalid_argument` on an unknown name or size.
 VitConfig vit_config(const std::string& name, const ModelOptions& options = {});
 
-/// How a grid of positions is resampled, as timm does it: weights of its own and of PyTorch's kind bicubic and antialiased,
-/// Google's bilinear and not antialiased.
-enum class Resampling { kBicubic, kBilinear };
-
-/// A position embedding `[1, prefix + n², D]` resampled to `[1, prefix + grid², D]`.
-at::Tensor resample_position_embedding(const at::Tensor& embedding, int64_t grid, int64_t prefix_tokens,
-                                       Resampling resampling = Resampling::kBicubic);
+/// The family of Vision Transformers, by timm's names.
+const ModelFamily& vit_family();
 
 }  // namespace respeft::models

@@ -1,22 +1,20 @@
-#include "src/models/vit/huggingface_config.h"
+#include "src/models/vit/configurations.h"
 
 #include <fmt/format.h>
 
-#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
-#include <respeft/models/vit/vit.h>
-
 #include "src/formats/json.h"
 
-namespace respeft::models {
+namespace respeft::models::vit {
 namespace {
+
+using nlohmann::json;
 
 /// Throws unless `key`, where the file has it, is `fits`.
 template <class Fits>
-void require(const nlohmann::json& config, const std::string& file, const char* key, const Fits& fits,
-             const std::string& computed) {
+void require(const json& config, const std::string& file, const char* key, const Fits& fits, const std::string& computed) {
   const auto found = config.find(key);
   if (found == config.end() || fits(*found)) return;
   throw std::runtime_error(fmt::format("{}: '{}' is {}, and the model here has {}", file, key, formats::shown(*found), computed));
@@ -24,15 +22,17 @@ void require(const nlohmann::json& config, const std::string& file, const char* 
 
 }  // namespace
 
-void check_huggingface_config(const models::ImageModel& model, const std::string& path) {
-  const auto* vit = dynamic_cast<const models::VisionTransformerImpl*>(&model);
-  const std::filesystem::path given(path), folder = std::filesystem::is_directory(given) ? given : given.parent_path();
-  const std::string file = (folder / "config.json").string();
-  if (!vit || !std::filesystem::is_regular_file(file)) return;
-  const auto config = formats::read_json(file);
+void check_configuration(const VitConfig& model, const std::string& layout, const std::string& text, const std::string& file) {
+  if (layout != "huggingface") return;
+  json config;
+  try {
+    config = formats::parse_json(text);
+  } catch (const std::runtime_error& error) {
+    throw std::runtime_error(fmt::format("{}: {}", file, error.what()));
+  }
   if (!config.is_object()) throw std::runtime_error(file + ": not a JSON object");
   if (!config.contains("model_type")) return;  // another program's
-  const int64_t heads = vit->config.num_heads;
+  const int64_t heads = model.num_heads;
   require(
       config, file, "num_attention_heads", [&](const auto& value) { return value == heads; }, std::to_string(heads));
   require(
@@ -42,4 +42,4 @@ void check_huggingface_config(const models::ImageModel& model, const std::string
       "1e-06");
 }
 
-}  // namespace respeft::models
+}  // namespace respeft::models::vit

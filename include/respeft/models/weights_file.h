@@ -1,0 +1,65 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <respeft/core/named_tensors.h>
+#include <respeft/data/image/preprocessing.h>
+#include <respeft/formats/tensor_file.h>
+#include <respeft/models/family.h>
+#include <respeft/models/normalization.h>
+#include <respeft/models/weights.h>
+#include <respeft/models/weights_check.h>
+
+namespace respeft::models {
+
+/// A weights file (or a folder with one), opened once. Formats, layouts and errors are those of `load_weights`.
+class WeightsFile {
+ public:
+  /// Throws `std::runtime_error` if there is no such file or it cannot be read.
+  explicit WeightsFile(const std::string& path);
+  ~WeightsFile();
+  WeightsFile(WeightsFile&&) noexcept;
+
+  const std::string& path() const;
+  /// `safetensors`, `npz` or `pytorch`.
+  const std::string& format() const;
+  /// The files that hold the tensors, and the index if there is one.
+  const std::vector<std::string>& files() const;
+  /// The entries that describe a safetensors file; empty for other formats.
+  const formats::Metadata& metadata() const;
+  /// One of these entries; empty if there is none.
+  std::string metadata(const std::string& key) const;
+  /// SHA-256 as `formats::weights_sha256` has it. Reads everything, once.
+  const std::string& sha256() const;
+
+  /// The architecture's and the pooling's name, where metadata say them; empty otherwise.
+  std::string model() const { return metadata("model"); }
+  std::string pool() const { return metadata("pool"); }
+  /// Names of the classes, where metadata say them. Throws `std::runtime_error` where they are no JSON.
+  std::vector<std::string> class_names() const;
+  /// The preprocessing in the metadata. Throws `std::runtime_error` where that is no such object.
+  std::optional<data::Preprocessing> preprocessing() const;
+  /// The normalization that the weights were trained with: as the file says, or the configuration beside it, or the names of
+  /// `model` (perhaps with a tag such as `.augreg_in21k`) and file, as `known_normalization`.
+  std::optional<Normalization> normalization(const std::string& model = "") const;
+
+  /// Of the tensors under our names, without data. Throw `std::runtime_error` on a layout that no family has.
+  const std::string& layout() const;
+  const TensorMap& shapes() const;
+  int64_t head_classes() const;
+
+  /// Compares the file with a model, which may be one of shapes alone (`at::kMeta`).
+  WeightsCheck check(const Model& model) const;
+  /// Throws `std::runtime_error` as `load` would, without reading the tensors' data.
+  void require_fit(const torch::nn::Module& module) const;
+  LoadReport load(torch::nn::Module& module) const;
+
+ private:
+  struct Contents;
+  std::unique_ptr<Contents> contents_;
+};
+
+}  // namespace respeft::models
