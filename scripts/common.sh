@@ -61,3 +61,13 @@ jobs_at_once() {
   ((by_memory < 1)) && by_memory=1
   echo $((by_memory < cores ? by_memory : cores))
 }
+
+# configure DIRECTORY PRESET [-DNAME=VALUE…]: CMake, with a preset of CMakePresets.json unless that is empty. A folder that is set up
+# keeps what it was given.
+configure() {
+  local directory=$1 preset=$2
+  shift 2
+  [[ ! -f $directory/build.ninja ]] || preset=
+  logged "cmake $directory" cmake ${preset:+--preset "$preset"} -S . -B "$directory" \
+    -DCMAKE_MAKE_PROGRAM="$ROOT/.venv/bin/ninja" "$@"
+}

@@ -9,6 +9,7 @@
 #include <respeft/core/named_tensors.h>
 #include <respeft/core/options.h>
 #include <respeft/core/text.h>
+#include <respeft/core/version.h>
 #include <respeft/data/image/augment.h>
 #include <respeft/data/image/check.h>
 #include <respeft/data/image/dataset.h>

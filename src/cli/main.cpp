@@ -13,6 +13,7 @@
 #include <stdexcept>
 
 #include <respeft/core/interrupt.h>
+#include <respeft/core/version.h>
 
 #include "src/cli/command.h"
 #include "src/cli/output.h"
@@ -120,7 +121,7 @@ int run_program(const std::vector<std::string>& arguments) {
     return kDone;
   }
   if (first == "--version") {
-    print_line(fmt::format("respeft {} (LibTorch {})", RESPEFT_VERSION, TORCH_VERSION));
+    print_line(fmt::format("respeft {} (LibTorch {})", RESPEFT_VERSION_STRING, TORCH_VERSION));
     return kDone;
   }
   std::vector<std::string> names;

@@ -1,6 +1,8 @@
 #include <chrono>
 #include <regex>
 
+#include <respeft/core/version.h>
+
 #include "tests/cli/program.h"
 
 namespace respeft::test {
@@ -66,7 +68,7 @@ TEST(Help, NoArgumentsShowsTheOverviewAndFails) {
 TEST(Help, Version) {
   const Outcome outcome = run({"--version"});
   EXPECT_EQ(outcome.status, 0);
-  EXPECT_EQ(outcome.out.rfind("respeft " RESPEFT_VERSION " (LibTorch ", 0), 0u) << outcome.out;
+  EXPECT_EQ(outcome.out.rfind("respeft " RESPEFT_VERSION_STRING " (LibTorch ", 0), 0u) << outcome.out;
 }
 
 TEST(Output, AClosedPipeIsNoError) {
