@@ -190,14 +190,6 @@ class Reading {
     refuse_padding_without_end();
   }
 
-  void check_rank(Update& update) const {
-    const int64_t said = config_.method == "lokr" ? config_.rank : of_config([&] { return config_.rank_of(update.module); });
-    if (update.rank == 0) update.rank = said;
-    if (update.rank != said) {
-      fail_at(kPrefix + update.module, fmt::format("it has rank {}; {} says {}", update.rank, kConfig, said));
-    }
-  }
-
   /// What `read` returns; its fault is one of the configuration.
   template <class Read>
   auto of_config(const Read& read) const {
@@ -205,6 +197,14 @@ class Reading {
       return read();
     } catch (const std::runtime_error& error) {
       fail(files_.config, error.what());
+    }
+  }
+
+  void check_rank(Update& update) const {
+    const int64_t said = config_.method == "lokr" ? config_.rank : of_config([&] { return config_.rank_of(update.module); });
+    if (update.rank == 0) update.rank = said;
+    if (update.rank != said) {
+      fail_at(kPrefix + update.module, fmt::format("it has rank {}; {} says {}", update.rank, kConfig, said));
     }
   }
 

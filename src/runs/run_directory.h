@@ -28,7 +28,7 @@ class RunDirectory {
   std::string config_path() const { return file("config.toml"); }
   std::string checkpoint_path() const { return file("checkpoint/state.safetensors"); }
   std::string adapter_path() const { return file("adapter.safetensors"); }
-  std::string data_path() const { return file("data.json"); }
+  std::string data_path() const { return file("checkpoint/data.json"); }
   std::string summary_path() const { return file("summary.json"); }
   std::string metrics_path() const { return file("metrics.jsonl"); }
   std::string random_base_path() const { return file("base.safetensors"); }
@@ -36,7 +36,7 @@ class RunDirectory {
   /// Writes the configuration, and removes what only a finished run has.
   void begin(const TrainConfig& config) const;
   /// Throws `std::invalid_argument` that says what changed where there is a checkpoint that was trained on other data. A run
-  /// without `data.json` is accepted.
+  /// without `checkpoint/data.json` is accepted.
   void check_data(const data::DataFingerprint& now) const;
   void keep_data(const data::DataFingerprint& now) const;
   /// Keeps the lines of the first `epochs` epochs.
