@@ -13,9 +13,12 @@
 #include <cmath>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <set>
 #include <stdexcept>
+#include <string_view>
 
+#include <respeft/core/text.h>
 #include "src/adapters/adapter_metadata.h"
 #include "src/adapters/peft_config.h"
 #include "src/adapters/peft_factors.h"
@@ -49,6 +52,7 @@ class Reading {
 
   AdapterFile run() {
     read_config();
+    layout_ = config_.allocated ? "adalora" : config_.method;
     for (const auto& [key, entry] : file_->entries()) sort_in(key);
     if (updates_.empty()) fail(files_.tensors, "it holds no adapter of a linear layer");
     check_ranks();
@@ -92,9 +96,10 @@ class Reading {
   /// Puts a tensor where it belongs: to an update, or to the head.
   void sort_in(const std::string& key) {
     if (key.rfind(kPrefix, 0) != 0) fail_at(key, fmt::format("it does not begin with '{}'", kPrefix));
-    const std::string name = key.substr(kPrefix.size());
-    for (const auto& kind : factor_kinds(config_.method)) {
-      const std::string end = fmt::format(".{}{}", kind.name, suffix_of(config_.method));
+    const std::string name = without_adapter_name(key.substr(kPrefix.size()));
+    if (name.empty()) return;
+    for (const auto& kind : factor_kinds(layout_)) {
+      const std::string end = fmt::format(".{}{}", kind.name, suffix_of(layout_));
       if (name.ends_with(end)) return add_factor(key, name.substr(0, name.size() - end.size()), kind.name);
     }
     const size_t dot = name.find('.');
@@ -109,10 +114,38 @@ class Reading {
     head_keys_[fmt::format("{}{}", nn::kHeadPrefix, name.substr(dot + 1))] = key;
   }
 
+  /// A state dict that PEFT did not write itself names the adapter: `….lora_A.NAME.weight`, `head.modules_to_save.NAME.weight`.
+  /// Returns the name without that; nothing for the frozen copy of a module that was trained whole.
+  std::string without_adapter_name(const std::string& name) {
+    if (name.find(".original_module.") != std::string::npos) return "";
+    std::string plain = name, adapter;
+    const auto cut = [&](size_t begin) {  // at the dot before the adapter's name
+      const size_t end = std::min(name.find('.', begin + 1), name.size());
+      adapter = name.substr(begin + 1, end - begin - 1);
+      return end;
+    };
+    const std::string saved = ".modules_to_save";
+    if (const size_t at = name.find(saved + "."); at != std::string::npos)
+      plain = name.substr(0, at) + name.substr(cut(at + saved.size()));
+    for (const auto& kind : factor_kinds(layout_)) {
+      const size_t at = name.find(fmt::format(".{}.", kind.name)), end = at + 1 + std::string_view(kind.name).size();
+      if (at == std::string::npos || name.substr(end) == suffix_of(layout_)) continue;
+      plain = name.substr(0, end) + name.substr(cut(end));
+    }
+    if (name_of_adapter_ && *name_of_adapter_ != adapter) {
+      fail(files_.tensors, fmt::format("it holds the adapters '{}' and '{}'; give a file of one (PEFT's save_pretrained with "
+                                       "selected_adapters=[NAME])",
+                                       *name_of_adapter_, adapter));
+    }
+    name_of_adapter_ = adapter;
+    return plain;
+  }
+
   void add_factor(const std::string& key, const std::string& module, const std::string& kind) {
     const auto& entry = file_->entries().at(key);
     const LayerPlace place = place_of(key, module);
-    if (entry.shape.size() != 2 || entry.shape[0] < 1 || entry.shape[1] < 1) {
+    const int64_t least = config_.allocated ? 0 : 1;  // AdaLoRA prunes some updates to rank 0
+    if (entry.shape.size() != 2 || entry.shape[0] < least || entry.shape[1] < least) {
       fail_at(key, fmt::format("shape [{}]; a factor of a linear layer's update is a matrix", fmt::join(entry.shape, ", ")));
     }
     if (!c10::isFloatingType(entry.dtype))
@@ -141,21 +174,38 @@ class Reading {
   void check_ranks() {
     for (auto& [place, update] : updates_) {
       const auto complain = [&, &u = update](const std::string& fault) { fail_at(kPrefix + u.module, fault); };
-      for (const auto& kind : factor_kinds(config_.method)) {
+      for (const auto& kind : factor_kinds(layout_)) {
         if (config_.method != "lokr" && update.factors.count(kind.name) == 0) complain(fmt::format("it has no {}", kind.name));
       }
       try {
-        update.rank = rank_of(config_.method, update.factors);
+        update.rank = rank_of(layout_, update.factors);
       } catch (const std::runtime_error& error) {
         complain(error.what());
       }
-      if (update.rank == 0) update.rank = config_.rank;
-      if ((config_.ranks.empty() || config_.method == "lokr") && update.rank != config_.rank) {
-        complain(fmt::format("it has rank {}; {} says {}", update.rank, kConfig, config_.rank));
-      }
+      if (!config_.allocated) check_rank(update);
       rank_ = std::max(rank_, update.rank);
     }
+    std::erase_if(updates_, [](const auto& entry) { return entry.second.rank == 0; });
+    if (updates_.empty()) fail(files_.tensors, "the rank of every update is 0: it changes nothing");
     refuse_padding_without_end();
+  }
+
+  /// What `read` returns; its fault is one of the configuration.
+  template <class Read>
+  auto of_config(const Read& read) const {
+    try {
+      return read();
+    } catch (const std::runtime_error& error) {
+      fail(files_.config, error.what());
+    }
+  }
+
+  void check_rank(Update& update) const {
+    const int64_t said = config_.method == "lokr" ? config_.rank : of_config([&] { return config_.rank_of(update.module); });
+    if (update.rank == 0) update.rank = said;
+    if (update.rank != said) {
+      fail_at(kPrefix + update.module, fmt::format("it has rank {}; {} says {}", update.rank, kConfig, said));
+    }
   }
 
   /// One rank for all, and zeros for projections that are adapted elsewhere, must not take much more memory than the file.
@@ -184,15 +234,25 @@ class Reading {
   }
 
   double scale_of(const Update& update) const {
+    if (config_.allocated) return config_.alpha / (static_cast<double>(config_.rank) + 1e-5);  // PEFT's SVDLinear
     const auto rank = static_cast<double>(update.rank);
-    try {
-      return config_.alpha_of(update.module) / (config_.rank_stabilized ? std::sqrt(rank) : rank);
-    } catch (const std::runtime_error& error) {
-      fail(files_.config, error.what());
+    const double alpha = of_config([&] { return config_.alpha_of(update.module); });
+    return alpha / (config_.rank_stabilized ? std::sqrt(rank) : rank);
+  }
+
+  /// Ranks go on being allocated where there is something left to prune; elsewhere A stands for diag(E) A.
+  bool keeps_importance() const { return config_.allocated && config_.target_rank >= 1 && config_.target_rank < rank_; }
+
+  void fold_importances() {
+    for (auto& [place, update] : updates_) {
+      update.factors.at("lora_A") = update.factors.at("lora_A") * update.factors.at("lora_E");
+      update.factors.erase("lora_E");
     }
+    layout_ = config_.method;
   }
 
   void convert(AdapterFile& adapter) {
+    if (config_.allocated && !keeps_importance()) fold_importances();
     double scale = 0.0;  // of the first update that has one; the others' factors take the difference
     for (const auto& [place, update] : updates_) {
       if (scale == 0.0) scale = scale_of(update);
@@ -201,8 +261,8 @@ class Reading {
     std::map<std::string, std::set<int64_t>> parts;
     for (const auto& [place, update] : updates_) {
       const double own = scale_of(update);
-      FactorMap factors = padded(config_.method, update.factors, rank_);
-      if (own != scale) factors = scaled(config_.method, std::move(factors), own / scale);
+      FactorMap factors = padded(layout_, update.factors, rank_);
+      if (own != scale) factors = scaled(layout_, std::move(factors), own / scale);
       put(adapter.tensors, place, factors);
       roles.insert(place.part < 0 ? place.site.substr(place.site.rfind('.') + 1) : part_name(*family_, place));
     }
@@ -212,6 +272,7 @@ class Reading {
                             {"alpha", plain ? config_.alpha : scale * static_cast<double>(rank_)},
                             {"targets", text::join({roles.begin(), roles.end()}, ",")}};
     if (config_.method == "lora") adapter.info.options["dropout"] = config_.dropout;
+    if (keeps_importance()) adapter.info.options["target_rank"] = config_.target_rank;
     if (config_.method == "lokr") {
       adapter.info.options["factor"] = config_.factor;
       adapter.info.options["decompose_both"] = config_.decompose_both;
@@ -231,7 +292,7 @@ class Reading {
       for (int64_t part = 0; part < parts; ++part) {
         const LayerPlace other{place.site, part};
         if (roles.count(part_name(*family_, other)) == 0 || updates_.count(other) != 0) continue;
-        FactorMap zeros = padded(config_.method, update.factors, rank_);
+        FactorMap zeros = padded(layout_, update.factors, rank_);
         for (auto& [kind, factor] : zeros) factor = at::zeros_like(factor);
         put(tensors, other, zeros);
       }
@@ -255,6 +316,8 @@ class Reading {
   std::unique_ptr<formats::TensorFile> file_;
   PeftConfig config_;
   const models::ModelFamily* family_ = nullptr;  ///< of the models that have the adapted layers
+  std::string layout_;                           ///< the method, `adalora` where ranks are allocated: which factors there are
+  std::optional<std::string> name_of_adapter_;   ///< as the keys have it; empty where they have none
   std::map<LayerPlace, Update> updates_;
   std::map<std::string, std::string> head_keys_;  ///< keys by timm's name
   std::string base_;                              ///< Transformers' model type, where one is known
@@ -378,8 +441,8 @@ class Writing {
     for (const auto& [module, rank] : modules_) {
       config_.targets.push_back(module);
       if (rank == usual) continue;
-      config_.ranks[module] = rank;
-      config_.alphas[module] = alpha_at(rank);
+      config_.ranks.add(module, static_cast<double>(rank));
+      config_.alphas.add(module, alpha_at(rank));
     }
     config_.alpha = alpha_at(usual);
     config_.rank = usual;
@@ -406,15 +469,41 @@ class Writing {
 
 }  // namespace
 
+namespace {
+
+/// The folders in `folder` that hold an adapter, as PEFT saves those that are not called "default"; sorted.
+std::vector<fs::path> named_adapters(const fs::path& folder) {
+  std::vector<fs::path> found;
+  std::error_code ignored;
+  for (fs::directory_iterator each(folder, ignored), end; each != end; each.increment(ignored)) {
+    if (fs::is_regular_file(each->path() / kConfig, ignored)) found.push_back(each->path());
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+}  // namespace
+
 bool is_peft_adapter(const std::string& path) {
   const fs::path given(path);
   std::error_code ignored;
-  if (fs::is_directory(given, ignored)) return fs::exists(given / kConfig, ignored);
+  if (fs::is_directory(given, ignored)) return fs::exists(given / kConfig, ignored) || !named_adapters(given).empty();
   return (given.filename() == kTensors || given.filename() == kPickled) && fs::exists(given.parent_path() / kConfig, ignored);
 }
 
 PeftFiles peft_files(const std::string& path) {
-  const fs::path given(path), folder = fs::is_directory(given) ? given : given.parent_path();
+  const fs::path given(path);
+  fs::path folder = fs::is_directory(given) ? given : given.parent_path();
+  if (!fs::exists(folder / kConfig)) {
+    const auto named = named_adapters(folder);
+    if (named.size() != 1) {
+      std::vector<std::string> names;
+      for (const auto& each : named) names.push_back(each.filename().string());
+      throw std::runtime_error(
+          fmt::format("{}: it holds several adapters; give the folder of one: {}", path, text::join(names, ", ")));
+    }
+    folder = named.front();
+  }
   for (const char* name : {kTensors, kPickled}) {  // PEFT's own order
     if (fs::exists(folder / name)) return {(folder / kConfig).string(), (folder / name).string()};
   }

@@ -3,15 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cctype>
 #include <cmath>
+#include <functional>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <stdexcept>
 #include <string_view>
 
-#include "src/formats/json.h"
 #include <respeft/core/text.h>
+#include "src/formats/json.h"
 
 namespace respeft::adapters {
 namespace {
@@ -22,7 +21,8 @@ using nlohmann::json;
 struct Type {
   const char *peft, *method, *alpha;
 };
-constexpr Type types[] = {{"LORA", "lora", "lora_alpha"}, {"LOHA", "loha", "alpha"}, {"LOKR", "lokr", "alpha"}};
+constexpr Type types[] = {
+    {"LORA", "lora", "lora_alpha"}, {"LOHA", "loha", "alpha"}, {"LOKR", "lokr", "alpha"}, {"ADALORA", "lora", "lora_alpha"}};
 
 /// Keys that change nothing of what a trained adapter computes: where it comes from, which modules were chosen (the tensors
 /// say that), how training went, and settings of what another key would have to turn on.
@@ -52,6 +52,10 @@ constexpr std::string_view harmless[] = {
     "ensure_weight_tying",
     "runtime_config",
 };
+
+/// Those of AdaLoRA: how ranks were pruned while it trained. The tensors have the ranks that were left.
+constexpr std::string_view pruning[] = {"tinit", "tfinal",          "deltaT",     "beta1",
+                                        "beta2", "orth_reg_weight", "total_step", "rank_pattern"};
 
 /// Keys that are read below.
 constexpr std::string_view understood[] = {
@@ -108,33 +112,20 @@ std::vector<std::string> names(const std::string& key, const json& value) {
   return found;
 }
 
-/// A key of `rank_pattern` or `alpha_pattern` as a module's name or the end of one, or with a `^` before it a whole name; nothing
-/// where it is a pattern indeed. PEFT looks for `(.*\.)?(key)$`.
-std::optional<std::string> module_name(std::string pattern) {
-  if (!pattern.empty() && pattern.back() == '$') pattern.pop_back();
-  const bool whole = pattern.starts_with('^');
-  std::string name;
-  for (size_t i = whole ? 1 : 0; i < pattern.size(); ++i) {
-    if (pattern[i] == '\\' && i + 1 < pattern.size() && pattern[i + 1] == '.') ++i;
-    if (std::isalnum(static_cast<unsigned char>(pattern[i])) == 0 && pattern[i] != '_' && pattern[i] != '.') return {};
-    name += pattern[i];
-  }
-  return name.empty() ? std::nullopt : std::optional(whole ? "^" + name : name);
-}
-
-/// `key`'s object of module names and values.
-template <class Read>
-auto pattern(const json& config, const std::string& key, const Read& read) {
-  std::map<std::string, decltype(read(key, config))> found;
+/// `key`'s object of patterns and values, in the order of the file: the first that matches a module counts.
+ModulePatterns patterns(const nlohmann::ordered_json& config, const std::string& key,
+                        const std::function<double(const std::string&, const json&)>& read) {
+  ModulePatterns found;
   const auto entry = config.find(key);
   if (entry == config.end() || entry->is_null()) return found;
   if (!entry->is_object()) fail(key, fmt::format("expected an object, got {}", formats::shown(*entry)));
-  for (const auto& [text, value] : entry->items()) {
-    const auto name = module_name(text);
-    if (!name) fail(key, fmt::format("'{}' is a pattern; only names of modules, or the ends of names, are understood", text));
-    const auto own = read(key, value);
-    if (const auto [held, added] = found.emplace(*name, own); !added && held->second != own)
-      fail(key, fmt::format("'{}' is there twice, with other values", *name));
+  for (const auto& [pattern, value] : entry->items()) {
+    const double own = read(key, value);
+    try {
+      found.add(pattern, own);
+    } catch (const std::runtime_error& error) {
+      fail(key, fmt::format("'{}': {}", pattern, error.what()));
+    }
   }
   return found;
 }
@@ -157,8 +148,9 @@ bool off(const json& value) {
 }
 
 /// Everything that is not understood must be off.
-void check_others(const json& config) {
+void check_others(const json& config, bool allocated) {
   for (const auto& [key, value] : config.items()) {
+    if (allocated && (contains(pruning, key) || key == "target_r" || key == "init_r")) continue;
     if (contains(harmless, key) || contains(understood, key) || off(value)) continue;
     const auto known =
         std::find_if(std::begin(reasons), std::end(reasons), [&, &k = key](const auto& r) { return r.first == k; });
@@ -177,42 +169,34 @@ const Type& type_of(const json& config) {
   for (const auto& type : types) {
     if (*found == type.peft) return type;
   }
-  fail("peft_type", fmt::format("{} has no equal here; LORA, LOHA and LOKR have", formats::shown(*found)));
+  fail("peft_type", fmt::format("{} has no equal here; LORA, ADALORA, LOHA and LOKR have", formats::shown(*found)));
 }
 
 }  // namespace
 
 double PeftConfig::alpha_of(const std::string& module) const {
-  const std::pair<const std::string, double>* found = nullptr;
-  const auto look = [&](const std::string& name) {
-    const auto entry = alphas.find(name);
-    if (entry == alphas.end()) return;
-    if (found && found->second != entry->second)
-      fail("alpha_pattern", fmt::format("both '{}' and '{}' mean '{}'", found->first, entry->first, module));
-    found = &*entry;
-  };
-  look("^" + module);
-  for (size_t begin = 0; begin != std::string::npos;) {
-    look(module.substr(begin));
-    const size_t dot = module.find('.', begin);
-    begin = dot == std::string::npos ? dot : dot + 1;
-  }
-  return found ? found->second : alpha;
+  return alphas.find(module).value_or(alpha);
+}
+
+int64_t PeftConfig::rank_of(const std::string& module) const {
+  return static_cast<int64_t>(ranks.find(module).value_or(static_cast<double>(rank)));
 }
 
 PeftConfig peft_config_from_json(const std::string& text) {
   const json document = formats::parse_json(text);
   if (!document.is_object()) throw std::runtime_error("not a JSON object");
   const Type& type = type_of(document);
-  check_others(document);
   PeftConfig config;
   config.method = type.method;
+  config.allocated = type.peft == std::string_view("ADALORA");
+  check_others(document, config.allocated);
   const auto read = [&](const std::string& key, auto& value, const auto& reader) {
     const auto found = document.find(key);
     if (found != document.end()) value = reader(key, *found);
   };
   const auto rank = [](const std::string& key, const json& value) { return whole(key, value, 1); };
-  read("r", config.rank, rank);
+  if (config.allocated) config.rank = 12;  // PEFT's default
+  read(config.allocated ? "init_r" : "r", config.rank, rank);
   read(type.alpha, config.alpha, number);
   read("modules_to_save", config.saved, names);
   if (config.method == "lora") {
@@ -223,8 +207,17 @@ PeftConfig peft_config_from_json(const std::string& text) {
     read("decompose_both", config.decompose_both, flag);
     read("decompose_factor", config.factor, [](const std::string& key, const json& value) { return whole(key, value, -1); });
   }
-  config.ranks = pattern(document, "rank_pattern", rank);
-  config.alphas = pattern(document, "alpha_pattern", number);
+  const auto ordered = nlohmann::ordered_json::parse(text);
+  config.alphas = patterns(ordered, "alpha_pattern", number);
+  if (!config.allocated) {
+    config.ranks = patterns(ordered, "rank_pattern", rank);
+    return config;
+  }
+  config.target_rank = 8;  // PEFT's default
+  read("target_r", config.target_rank, [](const std::string& key, const json& value) { return whole(key, value, 0); });
+  if (config.alpha <= 0.0) fail(type.alpha, "AdaLoRA takes each module's rank for an alpha that is not above 0");
+  config.alphas = {};  // AdaLoRA reads neither
+  config.rank_stabilized = false;
   return config;
 }
 
@@ -240,9 +233,10 @@ std::string to_json(const PeftConfig& config) {
   document["inference_mode"] = true;
   document["r"] = config.rank;
   document[type->alpha] = tidy(config.alpha);
-  document["rank_pattern"] = config.ranks;
+  auto& ranks = document["rank_pattern"] = json::object();
+  for (const auto& [module, rank] : config.ranks.entries()) ranks[module] = tidy(rank);
   auto& alphas = document["alpha_pattern"] = json::object();
-  for (const auto& [module, alpha] : config.alphas) alphas[module] = tidy(alpha);
+  for (const auto& [module, alpha] : config.alphas.entries()) alphas[module] = tidy(alpha);
   document["target_modules"] = config.targets;
   document["modules_to_save"] = config.saved.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(config.saved);
   if (config.method == "lora") {

@@ -10,6 +10,7 @@ namespace respeft::adapters {
 const std::vector<FactorKind>& factor_kinds(const std::string& method) {
   static const std::map<std::string, std::vector<FactorKind>> kinds = {
       {"lora", {{"lora_A", 0, false}, {"lora_B", 1, true}}},
+      {"adalora", {{"lora_A", 0, false}, {"lora_E", 0, false}, {"lora_B", 1, true}}},
       {"loha", {{"hada_w1_a", 1, true}, {"hada_w1_b", 0, false}, {"hada_w2_a", 1, false}, {"hada_w2_b", 0, false}}},
       {"lokr",
        {{"lokr_w1", -1, true},

@@ -14,7 +14,7 @@ struct FactorKind {
   bool scales;       ///< whether a multiple of the update is a multiple of this factor
 };
 
-/// The factors of a method (`lora`, `loha`, `lokr`).
+/// The factors of a method (`lora`, `loha`, `lokr`), or of AdaLoRA (`adalora`: `lora` with allocated ranks).
 const std::vector<FactorKind>& factor_kinds(const std::string& method);
 
 /// The factors of one update, by name; those the update does not have are missing.

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <filesystem>
 #include <stdexcept>
 
 #include <respeft/core/text.h>
@@ -34,6 +35,14 @@ void check_classes(const LoadedModel& model, const data::Dataset& dataset) {
                   name(known), name(found)));
 }
 
+/// Whether two `KIND:PATH` name the same data.
+bool is_same(const std::string& first, const std::string& second) {
+  const size_t colon = first.find(':');
+  std::error_code missing;
+  return colon != std::string::npos && colon == second.find(':') && first.compare(0, colon, second, 0, colon) == 0 &&
+         std::filesystem::equivalent(first.substr(colon + 1), second.substr(colon + 1), missing);
+}
+
 }  // namespace
 
 void DataFlags::declare(CLI::App& app, const std::string& limit_flag, const std::string& limit_help) {
@@ -44,16 +53,27 @@ void DataFlags::declare(CLI::App& app, const std::string& limit_flag, const std:
   };
   add("--data", data, "KIND:PATH", text::join(kinds, ", ") + "; default: the run's");
   add("--split", split, "NAME", "train, val, trainval (both) or test")->default_str("test");
+  add("--shares", shares, "X,…", "how a folder of classes is split: see train's --split; default: as in the run");
   add(limit_flag, limit, "N", limit_help);
   add("--workers", workers, "N", "threads that decode images ahead of the computation")->default_str("2");
 }
 
+std::string DataFlags::spec(const LoadedModel& model, const std::string& missing) const {
+  const std::string& chosen = data.empty() ? model.data : data;
+  if (chosen.empty()) throw std::invalid_argument(missing);
+  return chosen;
+}
+
+data::DatasetOptions DataFlags::options(const LoadedModel& model) const {
+  if (!shares.empty()) return {shares};
+  return {data.empty() || is_same(data, model.data) ? model.data_split : ""};
+}
+
 data::DatasetPtr DataFlags::open(const LoadedModel& model) const {
-  const std::string& spec = data.empty() ? model.data : data;
-  if (spec.empty()) throw std::invalid_argument("which images? Give --data KIND:PATH");
+  const std::string chosen = spec(model);
   if (limit < 0) throw std::invalid_argument("the number of images must be at least 1");
   if (workers < 0) throw std::invalid_argument("--workers: must be at least 0");
-  auto dataset = data::open_dataset(spec, parse_split(split));
+  auto dataset = data::open_dataset(chosen, parse_split(split), options(model));
   check_classes(model, *dataset);
   return limit > 0 ? data::first(dataset, limit) : dataset;
 }

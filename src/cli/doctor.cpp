@@ -7,11 +7,11 @@
 #include <respeft/data/image/check.h>
 #include <respeft/models/weights_check.h>
 
+#include <respeft/core/text.h>
 #include "src/cli/command.h"
 #include "src/cli/flags.h"
 #include "src/cli/normalization.h"
 #include "src/cli/output.h"
-#include <respeft/core/text.h>
 
 namespace respeft::cli {
 namespace {
@@ -77,6 +77,7 @@ class Doctor : public Command {
     std::vector<std::string> kinds;
     for (const auto& kind : data::dataset_kinds()) kinds.push_back(kind.name + ":PATH");
     add("--data", data_, "KIND:PATH", text::join(kinds, ", "), "Data");
+    add("--split", split_, "X,…", "shares by which a folder of classes is split, as train's --split", "Data");
     app.add_flag("--any-size", any_size_, "accept other numbers of images and classes than the published ones")->group("Data");
     add("--workers", workers_, "N", "threads that decode images", "Data")->default_str("2");
     add("--weights", weights_, "FILE", "pretrained weights, compared with --model", "Model");
@@ -106,17 +107,19 @@ class Doctor : public Command {
   void check_data() {
     Progress* shown = nullptr;
     std::optional<Progress> progress;
-    report_ = data::check_data(data_, {.workers = workers_, .any_size = any_size_, .progress = [&](int64_t done, int64_t total) {
-                                         if (!shown) shown = &progress.emplace("decoding", total, "images");
-                                         shown->update(done);
-                                       }});
+    report_ = data::check_data(
+        data_, {.dataset = {split_}, .workers = workers_, .any_size = any_size_, .progress = [&](int64_t done, int64_t total) {
+                  if (!shown) shown = &progress.emplace("decoding", total, "images");
+                  shown->update(done);
+                }});
     findings_ = report_->findings;
   }
 
   void check_weights(const data::Preprocessing& planned) {
     const int64_t classes = report_ && !report_->class_names.empty() ? static_cast<int64_t>(report_->class_names.size()) : 0;
     try {
-      weights_check_ = models::check_weights(weights_, model_, {.num_classes = classes, .image_size = image_size_, .pool = pool_});
+      weights_check_ =
+          models::check_weights(weights_, model_, {.num_classes = classes, .image_size = image_size_, .pool = pool_});
     } catch (const std::runtime_error& error) {
       if (!report_) throw;
       findings_.push_back({Severity::error, "weights", error.what(), {}});  // what was found of the data is shown all the same
@@ -254,7 +257,7 @@ class Doctor : public Command {
     return result;
   }
 
-  std::string data_, weights_, model_, pool_;
+  std::string data_, split_, weights_, model_, pool_;
   std::optional<int64_t> image_size_;
   int64_t workers_ = 2;
   bool any_size_ = false, allow_warnings_ = false;

@@ -15,17 +15,17 @@
 #include <respeft/models/weights.h>
 #include <respeft/models/weights_check.h>
 
+#include <respeft/core/text.h>
 #include "src/cli/output.h"
 #include "src/cli/run_directory.h"
 #include "src/formats/json.h"
-#include <respeft/core/text.h>
 
 namespace respeft::cli {
 namespace {
 
 /// Everything that says which model is meant, from the flags, a run and the files' metadata; flags win.
 struct Sources {
-  std::string model, weights, pool, data;
+  std::string model, weights, pool, data, data_split;
   std::optional<int64_t> image_size;
   std::optional<adapters::AdapterFile> adapter;
   std::string adapter_path;
@@ -73,8 +73,8 @@ void fill(Value& target, const Value& value) {
 }
 
 void read_adapter(Sources& sources, const ModelFlags& flags) {
-  sources.adapter =
-      adapters::load_adapter(sources.adapter_path, flags.method.name, flags.method.name.empty() ? Options{} : flags.method.options());
+  sources.adapter = adapters::load_adapter(sources.adapter_path, flags.method.name,
+                                           flags.method.name.empty() ? Options{} : flags.method.options());
   if (adapters::is_peft_adapter(sources.adapter_path)) {
     const auto peft = adapters::peft_files(sources.adapter_path);
     sources.files.insert(sources.files.end(), {peft.tensors, peft.config});
@@ -124,6 +124,7 @@ Sources collect(const ModelFlags& flags) {
     fill(sources.adapter_path, run.adapter);
     if (!sources.image_size) sources.image_size = run.image_size;
     sources.data = run.data;
+    sources.data_split = run.split;
     sources.files.push_back(run.config);
   }
   if (!sources.adapter_path.empty()) read_adapter(sources, flags);
@@ -215,7 +216,8 @@ std::shared_ptr<Attachment> attach_to(models::Model& model, const Sources& sourc
 void check_files(const Sources& sources, models::ModelOptions options) {
   options.device = at::kMeta;
   const auto model = models::create(sources.model, options);
-  if (!sources.weights.empty()) models::load_weights(*model, formats::open_tensor_file(sources.weights)->shapes(), sources.weights);
+  if (!sources.weights.empty())
+    models::load_weights(*model, formats::open_tensor_file(sources.weights)->shapes(), sources.weights);
   if (sources.adapter) attach_to(*model, sources);
 }
 
@@ -244,6 +246,7 @@ LoadedModel load_model(const ModelFlags& flags, const PreprocessingFlags& prepro
   loaded.class_names = sources.class_names;
   if (static_cast<int64_t>(loaded.class_names.size()) != options.num_classes) loaded.class_names.clear();
   loaded.data = sources.data;
+  loaded.data_split = sources.data_split;
   loaded.pool = sources.pool;
   loaded.weights = sources.weights;
   loaded.files = sources.files;

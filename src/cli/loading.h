@@ -27,6 +27,7 @@ struct LoadedModel {
   data::Preprocessing preprocessing;
   std::vector<std::string> class_names;  ///< may be empty
   std::string data;                      ///< the data a run was trained on, `kind:path`; empty when unknown
+  std::string data_split;                ///< the shares that the run split them by; empty: they have splits
 
   std::string pool;                ///< empty: the name's own
   std::string weights;             ///< path of the base's weights; empty when the adapter holds everything

@@ -12,8 +12,8 @@
 #include <respeft/data/image/loader.h>
 #include <respeft/methods/method.h>
 
-#include "src/cli/output.h"
 #include <respeft/core/text.h>
+#include "src/cli/output.h"
 
 namespace respeft::cli {
 namespace {
@@ -37,12 +37,9 @@ data::Batch load_all(const data::DatasetPtr& dataset, const LoadedModel& model, 
 /// Training images, a share of every class, on which shortcuts are approximated; random pixels where there are no data.
 at::Tensor calibration_images(const MergeFlags& flags, const LoadedModel& model) {
   if (flags.calibration < 1) throw std::invalid_argument("--calibration: must be at least 1");
-  const std::string& spec = flags.data.data.empty() ? model.data : flags.data.data;
-  if (spec.empty()) {
-    throw std::invalid_argument(
-        "the shortcuts do not fold exactly, and fitting them needs training images: give --data KIND:PATH");
-  }
-  auto dataset = data::open_dataset(spec, data::Split::train);
+  const std::string spec =
+      flags.data.spec(model, "the shortcuts do not fold exactly, and fitting them needs training images: give --data KIND:PATH");
+  auto dataset = data::open_dataset(spec, data::Split::train, flags.data.options(model));
   const int64_t images = std::min(flags.calibration, dataset->size());
   dataset = data::subset(dataset, images, /*seed=*/0);
   note(fmt::format("calibrating on {} training images", images));

@@ -32,6 +32,7 @@ RunDirectory read_run(const std::string& directory) {
     run.weights = text("weights");
     run.pool = text("pool");
     run.data = text("data");
+    run.split = text("split");
     run.image_size = config["image_size"].value<int64_t>();
   } catch (const toml::parse_error& error) {
     throw std::runtime_error(fmt::format("{}:{}: {}", run.config, error.source().begin.line, error.description()));

@@ -10,6 +10,7 @@ namespace respeft::cli {
 struct RunDirectory {
   std::string config, adapter;  ///< paths of its `config.toml` and `adapter.safetensors`
   std::string model, weights, pool, data;
+  std::string split;  ///< the shares that the data were split by; empty: they have splits
   std::optional<int64_t> image_size;
 };
 

@@ -7,19 +7,19 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include <respeft/core/interrupt.h>
 #include <respeft/data/image/dataset.h>
 #include <respeft/formats/file.h>
-#include <respeft/core/interrupt.h>
 #include <respeft/runs/recipe.h>
 #include <respeft/runs/suite.h>
 
+#include <respeft/core/text.h>
 #include "src/cli/command.h"
 #include "src/cli/output.h"
 #include "src/cli/recipes.h"
 #include "src/cli/suite_file.h"
 #include "src/cli/train_flags.h"
 #include "src/cli/training.h"
-#include <respeft/core/text.h>
 
 namespace respeft::cli {
 namespace {
@@ -166,7 +166,7 @@ class SuiteCommand : public Command {
     if (std::filesystem::exists(std::filesystem::path(config.out) / "summary.json")) return;
     if (!config.weights.empty() && !std::filesystem::exists(config.weights))
       throw std::runtime_error(config.weights + ": No such file or directory");
-    const auto splits = data::dataset_splits(config.data);
+    const auto splits = data::dataset_splits(config.data, config.dataset_options());
     const auto has = [&](data::Split split) { return std::find(splits.begin(), splits.end(), split) != splits.end(); };
     std::vector<data::Split> needed = {data::Split::test};
     if (config.protocol == "val" || config.protocol == "honest") needed.push_back(data::Split::val);

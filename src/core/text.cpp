@@ -69,4 +69,43 @@ std::string unknown(const std::string& what, const std::string& word, const std:
   return fmt::format("unknown {} '{}'; known: {}", what, word, join(candidates, ", "));
 }
 
+namespace {
+
+/// Bytes of the well-formed UTF-8 character at the start of `bytes`, which is not empty; 0: there is none (RFC 3629).
+size_t utf8_character(std::string_view bytes) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(bytes[i]); };
+  const unsigned char lead = byte(0);
+  if (lead < 0x80) return 1;
+  const size_t size = lead >= 0xC2 && lead < 0xE0 ? 2 : (lead & 0xF0) == 0xE0 ? 3 : lead >= 0xF0 && lead < 0xF5 ? 4 : 0;
+  if (size == 0 || bytes.size() < size) return 0;
+  const unsigned char least = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;  // no longer than it need be
+  const unsigned char most = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;   // no surrogates, nothing above U+10FFFF
+  if (byte(1) < least || byte(1) > most) return 0;
+  for (size_t i = 2; i < size; ++i) {
+    if ((byte(i) & 0xC0) != 0x80) return 0;
+  }
+  return size;
+}
+
+}  // namespace
+
+bool is_utf8(std::string_view bytes) {
+  while (!bytes.empty()) {
+    const size_t size = utf8_character(bytes);
+    if (size == 0) return false;
+    bytes.remove_prefix(size);
+  }
+  return true;
+}
+
+std::string to_utf8(std::string_view bytes) {
+  std::string text;
+  while (!bytes.empty()) {
+    const size_t size = utf8_character(bytes);
+    text += size == 0 ? fmt::format("\\x{:02x}", static_cast<unsigned char>(bytes[0])) : std::string(bytes.substr(0, size));
+    bytes.remove_prefix(std::max<size_t>(size, 1));
+  }
+  return text;
+}
+
 }  // namespace respeft::text

@@ -11,9 +11,9 @@
 #include <respeft/methods/method.h>
 #include <respeft/models/model.h>
 
+#include <respeft/core/text.h>
 #include "src/runs/config_values.h"
 #include "src/runs/grid.h"
-#include <respeft/core/text.h>
 
 namespace respeft::runs {
 namespace {
@@ -46,6 +46,7 @@ void check_auto_augment(const std::string& policy) {
 void check_together(const TrainConfig& c) {
   require(!c.model.empty(), "model: missing; give --model, e.g. --model vit_base_patch16_224");
   require(!c.data.empty(), "data: missing; give --data KIND:PATH");
+  if (!c.split.empty()) data::split_shares_from_text(c.split);
   require(!c.out.empty(), "out: missing; give --out DIR for the run's files");
   require(!c.method.empty(), "method: missing; the recipe's own method is not in this program: give --method");
   require(c.min_lr <= c.lr, fmt::format("min_lr: must not be above lr = {}, not {}", c.lr, c.min_lr));
@@ -138,6 +139,8 @@ TrainConfig resolve(TrainConfig config) {
     }
     if constexpr (std::is_same_v<std::decay_t<decltype(member)>, std::string>) {
       if (info.path) member = absolute_spec(info.name, member);
+      require(text::is_utf8(member),
+              fmt::format("{}: '{}' is not UTF-8, which the run's config.toml has to be", info.name, text::to_utf8(member)));
     }
   });
   check_together(config);

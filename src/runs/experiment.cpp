@@ -12,9 +12,9 @@
 #include <respeft/data/image/dataset.h>
 #include <respeft/formats/file.h>
 
+#include <respeft/core/text.h>
 #include "src/runs/grid.h"
 #include "src/runs/run_directory.h"
-#include <respeft/core/text.h>
 
 namespace respeft::runs {
 namespace {
@@ -211,10 +211,10 @@ Experiment run_experiment(const TrainConfig& config, const RunOptions& options, 
         fmt::format("out: {} holds runs already; --resume continues them, or give another directory", config.out));
   if (!is_experiment(config)) return Runs(config, options, observer).all();
   if (config.protocol == "honest") {  // said before hours are spent, not after
-    const auto splits = data::dataset_splits(config.data);
+    const auto splits = data::dataset_splits(config.data, config.dataset_options());
     if (std::find(splits.begin(), splits.end(), data::Split::trainval) == splits.end())
       throw std::invalid_argument(fmt::format("protocol: 'honest' needs a validation split, and {} has none", config.data));
-    data::open_dataset(config.data, data::Split::test);
+    data::open_dataset(config.data, data::Split::test, config.dataset_options());
   }
   if (const auto started = started_config(config.out); started && options.resume) check_continues(*started, config);
   fs::create_directories(config.out);

@@ -12,15 +12,16 @@
 #include <stdexcept>
 
 #include <respeft/data/image/augment.h>
+#include <respeft/data/image/fingerprint.h>
 #include <respeft/formats/file.h>
 #include <respeft/formats/tensor_file.h>
-#include <respeft/models/weights.h>
 #include <respeft/methods/method.h>
 #include <respeft/models/model.h>
+#include <respeft/models/weights.h>
 
+#include <respeft/core/text.h>
 #include "src/core/autocast.h"
 #include "src/runs/run_directory.h"
-#include <respeft/core/text.h>
 
 namespace respeft::runs {
 namespace {
@@ -38,22 +39,23 @@ bool has_split(const std::vector<data::Split>& splits, data::Split split) {
 
 /// Fills in `train_split` where it is left open.
 Data open_data(TrainConfig& config) {
-  const auto splits = data::dataset_splits(config.data);
+  const auto options = config.dataset_options();
+  const auto splits = data::dataset_splits(config.data, options);
   if (config.train_split.empty()) {
     const bool all = config.protocol != "val" && has_split(splits, data::Split::trainval);
     config.train_split = data::to_string(all ? data::Split::trainval : data::Split::train);
   }
   Data data;
-  data.train = data::open_dataset(config.data, data::split_from_name(config.train_split));
+  data.train = data::open_dataset(config.data, data::split_from_name(config.train_split), options);
   if (config.train_samples > 0) data.train = data::subset(data.train, config.train_samples, static_cast<uint64_t>(config.seed));
   if (config.final_test) {
-    data.test = data::open_dataset(config.data, data::Split::test);
+    data.test = data::open_dataset(config.data, data::Split::test, options);
     if (config.test_samples > 0) data.test = data::first(data.test, config.test_samples);
   }
   if (config.protocol == "val") {
     if (!has_split(splits, data::Split::val))
       throw std::invalid_argument(fmt::format("protocol: 'val' needs a validation split, and {} has none", config.data));
-    data.val = data::open_dataset(config.data, data::Split::val);
+    data.val = data::open_dataset(config.data, data::Split::val, options);
   }
   for (const auto& other : {data.val, data.test}) {
     if (other && other->class_names() != data.train->class_names())
@@ -61,6 +63,16 @@ Data open_data(TrainConfig& config) {
           fmt::format("{}: its classes are not those of {}", other->description(), data.train->description()));
   }
   return data;
+}
+
+/// Identifies the data that a run reads.
+data::DataFingerprint fingerprint_of(const Data& data, const TrainConfig& config) {
+  const std::string root = config.data.substr(config.data.find(':') + 1);
+  data::DataFingerprint result{data.train->class_names(), {}};
+  for (const auto& [name, split] : {std::pair("train", data.train), std::pair("val", data.val), std::pair("test", data.test)}) {
+    if (split) result.splits[name] = data::fingerprint(*split, root);
+  }
+  return result;
 }
 
 /// How training images are changed at random.
@@ -258,6 +270,8 @@ Summary run(TrainConfig config, const RunOptions& options, Observer& observer) {
     throw std::invalid_argument(
         fmt::format("out: {} holds a run already; --resume continues it, or give another directory", config.out));
   const Data data = open_data(config);
+  const data::DataFingerprint identity = fingerprint_of(data, config);
+  if (options.resume) directory.check_data(identity);
   const MadeDirectory made(directory);
   if (config.threads > 0) at::set_num_threads(static_cast<int>(config.threads));
   const auto model = make_model(config, data.train->num_classes(), directory, observer);
@@ -273,6 +287,7 @@ Summary run(TrainConfig config, const RunOptions& options, Observer& observer) {
   Trainer trainer(std::move(task), config, observer, options.stop);
   if (checkpoint) restore(trainer, *checkpoint, directory);
   directory.begin(config);
+  directory.keep_data(identity);
   directory.truncate_metrics(trainer.progress().epochs);
   const double before = trainer.progress().seconds;
   const auto seconds = [&] { return before + std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };

@@ -39,6 +39,24 @@ void RunDirectory::begin(const TrainConfig& config) const {
   formats::write_file(config_path(), to_toml(config));
 }
 
+void RunDirectory::check_data(const data::DataFingerprint& now) const {
+  if (!has_checkpoint() || !std::filesystem::exists(data_path())) return;
+  data::DataFingerprint before;
+  try {
+    before = data::data_fingerprint_from_json(formats::read_file(data_path()));
+  } catch (const std::runtime_error& error) {
+    throw std::runtime_error(fmt::format("{}: {}", data_path(), error.what()));
+  }
+  const auto changes = differences(before, now);
+  if (changes.empty()) return;
+  throw std::invalid_argument(
+      fmt::format("cannot resume {}: its data have changed since it was started: {}", path_.string(), text::join(changes, "; ")));
+}
+
+void RunDirectory::keep_data(const data::DataFingerprint& now) const {
+  formats::write_file(data_path(), data::to_json(now));
+}
+
 void RunDirectory::truncate_metrics(int64_t epochs) const {
   std::string kept;
   if (std::filesystem::exists(metrics_path())) {

@@ -4,8 +4,9 @@
 #include <string>
 
 #include <respeft/adapters/adapter_file.h>
-#include <respeft/train/checkpoint.h>
+#include <respeft/data/image/fingerprint.h>
 #include <respeft/runs/config.h>
+#include <respeft/train/checkpoint.h>
 #include <respeft/train/record.h>
 
 namespace respeft::runs {
@@ -27,12 +28,17 @@ class RunDirectory {
   std::string config_path() const { return file("config.toml"); }
   std::string checkpoint_path() const { return file("checkpoint/state.safetensors"); }
   std::string adapter_path() const { return file("adapter.safetensors"); }
+  std::string data_path() const { return file("checkpoint/data.json"); }
   std::string summary_path() const { return file("summary.json"); }
   std::string metrics_path() const { return file("metrics.jsonl"); }
   std::string random_base_path() const { return file("base.safetensors"); }
 
   /// Writes the configuration, and removes what only a finished run has.
   void begin(const TrainConfig& config) const;
+  /// Throws `std::invalid_argument` that says what changed where there is a checkpoint that was trained on other data. A run
+  /// without `checkpoint/data.json` is accepted.
+  void check_data(const data::DataFingerprint& now) const;
+  void keep_data(const data::DataFingerprint& now) const;
   /// Keeps the lines of the first `epochs` epochs.
   void truncate_metrics(int64_t epochs) const;
   void append_metrics(const EpochRecord& record) const;

@@ -96,6 +96,31 @@ TEST(PeftAdapter, UpdatesOfOtherRanksAndScalesStayWhatTheyAre) {
   }
 }
 
+/// A key's first match counts, in the order of the file.
+TEST(PeftAdapter, PatternsAreThoseOfPefts) {
+  const auto alpha = [](const std::string& patterns, const std::string& module) {
+    const std::string config = R"({"peft_type": "LORA", "r": 2, "lora_alpha": 4, "alpha_pattern": )" + patterns + "}";
+    return peft_config_from_json(config).alpha_of(module);
+  };
+  const std::string both = R"({"z.*\\.qkv|blocks\\.(0|11)\\.attn\\.qkv": 3, "attn\\..*": 5})";
+  EXPECT_EQ(alpha(both, "blocks.0.attn.qkv"), 3.0);
+  EXPECT_EQ(alpha(both, "blocks.11.attn.qkv"), 3.0);
+  EXPECT_EQ(alpha(both, "blocks.1.attn.qkv"), 5.0);
+  EXPECT_EQ(alpha(both, "blocks.1.mlp.fc1"), 4.0);
+  EXPECT_EQ(alpha(R"({"b": 1, "a|b": 2})", "x.b"), 1.0);
+  EXPECT_EQ(alpha(R"({"a|b": 2, "b": 1})", "x.b"), 2.0);
+}
+
+TEST(PeftAdapter, RanksOfPatternsAreCompared) {
+  PeftFolder peft;
+  peft.tensors["base_model.model.blocks.1.attn.qkv.lora_A.weight"] = at::randn({5, 32});
+  peft.tensors["base_model.model.blocks.1.attn.qkv.lora_B.weight"] = at::randn({96, 5});
+  peft.config["rank_pattern"] = {{R"(.*\.[1-9]\.attn\.(qkv|proj))", 5}};
+  EXPECT_EQ(std::get<int64_t>(peft.load().info.options.at("rank")), 5);
+  peft.config["rank_pattern"] = {{R"(.*\.[1-9]\.attn\.(qkv|proj))", 6}};
+  expect_error<std::runtime_error>([&] { peft.load(); }, {"blocks.1.attn.qkv", "rank 5", "says 6"});
+}
+
 TEST(PeftAdapter, APatternWithAnAnchorIsAWholeName) {
   const auto alpha = [](const json& patterns) {
     const json config = {{"peft_type", "LORA"}, {"r", 2}, {"lora_alpha", 4}, {"alpha_pattern", patterns}};
@@ -105,6 +130,109 @@ TEST(PeftAdapter, APatternWithAnAnchorIsAWholeName) {
   EXPECT_EQ(alpha({{"^attn.qkv", 3}}), 4.0);
   EXPECT_EQ(alpha({{R"(^blocks\.0\.attn\.qkv$)", 3}}), 3.0);
   EXPECT_EQ(alpha({{"attn.qkv", 3}, {"attn.qkv$", 3}}), 3.0);
+  EXPECT_EQ(alpha({{"0.attn.qkv", 1}, {"0.attn.qkv$", 2}}), 1.0);
+}
+
+// --------------------------------------------------------------------------------------------------------------- AdaLoRA
+
+/// As PEFT writes it: no ".weight", and the tensors of the ranks that pruning left. The ranks are of blocks 0 and 1.
+PeftFolder adalora(int64_t first, int64_t second, int64_t target) {
+  PeftFolder peft;
+  std::erase_if(peft.tensors, [](const auto& entry) { return entry.first.find("lora") != std::string::npos; });
+  peft.config = {{"peft_type", "ADALORA"},
+                 {"r", 8},
+                 {"init_r", 6},
+                 {"target_r", target},
+                 {"lora_alpha", 9},
+                 {"beta1", 0.85},
+                 {"orth_reg_weight", 0.5},
+                 {"tinit", 2},
+                 {"tfinal", 2},
+                 {"deltaT", 1},
+                 {"total_step", 10},
+                 {"modules_to_save", {"head"}},
+                 {"rank_pattern", {{"blocks.0.attn.qkv.lora_E", {true, false}}}}};
+  for (const auto& [block, rank] : {std::pair("0", first), std::pair("1", second)}) {
+    const std::string site = std::string("base_model.model.blocks.") + block + ".attn.qkv.";
+    peft.tensors[site + "lora_A"] = at::randn({rank, 32});
+    peft.tensors[site + "lora_E"] = at::randn({rank, 1});
+    peft.tensors[site + "lora_B"] = at::randn({96, rank});
+  }
+  return peft;
+}
+
+/// PEFT's update of a block: B diag(E) A · alpha / (init_r + 1e-5).
+at::Tensor adalora_update(const PeftFolder& peft, const std::string& site) {
+  const auto factor = [&](const char* name) { return peft.tensors.at("base_model.model." + site + "." + name); };
+  return factor("lora_B").mm(factor("lora_A") * factor("lora_E")) * (9 / (6 + 1e-5));
+}
+
+TEST(PeftAdaLora, IsLoraWithRanksThatAreAllocated) {
+  const PeftFolder peft = adalora(5, 2, 3);
+  const AdapterFile adapter = peft.load();
+  EXPECT_EQ(adapter.info.method, "lora");
+  EXPECT_EQ(std::get<int64_t>(adapter.info.options.at("rank")), 5);
+  EXPECT_EQ(std::get<int64_t>(adapter.info.options.at("target_rank")), 3);
+  EXPECT_EQ(adapter.tensors.at("blocks.1.attn.qkv.adapter.lora_E").sizes(), at::IntArrayRef({5, 1}));
+  for (const std::string site : {"blocks.0.attn.qkv", "blocks.1.attn.qkv"})
+    EXPECT_TRUE(at::allclose(update_of(adapter, site), adalora_update(peft, site), 1e-5, 1e-5)) << site;
+}
+
+TEST(PeftAdaLora, IsPlainLoraOnceNothingIsLeftToPrune) {
+  const PeftFolder peft = adalora(3, 3, 3);
+  const AdapterFile adapter = peft.load();
+  EXPECT_EQ(adapter.info.options.count("target_rank"), 0u);
+  EXPECT_EQ(adapter.tensors.count("blocks.1.attn.qkv.adapter.lora_E"), 0u);
+  for (const std::string site : {"blocks.0.attn.qkv", "blocks.1.attn.qkv"})
+    EXPECT_TRUE(at::allclose(update_of(adapter, site), adalora_update(peft, site), 1e-5, 1e-5)) << site;
+}
+
+TEST(PeftAdaLora, ALayerOfRankZeroHasNoAdapter) {
+  const PeftFolder peft = adalora(4, 0, 3);
+  const AdapterFile adapter = peft.load();
+  EXPECT_EQ(adapter.tensors.count("blocks.1.attn.qkv.adapter.lora_A"), 0u);
+  EXPECT_TRUE(at::allclose(update_of(adapter, "blocks.0.attn.qkv"), adalora_update(peft, "blocks.0.attn.qkv"), 1e-5, 1e-5));
+  expect_error<std::runtime_error>([] { adalora(0, 0, 3).load(); }, {"rank of every update is 0"});
+}
+
+// ------------------------------------------------------------------------------------------------------- adapters' names
+
+/// The tensors as a PeftModel's own state dict has them, where every key names the adapter.
+void name_adapter(PeftFolder& peft, const std::string& name) {
+  TensorMap named;
+  for (const auto& [key, tensor] : peft.tensors) {
+    const size_t dot = key.rfind('.'), head = key.find(".head.");
+    if (head == std::string::npos) {
+      named[key.substr(0, dot) + "." + name + key.substr(dot)] = tensor;
+    } else {
+      named[key.substr(0, dot) + ".modules_to_save." + name + key.substr(dot)] = tensor;
+      named[key.substr(0, dot) + ".original_module" + key.substr(dot)] = at::zeros_like(tensor);
+    }
+  }
+  peft.tensors = named;
+}
+
+TEST(PeftAdapterNames, AreReadOutOfTheKeys) {
+  const AdapterFile expected = PeftFolder().load();
+  for (const std::string name : {"default", "pets", "lora_A"}) {
+    PeftFolder peft;
+    name_adapter(peft, name);
+    const AdapterFile adapter = peft.load();
+    ASSERT_EQ(adapter.tensors.size(), expected.tensors.size()) << name;
+    for (const auto& [key, tensor] : expected.tensors) EXPECT_TRUE(at::equal(adapter.tensors.at(key), tensor)) << key;
+  }
+}
+
+TEST(PeftAdapterNames, AFolderOfOneNamedAdapterIsThatAdapter) {
+  const PeftFolder peft;
+  const Folder folder;
+  std::filesystem::rename(peft.write(), folder / "pets");
+  EXPECT_TRUE(is_peft_adapter(folder.path()));
+  EXPECT_EQ(peft_files(folder.path()).tensors, folder / "pets/adapter_model.safetensors");
+  EXPECT_EQ(load_adapter(folder.path()).tensors.size(), 6u);
+  std::filesystem::copy(folder / "pets", folder / "birds");
+  expect_error<std::runtime_error>([&] { load_adapter(folder.path()); }, {folder.path(), "several adapters", "birds, pets"});
+  EXPECT_EQ(load_adapter(folder / "birds").tensors.size(), 6u);
 }
 
 TEST(PeftAdapter, WritesWhatItReads) {
@@ -197,10 +325,17 @@ std::vector<Damage> damages() {
          peft.config["revision"] = value;
        },
        {"adapter_config.json", "nested too deeply"}},
-      {"pattern twice",
-       set("alpha_pattern", {{"0.attn.qkv", 1}, {"0.attn.qkv$", 2}}),
-       {"'alpha_pattern'", "'0.attn.qkv'", "twice"}},
-      {"pattern", set("alpha_pattern", {{"(a+)+$", 1}}), {"'alpha_pattern'", "(a+)+$"}},
+      {"pattern of Python's own", set("alpha_pattern", {{"(?P<x>a)", 1}}), {"'alpha_pattern'", "'(?P<x>a)'", "not understood"}},
+      {"broken pattern", set("rank_pattern", {{"(qkv", 1}}), {"'rank_pattern'", "'(qkv'", "no regular expression"}},
+      {"pattern's value", set("rank_pattern", {{"qkv", "many"}}), {"'rank_pattern'", "whole number"}},
+      {"AdaLoRA without an alpha",
+       [](PeftFolder& peft) { peft.config["peft_type"] = "ADALORA", peft.config["lora_alpha"] = 0; },
+       {"'lora_alpha'", "AdaLoRA"}},
+      {"two adapters",
+       [](PeftFolder& peft) {
+         peft.tensors[kKey.substr(0, kKey.size() - 6) + "other.weight"] = at::zeros({2, 32});
+       },
+       {file, "adapters", "'other'"}},
       {"other rank", set("r", 3), {file, "blocks.0.attn.qkv", "rank 2", "says 3"}},
       {"no prefix", put("blocks.0.attn.qkv.lora_A.weight", at::zeros({2, 32})), {file, "does not begin with"}},
       {"vector", put(kKey, at::zeros({2})), {file, kKey, "is a matrix"}},
@@ -246,6 +381,7 @@ TEST(PeftAdapter, RefusesTheSameLayerInTwoSpellings) {
 
 TEST(PeftAdapter, RefusesRanksThatWouldTakeMemoryWithoutEnd) {
   PeftFolder peft;
+  peft.config["r"] = 1;
   peft.config["rank_pattern"] = {{"blocks.0.attn.qkv", 4000}};
   peft.tensors.clear();
   for (int block = 0; block < 2000; ++block) {
@@ -260,8 +396,8 @@ TEST(PeftAdapter, RefusesRanksThatWouldTakeMemoryWithoutEnd) {
 /// Zeros for projections that another layer adapts count too.
 TEST(PeftAdapter, RefusesZerosThatWouldTakeMemoryWithoutEnd) {
   PeftFolder peft;
-  peft.config["r"] = 4000;
-  peft.config["rank_pattern"] = {{"x", 1}};
+  peft.config["r"] = 8;
+  peft.config["rank_pattern"] = {{"layers.0.attention..*", 400}};
   peft.tensors.clear();
   for (int block = 0; block < 200; ++block) {
     for (const std::string& part : block == 0 ? std::vector<std::string>{"q", "k", "v"} : std::vector<std::string>{"q"}) {

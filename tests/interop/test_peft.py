@@ -1,4 +1,5 @@
-"""Against Hugging Face PEFT: with rank 1 its HiRA is RLRR's weight term; LoRA, LoHa, LoKr and AdaLoRA are what they are here."""
+"""Against Hugging Face PEFT: with rank 1 its HiRA is RLRR's weight term; LoRA, LoHa, LoKr and AdaLoRA are what they are here, and
+adapters that PEFT saved are read with its logits."""
 
 import subprocess
 
@@ -199,3 +200,79 @@ def test_rank_allocation_equals_pefts(case, program, tmp_path):
         for name, mask in masks.items():
             assert torch.equal(ours[f"{step}/{name}"].ne(0), mask), f"step {step}, {name}"
     assert sum(mask.sum() for mask in kept[steps].values()) == 2 * 12
+
+
+# ------------------------------------------------------------------------------------------- adapters that PEFT saved
+
+
+@torch.no_grad()
+def drawn(wrapped):
+    """`wrapped` with every trained parameter drawn."""
+    for name, parameter in wrapped.named_parameters():
+        if "lora_" in name or "modules_to_save" in name:
+            parameter.normal_(0.0, 0.15)
+    return wrapped.eval()
+
+
+def check_read(model, program, wrapped, adapter):
+    """That the program reads `adapter` with the logits of `wrapped`."""
+    expected = model.logits()
+    with wrapped.disable_adapter():
+        assert (expected - model.logits()).abs().max() > 0.05 * expected.abs().max(), "the adapter changes nothing"
+    assert_close(model.predict(program, "--adapter", adapter), expected, 3e-5)
+
+
+PATTERNS = [  # rank_pattern, alpha_pattern
+    ({r".*blocks\.(0|11)\.attn\.qkv": 16}, {}),
+    ({r"blocks\.3\.attn\.qkv": 8}, {r"blocks\.(3|4)\.attn\.qkv": 32}),
+    ({}, {r"blocks\.\d\.attn\.(qkv|proj)": 1, "proj": 64, r".*1[01].*": 32}),  # the first match counts
+    ({r"^blocks\.(?!1\d)[2-9]\..*": 2, "qkv$": 6}, {r"[^.]+": 3}),
+]
+
+
+@pytest.mark.parametrize("ranks, alphas", PATTERNS, ids=["ranks", "both", "order", "classes"])
+def test_patterns_are_those_of_pefts(case, program, tmp_path, ranks, alphas):
+    model = case("vit_tiny_patch16_224", weights_size=64, num_classes=10)
+    config = peft.LoraConfig(
+        r=4, lora_alpha=8, target_modules=r".*\.attn\.(qkv|proj)", rank_pattern=ranks, alpha_pattern=alphas, modules_to_save=["head"]
+    )
+    wrapped = drawn(peft.get_peft_model(model.model, config))
+    wrapped.save_pretrained(tmp_path / "adapter")
+    check_read(model, program, wrapped, tmp_path / "adapter")
+
+
+@pytest.mark.parametrize("target", [3, 6], ids=["to be pruned", "nothing left to prune"])
+@pytest.mark.parametrize("steps", [3, 10], ids=["before pruning", "pruned"])
+def test_adalora_that_peft_trained_is_read(case, program, tmp_path, steps, target):
+    model = case("vit_tiny_patch16_224", weights_size=64, num_classes=10)
+    config = peft.AdaLoraConfig(
+        init_r=6, target_r=target, tinit=4, tfinal=2, deltaT=1, total_step=10, lora_alpha=8, target_modules=r".*attn\.(qkv|proj)"
+    )
+    wrapped = drawn(peft.get_peft_model(model.model, config))
+    optimizer = torch.optim.AdamW([p for p in wrapped.parameters() if p.requires_grad], 1e-2)
+    for step in range(steps):
+        torch.nn.functional.cross_entropy(model.model(model.pixels), torch.arange(3)).backward()
+        optimizer.step()
+        wrapped.base_model.update_and_allocate(step)
+        optimizer.zero_grad()
+    wrapped.eval().save_pretrained(tmp_path / "adapter")
+    ranks = {len(t) for k, t in safetensors.torch.load_file(tmp_path / "adapter/adapter_model.safetensors").items() if "lora_E" in k}
+    assert (len(ranks) > 1) == (steps == 10 and target == 3), ranks
+    check_read(model, program, wrapped, tmp_path / "adapter")
+    program("merge", *model.arguments(), "--adapter", tmp_path / "adapter", "--out", tmp_path / "merged.safetensors")
+
+
+def test_adapters_with_names_are_read(case, program, tmp_path):
+    """PEFT saves them in folders of their names; state dicts saved by hand have the name in each key."""
+    model = case("vit_tiny_patch16_224", weights_size=64, num_classes=10)
+    config = peft.LoraConfig(r=4, lora_alpha=8, target_modules=["qkv", "fc1"], modules_to_save=["head"])
+    wrapped = drawn(peft.get_peft_model(model.model, config, adapter_name="pets"))
+    wrapped.save_pretrained(tmp_path / "adapters")
+    assert (tmp_path / "adapters/pets/adapter_config.json").exists()
+    check_read(model, program, wrapped, tmp_path / "adapters")
+    by_hand = tmp_path / "by-hand"
+    config.save_pretrained(by_hand)
+    state = {k: v.clone() for k, v in wrapped.state_dict().items() if "lora_" in k or "modules_to_save" in k or "original_module" in k}
+    assert any(".lora_A.pets.weight" in k for k in state) and any(".original_module." in k for k in state)
+    safetensors.torch.save_file(state, by_hand / "adapter_model.safetensors")
+    check_read(model, program, wrapped, by_hand)

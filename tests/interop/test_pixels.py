@@ -136,6 +136,65 @@ def test_every_truncation_is_an_error(tmp_path):
         assert answer.startswith(f"error {job[1]}: "), job
 
 
+def damaged_scan(data, how, generator):
+    """A JPEG whose image data have one fault, as found in data sets."""
+    start = data.index(b"\xff\xda") + 12
+    at, data = int(generator.integers(start, len(data) - 2)), bytearray(data)
+    if how == "a byte":
+        data[at] ^= int(generator.integers(1, 256))
+    elif how == "a restart marker":
+        data[at : at + 2] = bytes([0xFF, 0xD0 + int(generator.integers(8))])
+    elif how == "an early end":
+        data[at : at + 2] = b"\xff\xd9"
+    elif how == "a hole":
+        del data[at : at + int(generator.integers(1, 200))]
+    elif how == "more bytes":
+        data[at:at] = generator.integers(0, 256, int(generator.integers(1, 20)), numpy.uint8).tobytes()
+    elif how == "zeros":
+        data[at : at + 30] = bytes(len(data[at : at + 30]))
+    elif how == "bytes before the end":
+        data[-2:-2] = bytes(200)
+    elif how == "bytes after the end":
+        data += bytes(200)
+    elif how == "no end":
+        data = data[:-2] + (bytes(20) if at % 2 else b"")
+    return bytes(data)
+
+
+DAMAGES = ["a byte", "a restart marker", "an early end", "a hole", "more bytes", "zeros", "bytes before the end", "bytes after the end", "no end"]  # fmt: skip
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_damaged_jpegs_are_read_as_pillow_reads_them(tmp_path, how):
+    """Read where Pillow reads, refused where it refuses, with its pixels. How gaps of progressive files are smoothed over differs
+    between versions of libjpeg-turbo, so those are only read or refused alike."""
+    generator = numpy.random.default_rng(DAMAGES.index(how))
+    jobs, expected = [], []
+    for path in list(jpeg_files(tmp_path))[::2]:
+        for trial in range(2):
+            damaged = tmp_path / f"{path.stem}-{trial}.jpeg"
+            damaged.write_bytes(damaged_scan(path.read_bytes(), how, generator))
+            jobs.append(("decode", damaged, damaged.with_suffix(".ppm")))
+            try:
+                expected.append(numpy.array(pillows(damaged)))
+            except OSError:
+                expected.append(None)
+    refused = equal = 0
+    for (_, path, out), pixels, answer in zip(jobs, expected, run_jobs(jobs), strict=True):
+        if pixels is None:
+            assert answer.startswith(f"error {path}: "), f"{path.name}: read, though Pillow refuses it"
+            refused += 1
+            continue
+        assert answer == "ok", f"{path.name}: {answer}, though Pillow reads it"
+        result = numpy.array(Image.open(out))
+        assert result.shape == pixels.shape
+        difference = numpy.abs(result.astype(int) - pixels).max()
+        assert "progressive" in path.name or difference <= upsamples_chroma(path), f"{path.name}: differs by up to {difference}"
+        equal += difference == 0
+    print(f"{how}: {len(jobs)} files, {refused} refused by both, {equal} equal")
+    assert equal > 0.5 * (len(jobs) - refused) or how == "no end"
+
+
 def test_random_damage_never_crashes(tmp_path):
     """Bytes changed at random: an image or an error, never the end of the program."""
     generator = numpy.random.default_rng(3)

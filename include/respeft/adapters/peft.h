@@ -6,8 +6,8 @@
 
 namespace respeft::adapters {
 
-/// Whether `path` is an adapter in the layout of Hugging Face PEFT: a folder with `adapter_config.json`, or the
-/// `adapter_model.safetensors` or `adapter_model.bin` in one.
+/// Whether `path` is an adapter in the layout of Hugging Face PEFT: a folder with `adapter_config.json`, a folder of such folders
+/// (adapters with names), or the `adapter_model.safetensors` or `adapter_model.bin` in one.
 bool is_peft_adapter(const std::string& path);
 
 /// The files of an adapter in PEFT's layout.
@@ -15,11 +15,13 @@ struct PeftFiles {
   std::string config;   ///< `adapter_config.json`
   std::string tensors;  ///< `adapter_model.safetensors`, else `adapter_model.bin`
 };
-/// Those of `path`, for which `is_peft_adapter` holds. Throws `std::runtime_error` where the tensors are missing.
+/// Those of `path`, for which `is_peft_adapter` holds. Throws `std::runtime_error` where the tensors are missing, or where
+/// there are several named adapters.
 PeftFiles peft_files(const std::string& path);
 
 /// Reads an adapter that PEFT trained on a ViT or DINOv2 of timm or Transformers: LoRA (of any rank and alpha for each module,
-/// rank-stabilized or not), LoHa or LoKr on the linear layers of the blocks, and a head (`modules_to_save`). Where modules differ
+/// by name or pattern, rank-stabilized or not), AdaLoRA (read as LoRA with a `target_rank`; as plain LoRA once nothing is left to
+/// prune), LoHa or LoKr on the linear layers of the blocks, and a head (`modules_to_save`). Where modules differ
 /// in rank the smaller ones are filled up with zeros; where they differ in scale, the last factor takes the difference. Model and
 /// preprocessing are only known of what `save_peft_adapter` wrote; `info` says nothing of them otherwise.
 /// Throws `std::runtime_error` naming file, key and reason on everything else: what this library has no place for (DoRA, biases,

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace respeft::text {
@@ -15,5 +16,11 @@ std::string nearest(const std::string& word, const std::vector<std::string>& can
 
 /// "unknown <what> '<word>'; did you mean '<nearest>'?" or, when none is near, "…; known: a, b, c".
 std::string unknown(const std::string& what, const std::string& word, const std::vector<std::string>& candidates);
+
+/// True if `bytes` is well-formed UTF-8.
+bool is_utf8(std::string_view bytes);
+
+/// `bytes` as UTF-8: each byte that is not part of a well-formed character becomes `\xHH`, as Python's `backslashreplace` has it.
+std::string to_utf8(std::string_view bytes);
 
 }  // namespace respeft::text

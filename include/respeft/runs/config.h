@@ -8,10 +8,11 @@
 #include <utility>
 #include <vector>
 
+#include <respeft/core/options.h>
+#include <respeft/data/image/dataset.h>
 #include <respeft/data/image/options.h>
 #include <respeft/data/image/preprocessing.h>
 #include <respeft/train/options.h>
-#include <respeft/core/options.h>
 
 namespace respeft::runs {
 
@@ -27,6 +28,7 @@ struct TrainConfig : data::ImageOptions, train::TrainerOptions {
   double branch_dropout = 0.0;
 
   std::string data;
+  std::string split;
   int64_t train_samples = 0;
   int64_t test_samples = 0;
 
@@ -42,6 +44,7 @@ struct TrainConfig : data::ImageOptions, train::TrainerOptions {
 
   bool operator==(const TrainConfig&) const = default;
 
+  data::DatasetOptions dataset_options() const { return {split}; }
   data::Preprocessing preprocessing() const { return {mean, std, image_size, interpolation, resize_size, resize_mode}; }
 };
 
@@ -90,6 +93,11 @@ void visit_fields(Config& c, Visitor&& visit) {
              .group = "Data",
              .path = true},
         c.data);
+  visit(Info{.name = "split",
+             .help = "shares by which a folder of classes without train/ and test/ is split: train (the rest is test), or "
+                     "train,test, or train,val,test, e.g. 0.8,0.1,0.1; empty: the data have splits",
+             .group = "Data"},
+        c.split);
   visit(Info{.name = "train_samples",
              .help = "train on a seeded, class-balanced subset of this size; 0: all",
              .group = "Data",

@@ -5,8 +5,10 @@
 #include <filesystem>
 #include <stdexcept>
 
-#include "src/data/image/kinds.h"
+#include <respeft/formats/file.h>
+
 #include <respeft/core/text.h>
+#include "src/data/image/kinds.h"
 
 namespace respeft::data {
 
@@ -54,6 +56,27 @@ DatasetPtr checked_list(const std::string& list_path, const std::string& what, s
   if (!images.empty()) list = std::make_shared<ImageList>(what, std::move(images), std::move(class_names));
   if (!faults.empty()) throw DataError(std::move(faults), list);
   return list;
+}
+
+std::string read_listed_file(const std::string& path) {
+  std::error_code error;
+  const auto type = fs::status(path, error).type();
+  if (const std::string fault = special_file(type); !fault.empty()) throw std::runtime_error(fmt::format("{}: {}", path, fault));
+  return formats::read_file(path);
+}
+
+std::string special_file(fs::file_type type) {
+  switch (type) {
+    case fs::file_type::fifo:
+      return "a named pipe, not an image file";
+    case fs::file_type::socket:
+      return "a socket, not an image file";
+    case fs::file_type::block:
+    case fs::file_type::character:
+      return "a device, not an image file";
+    default:
+      return "";
+  }
 }
 
 }  // namespace respeft::data

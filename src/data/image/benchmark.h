@@ -1,5 +1,6 @@
 #pragma once
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -26,5 +27,8 @@ std::string image_path_fault(const std::string& name);
 /// The list or folder that was read; throws `DataError` if there were faults, `std::runtime_error` if it is empty.
 DatasetPtr checked_list(const std::string& list_path, const std::string& what, std::vector<ListedImage> images,
                         std::vector<std::string> class_names, std::vector<std::string> faults);
+
+/// What is wrong with a pipe, socket or device as an image; empty for everything else.
+std::string special_file(std::filesystem::file_type type);
 
 }  // namespace respeft::data

@@ -15,8 +15,9 @@
 
 #include <respeft/formats/file.h>
 
-#include "src/data/image/kinds.h"
 #include <respeft/core/text.h>
+#include "src/data/image/image_list.h"
+#include "src/data/image/kinds.h"
 
 namespace respeft::data {
 namespace {
@@ -51,7 +52,7 @@ Reading read(const Dataset& dataset, int64_t index) {
   reading.name = dataset.item_name(index);
   try {
     const auto file = dataset.file(index);
-    const Image image = file ? decode_image(formats::read_file(*file), *file, &reading.info) : dataset.load(index);
+    const Image image = file ? decode_image(read_listed_file(*file), *file, &reading.info) : dataset.load(index);
     reading.width = image.width, reading.height = image.height;
     const std::string_view bytes(reinterpret_cast<const char*>(image.pixels.data()), image.pixels.size());
     reading.content = fmt::format("{}×{} {}", image.width, image.height, formats::sha256(bytes));
@@ -133,11 +134,11 @@ class Checker {
   const OpenSplit* training() const { return split(Split::trainval) ? split(Split::trainval) : split(Split::train); }
 
   void open_splits() {
-    const auto listed = listed_splits(spec_);
+    const auto listed = listed_splits(spec_, options_.dataset);
     std::set<std::string> known;  // an image folder's classes are those of all splits, and so are their faults
     for (Split listed_split : listed) {
       try {
-        splits_.push_back({listed_split, open_dataset(spec_, listed_split), {}});
+        splits_.push_back({listed_split, open_dataset(spec_, listed_split, options_.dataset), {}});
       } catch (const DataError& error) {
         std::vector<std::string> faults;
         std::copy_if(error.faults().begin(), error.faults().end(), std::back_inserter(faults),
@@ -159,6 +160,7 @@ class Checker {
       find(wanted == Split::test ? Severity::error : Severity::warning, "lists",
            fmt::format("{}: there is no list; {} has {} images", to_string(wanted), facts_->name, facts_->images.at(wanted)));
     }
+    for (const auto& remark : dataset_remarks(spec_, options_.dataset)) find(Severity::note, "lists", remark);
     if (!splits_.empty()) report_.class_names = splits_.front().dataset->class_names();
   }
 
@@ -326,7 +328,7 @@ class Checker {
 
   void summarize_images() {
     std::vector<std::array<int64_t, 3>> sizes;  // area, width, height
-    std::vector<std::string> cmyk, deep, transparent, turned, long_sided;
+    std::vector<std::string> cmyk, deep, transparent, turned, long_sided, damaged;
     for (const auto& reading : readings_) {
       if (!reading.fault.empty()) continue;
       const auto& info = reading.info;
@@ -339,6 +341,7 @@ class Checker {
       if (info.bits == 16) deep.push_back(reading.name);
       if (info.alpha) transparent.push_back(reading.name);
       if (info.orientation != 1) turned.push_back(reading.name);
+      if (!info.damage.empty()) damaged.push_back(fmt::format("{} ({})", reading.name, info.damage));
       if (std::max(reading.width, reading.height) > kLongSides * std::min(reading.width, reading.height)) {
         long_sided.push_back(fmt::format("{} ({}×{})", reading.name, reading.width, reading.height));
       }
@@ -354,6 +357,7 @@ class Checker {
       const std::string message = images_text(names.size()) + " " + what;
       if (!names.empty()) find(Severity::note, "images", message, std::move(names));
     };
+    mention(damaged, "damaged, decoded as far as libjpeg can, as Pillow does");
     mention(turned, "turned upright by EXIF orientation, as Pillow's exif_transpose does but torchvision's loader does not");
     mention(cmyk, "in CMYK, converted as Pillow does, without a color profile");
     mention(deep, "of 16 bits, cut to the upper 8");

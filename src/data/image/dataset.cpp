@@ -3,18 +3,42 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
 #include <filesystem>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 
-#include "src/data/image/kinds.h"
 #include <respeft/core/text.h>
+#include "src/data/image/kinds.h"
 
 namespace respeft::data {
 namespace {
 
-/// The kind and the path of `KIND:PATH`.
-std::pair<const DatasetKind&, std::string> parse(const std::string& spec) {
+/// What `KIND:PATH` and its options say.
+struct Parsed {
+  const DatasetKind& kind;
+  std::string path;
+  std::optional<SplitShares> shares;
+
+  std::vector<Split> splits() const {
+    if (!shares) return kind.splits(path);
+    require_folder(path);
+    return shares->val > 0 ? std::vector{Split::train, Split::val, Split::test} : std::vector{Split::train, Split::test};
+  }
+  DatasetPtr open(Split split) const { return shares ? kind.divide(path, split, *shares) : kind.open(path, split); }
+};
+
+std::optional<SplitShares> shares_of(const DatasetKind& kind, const DatasetOptions& options) {
+  if (options.split.empty()) return std::nullopt;
+  if (!kind.divide)
+    throw std::invalid_argument(
+        fmt::format("split: {} data have splits of their own; only a folder of classes is split by shares", kind.name));
+  return split_shares_from_text(options.split);
+}
+
+Parsed parse(const std::string& spec, const DatasetOptions& options) {
   std::vector<std::string> names;
   for (const auto& kind : dataset_kinds()) names.push_back(kind.name);
   const size_t colon = spec.find(':');
@@ -23,7 +47,7 @@ std::pair<const DatasetKind&, std::string> parse(const std::string& spec) {
   }
   const std::string name = spec.substr(0, colon);
   for (const auto& kind : dataset_kinds()) {
-    if (kind.name == name) return {kind, spec.substr(colon + 1)};
+    if (kind.name == name) return {kind, spec.substr(colon + 1), shares_of(kind, options)};
   }
   throw std::invalid_argument(text::unknown("kind of data", name, names));
 }
@@ -88,35 +112,63 @@ void require_folder(const std::string& path) {
   throw std::runtime_error(path + (exists ? ": not a folder" : ": no such folder"));
 }
 
-std::vector<Split> listed_splits(const std::string& spec) {
-  const auto [kind, path] = parse(spec);
-  return kind.splits(path);
+std::vector<Split> listed_splits(const std::string& spec, const DatasetOptions& options) {
+  return parse(spec, options).splits();
 }
 
-std::vector<Split> dataset_splits(const std::string& spec) {
-  return with_union(listed_splits(spec));
+std::vector<std::string> dataset_remarks(const std::string& spec, const DatasetOptions& options) {
+  const auto parsed = parse(spec, options);
+  return parsed.kind.remarks && !parsed.shares ? parsed.kind.remarks(parsed.path) : std::vector<std::string>();
+}
+
+std::vector<Split> dataset_splits(const std::string& spec, const DatasetOptions& options) {
+  return with_union(listed_splits(spec, options));
 }
 
 std::optional<PublishedFacts> published_facts(const std::string& spec) {
-  const auto [kind, path] = parse(spec);
-  return kind.published ? std::optional(kind.published(path)) : std::nullopt;
+  const auto parsed = parse(spec, {});
+  return parsed.kind.published ? std::optional(parsed.kind.published(parsed.path)) : std::nullopt;
 }
 
-DatasetPtr open_dataset(const std::string& spec, Split split) {
-  const auto [kind, path] = parse(spec);
-  const auto own = kind.splits(path);
-  if (contains(own, split)) return kind.open(path, split);
+SplitShares split_shares_from_text(const std::string& text) {
+  const auto fail = [&](const char* fault) {
+    throw std::invalid_argument(fmt::format(
+        "split: '{}': {}; expected shares such as 0.8 (train), 0.8,0.2 (train, test) or 0.8,0.1,0.1 (train, val, test)", text,
+        fault));
+  };
+  std::vector<double> shares;
+  for (const auto& part : text::split(text, ',')) {
+    double share = 0;
+    const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), share);
+    if (error != std::errc() || end != part.data() + part.size()) fail("not a list of numbers");
+    shares.push_back(share);
+  }
+  if (shares.size() == 1) shares.push_back(1.0 - shares[0]);
+  if (shares.size() == 2) shares.insert(shares.begin() + 1, 0.0);
+  if (shares.size() != 3) fail("not one, two or three numbers");
+  const SplitShares found{shares[0], shares[1], shares[2]};
+  constexpr double smallest = 1e-6;
+  if (!(found.train > smallest && found.val >= 0.0 && found.test > smallest)) fail("train and test need a share above 0 each");
+  if (!(std::abs(found.train + found.val + found.test - 1.0) < smallest)) fail("the shares do not sum up to 1");
+  return found;
+}
+
+DatasetPtr open_dataset(const std::string& spec, Split split, const DatasetOptions& options) {
+  const auto parsed = parse(spec, options);
+  const auto own = parsed.splits();
+  if (contains(own, split)) return parsed.open(split);
   const auto splits = with_union(own);
   if (!contains(splits, split)) {
     std::vector<std::string> names;
     for (Split there : splits) names.push_back(to_string(there));
-    throw std::runtime_error(fmt::format("{}: no {} split; there is {}", spec, to_string(split),
-                                         names.empty() ? "none at all" : text::join(names, ", ")));
+    const std::string why = parsed.kind.explain_missing && !parsed.shares ? parsed.kind.explain_missing(parsed.path) : "";
+    throw std::runtime_error(fmt::format("{}: no {} split; there is {}{}{}", spec, to_string(split),
+                                         names.empty() ? "none at all" : text::join(names, ", "), why.empty() ? "" : ": ", why));
   }
-  const auto train = kind.open(path, Split::train), val = kind.open(path, Split::val);
+  const auto train = parsed.open(Split::train), val = parsed.open(Split::val);
   return concatenated(
       train, val,
-      fmt::format("{}, trainval: {} images of {} classes", kind.name, train->size() + val->size(), train->num_classes()));
+      fmt::format("{}, trainval: {} images of {} classes", parsed.kind.name, train->size() + val->size(), train->num_classes()));
 }
 
 }  // namespace respeft::data

@@ -15,6 +15,10 @@ struct ListedImage {
   int64_t label;
 };
 
+/// The content of an image file that a list or folder has. Throws `std::runtime_error` naming the path and the fault, also where
+/// it is no regular file: reading a pipe would wait for somebody to write to it.
+std::string read_listed_file(const std::string& path);
+
 /// Images that are files of their own.
 class ImageList : public Dataset {
  public:
@@ -24,7 +28,7 @@ class ImageList : public Dataset {
 
   int64_t size() const override { return static_cast<int64_t>(images_.size()); }
   int64_t label(int64_t index) const override { return images_.at(static_cast<size_t>(index)).label; }
-  Image load(int64_t index) const override { return read_image(item_name(index)); }
+  Image load(int64_t index) const override { return decode_image(read_listed_file(item_name(index)), item_name(index)); }
   std::string item_name(int64_t index) const override { return images_.at(static_cast<size_t>(index)).path; }
   std::optional<std::string> file(int64_t index) const override { return item_name(index); }
   const std::vector<std::string>& class_names() const override { return class_names_; }

@@ -57,6 +57,27 @@ TEST(Image, EveryTruncationIsAnError) {
   }
 }
 
+/// Pillow decodes what libjpeg goes on with. Expected pixels: Pillow 13.0.0's.
+TEST(Image, DamagedJpegsAreDecodedWherePillowDoes) {
+  const std::string whole = samples::jpeg();
+  ImageInfo info;
+  decode_image(whole, "whole", &info);
+  EXPECT_EQ(info.damage, "");
+  const size_t scan = whole.size() - 2 - 11;
+  std::string early = whole;  // an end marker in the middle of the data
+  early.replace(scan + 4, 2, "\xFF\xD9");
+  const Image image = decode_image(early, "early", &info);
+  EXPECT_EQ(image.pixels,
+            (Pixels{16, 80, 6,   7,  71, 0,   1,  65, 0,   35, 99, 25,  26, 90,  16,  20,  84,  10,  64, 128, 54,  55, 119,
+                    45, 50, 114, 40, 93, 157, 83, 84, 148, 74, 78, 142, 68, 112, 176, 102, 103, 167, 93, 97,  161, 87}));
+  EXPECT_NE(info.damage.find("premature end of data segment"), std::string::npos) << info.damage;
+  decode_image(whole + std::string(500, '\0') + "appended by a camera", "trailing", &info);
+  EXPECT_EQ(info.damage, "");
+  const std::string no_end = whole.substr(0, whole.size() - 2) + std::string(20, '\0');
+  EXPECT_EQ(decode_image(no_end, "no end", &info), decode_image(whole, ""));
+  EXPECT_EQ(info.damage, "the end marker is missing");
+}
+
 /// One byte changed at a time: an image or an error that names the file, nothing else.
 TEST(Image, AnyDamagedByteIsSurvived) {
   int errors = 0, images = 0;

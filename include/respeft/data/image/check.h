@@ -52,8 +52,9 @@ struct DataReport {
 };
 
 struct CheckOptions {
-  int64_t workers = 2;    ///< threads that read images
-  bool any_size = false;  ///< other numbers of images and classes than the published ones are no error
+  DatasetOptions dataset = {};  ///< how the data are opened
+  int64_t workers = 2;          ///< threads that read images
+  bool any_size = false;        ///< other numbers of images and classes than the published ones are no error
   std::function<void(int64_t done, int64_t total)> progress = nullptr;  ///< called from the caller's thread
 };
 

@@ -71,6 +71,22 @@ struct PublishedFacts {
   std::map<Split, int64_t> images;  ///< how many each split has
 };
 
+/// Shares of a folder's images that its splits get; they sum up to 1.
+struct SplitShares {
+  double train = 1.0, val = 0.0, test = 0.0;
+};
+
+/// Reads `"0.8"` (train; the rest is test), `"0.8,0.2"` (train, test) or `"0.8,0.1,0.1"` (train, val, test). Throws
+/// `std::invalid_argument` unless the shares are above 0 (val's may be 0) and sum up to 1.
+SplitShares split_shares_from_text(const std::string& text);
+
+/// How a dataset is opened.
+struct DatasetOptions {
+  /// Shares (see `split_shares_from_text`) by which an `imagefolder` of classes without train/ and test/ is split. Each class is
+  /// split alone, by its images' paths in the folder and a constant seed: always in the same way. Empty: the data have splits.
+  std::string split;
+};
+
 /// A layout of files that data can be read from.
 struct DatasetKind {
   std::string name;     ///< as in `name:PATH`
@@ -82,6 +98,12 @@ struct DatasetKind {
   std::function<DatasetPtr(const std::string& path, Split split)> open;
   /// What is published about the dataset at this path; null where nothing is.
   std::function<PublishedFacts(const std::string& path)> published = nullptr;
+  /// Opens one split of a folder without splits, by shares; null where the layout has splits always.
+  std::function<DatasetPtr(const std::string& path, Split split, const SplitShares& shares)> divide = nullptr;
+  /// One line for an error about a split that is missing, e.g. which folders were looked for; null: nothing to add.
+  std::function<std::string(const std::string& path)> explain_missing = nullptr;
+  /// Remarks on how the files there are understood, e.g. folders that are not read; null: none.
+  std::function<std::vector<std::string>(const std::string& path)> remarks = nullptr;
 };
 
 /// Every kind, in the order they are documented. A new kind is one file and one line here.
@@ -91,11 +113,12 @@ const std::vector<DatasetKind>& dataset_kinds();
 /// such as `vtab`, the dataset is unknown (with what may have been meant) or missing, `std::runtime_error` naming file or
 /// folder and the fault when the data are not as they should be or the split is not there; `DataError` (one of these) when a
 /// list has faults. `trainval` is the kind's own list where it has one, and otherwise `train` followed by `val`.
-DatasetPtr open_dataset(const std::string& spec, Split split);
+/// `std::invalid_argument` also where `options.split` is given for data that have splits of their own.
+DatasetPtr open_dataset(const std::string& spec, Split split, const DatasetOptions& options = {});
 
 /// The splits of `KIND:PATH` that are there, in the order of `all_splits`: `trainval` wherever `train` and `val` are.
 /// Errors as `open_dataset`.
-std::vector<Split> dataset_splits(const std::string& spec);
+std::vector<Split> dataset_splits(const std::string& spec, const DatasetOptions& options = {});
 
 /// What is published about the dataset at `KIND:PATH`, if anything is. Errors as `open_dataset`.
 std::optional<PublishedFacts> published_facts(const std::string& spec);

@@ -25,10 +25,11 @@ struct Image {
 /// How an image is stored in its file.
 struct ImageInfo {
   std::string format;   ///< `JPEG` or `PNG`
-  std::string color;   ///< `gray`, `RGB`, `CMYK` or `palette`
+  std::string color;    ///< `gray`, `RGB`, `CMYK` or `palette`
   int bits = 8;         ///< of a channel, or of an index into the palette
   bool alpha = false;   ///< transparency, in whatever form
   int orientation = 1;  ///< EXIF's, 1 … 8
+  std::string damage;   ///< of a JPEG that could be decoded all the same: libjpeg's first warning; empty: none
 
   bool operator==(const ImageInfo&) const = default;
 };
@@ -41,8 +42,9 @@ constexpr int64_t kMaxImagePixels = 178'956'970;
 /// slow integer DCT, fancy upsampling, EXIF's or XMP's orientation applied, alpha dropped, 16 bits cut to the upper 8. (16-bit
 /// gray without alpha is cut too, where Pillow clips to 255; and JPEG's subsampled chroma is upsampled as by the libjpeg-turbo at
 /// hand, whose values may be 1 off another version's.) Throws `std::runtime_error` naming `name` and the fault when the
-/// data are corrupt or truncated, of another format, or larger than `kMaxImagePixels`. `info`, where given, receives how the
-/// image was stored.
+/// data are corrupt or truncated, of another format, or larger than `kMaxImagePixels`. A damaged JPEG is decoded where Pillow
+/// decodes it (libjpeg fills in or skips the bad parts), and is an error where it ends before its last pixel. `info`, where
+/// given, receives how the image was stored.
 Image decode_image(std::string_view bytes, const std::string& name, ImageInfo* info = nullptr);
 
 /// Reads and decodes a file. Throws `std::runtime_error` naming the path and the fault.
