@@ -33,24 +33,37 @@ class ScaleAdapter : public nn::WeightAdapter {
 // docs ends
 
 // docs begins: method
+struct OutputScaleOptions {
+  std::string targets = "linears";
+  std::string blocks = "";
+
+  Fields fields() {
+    Fields list;
+    list.add({.name = "targets", .help = "linear layers to adapt: qkv, o, fc1, fc2 or linears", .group = "Method"}, targets);
+    list.add({.name = "blocks", .help = "blocks to adapt, such as 0-5,11; empty: everywhere", .group = "Method"}, blocks);
+    return list;
+  }
+};
+
 class OutputScale : public Method {
  public:
-  explicit OutputScale(std::string targets = "linears") : targets_(std::move(targets)), chosen_(targets_, /*blocks=*/"") {}
+  explicit OutputScale(OutputScaleOptions options = {})
+      : options_(std::move(options)), targets_(options_.targets, options_.blocks) {}
 
   std::string name() const override { return "output-scale"; }
-  Options options() const override { return {{"targets", targets_}}; }
-  void check(const std::vector<nn::NamedSite>& all) const override { chosen_.check(all); }
+  Options options() const override { return options_of(options_); }
+  void check(const std::vector<nn::NamedSite>& all) const override { targets_.check(all); }
   std::shared_ptr<Attachment> attach(const std::vector<nn::NamedSite>& sites) const override {
     for (const auto& site : sites) {
-      if (site.info.kind != nn::SiteKind::Linear || chosen_.select(site.info).empty()) continue;
+      if (site.info.kind != nn::SiteKind::Linear || targets_.select(site.info).empty()) continue;
       site.site->attach(std::make_shared<ScaleAdapter>(site));
     }
-    return std::make_shared<Attachment>();  // nothing is shared between the adapters
+    return std::make_shared<Attachment>();  // the adapters share nothing
   }
 
  private:
-  std::string targets_;
-  methods::Targets chosen_;
+  OutputScaleOptions options_;
+  methods::Targets targets_;
 };
 // docs ends
 
@@ -60,7 +73,7 @@ int main() {
   at::manual_seed(0);
   // docs begins: use
   auto model = models::create("vit_tiny_patch16_224", {.num_classes = 3, .image_size = 32});
-  auto adapters = attach(*model, OutputScale("fc1,fc2"));
+  auto adapters = attach(*model, OutputScale({.targets = "fc1,fc2"}));
   // docs ends
   torch::optim::AdamW optimizer(adapters->trainable_parameters(), torch::optim::AdamWOptions(1e-2));
   const auto images = at::randn({12, 3, 32, 32});

@@ -68,6 +68,37 @@ class PatchMlp : public models::Model {
 };
 // docs ends
 
+/// Weights under the model's own names only, and no adapters of other libraries.
+class OwnNames : public models::WeightMap {
+ public:
+  std::optional<models::OwnTensors> to_own(const TensorMap& tensors) const override {
+    if (!tensors.contains("patch_embed.weight")) return std::nullopt;
+    return models::OwnTensors{tensors, "own", std::nullopt};
+  }
+  bool needs_values(std::string_view) const override { return false; }
+  bool is_head(std::string_view name) const override { return nn::is_head_name(name); }
+  std::string not_recognized() const override { return "not the names of a PatchMlp"; }
+  bool fit(const models::Model&, models::OwnTensors&) const override { return false; }
+  bool may_differ(const models::Model&, const std::vector<std::string>&, const std::vector<std::string>&, bool) const override {
+    return false;
+  }
+  void check_config(const models::Model&, const std::string&, const std::string&, const std::string&) const override {}
+  models::PatchGrid patch_grid(const models::Model&, const TensorMap&) const override { return {}; }
+  std::vector<std::string> fitting(const TensorMap&) const override { return {}; }
+  std::optional<models::Normalization> published_normalization(const std::string&, const std::string&,
+                                                               const std::string&) const override {
+    return std::nullopt;
+  }
+  std::vector<std::string> bases() const override { return {}; }
+  std::optional<models::LayerPlace> place(const std::string&, std::string&) const override { return std::nullopt; }
+  std::string module_name(const models::LayerPlace&, const std::string&) const override { return ""; }
+  std::vector<std::string> parts(const std::string&) const override { return {}; }
+  std::string no_adapter(const std::string&) const override { return ""; }
+  std::string head_name(const std::string&) const override { return "head"; }
+  at::Tensor head_to(const at::Tensor& weight, const std::string&) const override { return weight; }
+  at::Tensor head_from(const at::Tensor& weight, const std::string&) const override { return weight; }
+};
+
 // docs begins: family
 class PatchMlpFamily : public models::ModelFamily {
  public:
@@ -77,9 +108,17 @@ class PatchMlpFamily : public models::ModelFamily {
   std::shared_ptr<models::Model> create(const std::string& name, const models::ModelOptions& options) const override {
     return std::make_shared<PatchMlp>(*this, name, options);
   }
-  std::shared_ptr<models::Model> like(const models::Model& model) const override {
-    return create(model.name(), {.num_classes = model.num_classes(), .image_size = model.input().side()});
+  models::ModelOptions options(const models::Model& model) const override {
+    return {.num_classes = model.num_classes(), .image_size = model.input().side()};
   }
+  std::shared_ptr<models::Model> like(const models::Model& model) const override { return create(model.name(), options(model)); }
+
+  const models::WeightMap& weights() const override { return weights_; }
+  const models::ExportSources& exports() const override { return exports_; }
+
+ private:
+  OwnNames weights_;               // only the model's own names
+  models::ExportSources exports_;  // the defaults: no other library has such a model
 };
 // docs ends
 

@@ -21,7 +21,7 @@ class MultiLabelMetrics : public tasks::Metrics {
                         at::full({}, output.numel(), sums_.options())});
   }
   at::Tensor& sums() override { return sums_; }  // ranks add theirs up
-  std::vector<std::pair<std::string, double>> read() const override {
+  tasks::NamedValues read() const override {
     const at::Tensor s = sums_.cpu();
     const double* value = s.const_data_ptr<double>();
     return {{"loss", value[0] / value[1]}, {"accuracy", value[2] / value[3]}};
@@ -37,6 +37,7 @@ class MultiLabelMetrics : public tasks::Metrics {
 class MultiLabel : public tasks::Task {
  public:
   std::string name() const override { return "multi-label"; }
+  at::Tensor forward(models::Model& model, const Batch& batch) const override { return model.forward(batch); }
   tasks::Loss loss(const at::Tensor& output, const Batch& batch, bool /*training*/) const override {
     const auto each = at::binary_cross_entropy_with_logits(output, batch.at(kLabels), {}, {}, at::Reduction::None);
     return {each.mean(1).sum(), output.size(0)};
@@ -57,7 +58,7 @@ int main() {
   torch::optim::AdamW optimizer(adapters->trainable_parameters(), torch::optim::AdamWOptions(3e-3));
   const MultiLabel task;
   const Batch batch = {{kPixels, at::randn({8, 3, 32, 32})}, {kLabels, at::randint(2, {8, 4}).to(at::kFloat)}};
-  std::vector<std::pair<std::string, double>> figures;
+  tasks::NamedValues figures;
   double first_loss = 0.0;
   for (int step = 0; step < 30; ++step) {
     // docs begins: step
