@@ -7,11 +7,11 @@
 #include "cuda/launch.h"
 #include "cuda/shortcut.h"
 
-/// What kernels cost on a GPU, from its limits alone: how the launchers choose between ways of computing the same thing, and what
-/// docs/gpu.md predicts. Times are in microseconds.
+/// Cost model of kernels on a GPU, from its published limits. Launchers choose between implementations with it, and docs/gpu.md
+/// shows its predictions. Times are in microseconds.
 namespace respeft::cuda {
 
-/// How the elements of a product are multiplied.
+/// Arithmetic of a product.
 enum class Arithmetic { Half, Tf32, Float32 };  ///< Half: float16 or bfloat16
 
 /// A GPU by its published limits.
@@ -20,33 +20,32 @@ struct Architecture {
   int major, minor;    ///< compute capability
   int processors;      ///< streaming multiprocessors (SMs)
   double gigahertz;    ///< boost clock
-  double mma_half;     ///< dense FLOP a clock and SM through `mma.sync`, 16-bit operands
-  double vendor_half;  ///< the same through the instructions that the vendor's library uses (wgmma, tcgen05)
-  double float32;      ///< FLOP a clock and SM without tensor cores
-  double dram, l2;     ///< bytes a microsecond
+  double mma_half;     ///< dense FLOP per clock and SM through `mma.sync`, 16-bit operands
+  double vendor_half;  ///< the same through cuBLAS's instructions (wgmma, tcgen05)
+  double float32;      ///< FLOP per clock and SM without tensor cores
+  double dram, l2;     ///< bytes per microsecond
   int64_t l2_bytes;
 };
 
 std::span<const Architecture> architectures();
 
-/// The architecture of a compute capability, or the newest that is not newer; with the SMs that the device at hand has.
+/// The architecture of a compute capability, or the newest known one below it, with the device's number of SMs.
 Architecture architecture_of(int major, int minor, int processors);
 
-/// One kernel's time: the largest of three limits, after the launch and what is not overlapped with anything.
+/// One kernel's time: the largest of three limits, plus the launch and everything that does not overlap.
 struct KernelCost {
   const char* what;
-  double compute;  ///< the SM with the most blocks, at the rate that real kernels reach
-  double memory;   ///< every byte once, from and to DRAM, or L2 where the kernel before has just left it there; or all that tiles
-                   ///< read again and again through L2
-  double latency;  ///< the steps of a block, one after the other
-  double once;     ///< before and after them: the first loads, the epilogue
+  double compute;  ///< of the SM with the most blocks, at the rate that real kernels reach
+  double memory;   ///< traffic of DRAM (every byte once; L2 if the kernel before left the data there), or of the tiles through L2
+  double latency;  ///< the steps of a block in sequence
+  double once;     ///< the first loads and the epilogue
   double bytes, flops;
 
   double time() const;
-  const char* limit() const;  ///< "compute", "memory", "latency", or "launch" for that and `once`: the largest part
+  const char* limit() const;  ///< largest part: "compute", "memory", "latency", or "launch" (which includes `once`)
 };
 
-/// Kernels one after the other: at most a product of the vendor's for all and one for each group, in two kernels each.
+/// A sequence of kernels: at most one cuBLAS product for all groups and one for each, of two kernels each.
 struct Cost {
   std::array<KernelCost, 2 * (1 + Groups::kMost)> kernels = {};
   int count = 0;
@@ -61,37 +60,38 @@ struct ProductSize {
   int64_t rows, columns, depth;
 };
 
-/// A product with the weight rescaled in the kernel, or W' written first and multiplied by the vendor's library. No tile or step
-/// of ours has rows of two of the weight's `groups`, which divide the product's columns (Forward) or its depth (Backward).
+/// A product that rescales the weight in the kernel, or that writes W' first and multiplies it by cuBLAS. A tile or step of our
+/// kernel never has rows of two of the weight's `groups`, which divide the product's columns (Forward) or its depth (Backward).
 Cost fused_rescaled_product(const Architecture& gpu, Arithmetic arithmetic, const ProductSize& size, int64_t groups = 1,
                             Direction direction = Direction::Forward);
 Cost two_step_rescaled_product(const Architecture& gpu, Arithmetic arithmetic, const ProductSize& size);
 
-/// The scales' gradients from G `[rows, columns]`, summed over `depth` tokens, for `groups` that divide the rows: tile by tile,
-/// or as ATen composes them (G written, multiplied with W, reduced along either side; the bias's gradient by itself).
+/// Gradients of the scales from G `[rows, columns]`, summed over `depth` tokens, for `groups` that divide the rows: tile by tile
+/// in one kernel, or composed of ATen operators (write G, multiply it with W, reduce along both sides; the bias's gradient
+/// apart).
 Cost fused_scale_gradients(const Architecture& gpu, Arithmetic arithmetic, const ProductSize& size, int64_t groups = 1);
 Cost composed_scale_gradients(const Architecture& gpu, Arithmetic arithmetic, const ProductSize& size);
 
-/// A thin product plus what is added to it; `size` is that of one of `groups`, whose results lie side by side.
+/// A thin product plus an addend. `size` is that of one of the `groups`, whose results are side by side.
 Cost fused_thin_product(const Architecture& gpu, Arithmetic arithmetic, const ProductSize& size, int64_t groups = 1);
-/// The same without our kernel. Forward: the vendor's product and an addition where there is one.
+/// The same without our kernel. Forward: a cuBLAS product, and an addition if `adds`.
 Cost composed_thin_product(const Architecture& gpu, Arithmetic arithmetic, const ProductSize& size, bool adds);
-/// Backward: what is passed on copied, or zeros, and a product for each group that adds to its columns.
+/// Backward: a copy of the addend or zeros, and for each group a product that adds to its columns.
 Cost composed_middle_gradient(const Architecture& gpu, Arithmetic arithmetic, const ProductSize& size, bool adds, int64_t groups);
 
-/// The base's product with an update in its accumulators, or the vendor's product and one for each of the groups that adds to its
+/// The base's product with the update in its accumulators, or a cuBLAS product and for each group another that adds to its
 /// columns of the output.
 Cost fused_updated_product(const Architecture& gpu, Arithmetic arithmetic, const ProductSize& size, const Groups& groups);
 Cost composed_updated_product(const Architecture& gpu, Arithmetic arithmetic, const ProductSize& size, const Groups& groups);
 
-/// W + scaling · up down, W `[rows, columns]`: in one pass, or a copy and a product for each of the groups that adds to its rows.
+/// W + scaling · up down, W `[rows, columns]`: in one pass, or a copy and for each group a product that adds to its rows.
 Cost fused_fold(const Architecture& gpu, Arithmetic arithmetic, int64_t rows, int64_t columns, const Groups& groups);
 Cost composed_fold(const Architecture& gpu, Arithmetic arithmetic, int64_t rows, int64_t columns, const Groups& groups);
 
-/// All of a weight's rows in `count` groups, which are at most Groups::kMost.
+/// Divides all rows of a weight into `count` equal groups, at most Groups::kMost.
 Groups equal_groups(int64_t count, int64_t rows, int64_t rank);
 
-// With equal groups of all rows; the depth of a fold's size is the rank.
+// The same with equal groups of all rows. For a fold, the depth of `size` is the rank.
 
 inline Cost fused_updated_product(const Architecture& gpu, Arithmetic arithmetic, const ProductSize& size, int64_t rank) {
   return fused_updated_product(gpu, arithmetic, size, equal_groups(1, size.columns, rank));

@@ -10,11 +10,11 @@
 /// Parameters and launchers of the kernels of `respeft::rescaled_linear` (include/respeft/ops/rescaled_linear.h):
 /// W'[o, i] = W[o, i] · (residual + scale_out[o] · scale_in[g(o), i]), with the group g(o) = o / group_rows.
 ///
-/// Element is float, __half or __nv_bfloat16; sums are float32. Scales are float32 here, whatever dtype the operator was given.
-/// All matrices are contiguous; no size is 0. A launcher returns what CUDA says of the launch.
+/// Element is float, __half or __nv_bfloat16; sums are float32. Scales are float32 here, whatever their dtype in the operator.
+/// All matrices are contiguous; no size is 0. A launcher returns the launch's CUDA error.
 namespace respeft::cuda {
 
-/// A frozen weight and what rescales it.
+/// A frozen weight and its scales.
 template <class Element>
 struct RescaledWeight {
   const Element* weight;   ///< `[out, in]`
@@ -26,7 +26,7 @@ struct RescaledWeight {
 
 // ---- Products -----------------------------------------------------------------------------------------------------------------
 
-/// A warp has all rows of a tile, so that only one rescales a weight.
+/// Each warp has all rows of a tile, so that every weight is rescaled by one warp only.
 inline constexpr Cut kRescaledProductCut{
     .rows = 64, .columns = 64, .depth_bytes = 128, .stages = 3, .warp_rows = 64, .warp_columns = 16, .threads = 128};
 
@@ -39,10 +39,10 @@ struct RescaledProductParams {
   int64_t tokens;
   bool vector_input = false, vector_weight = false, vector_scale = false, vector_output = false;  ///< as `reads_by_16_bytes`
 
-  /// Sets what is read 16 bytes at a time, as the addresses and sizes allow.
+  /// Sets the flags above from the addresses and sizes.
   void align(Direction direction) {
     const bool forward = direction == Direction::Forward;
-    const int64_t group = w.group_rows == w.out ? 0 : w.group_rows;  // where tiles begin, besides multiples of their sides
+    const int64_t group = w.group_rows == w.out ? 0 : w.group_rows;  // tiles also begin at multiples of this
     vector_input = reads_by_16_bytes(input, forward ? w.in : w.out, {forward ? 0 : group});
     vector_weight = reads_by_16_bytes(w.weight, w.in);
     vector_scale = forward ? reads_by_16_bytes(w.scale_in, w.in) : reads_by_16_bytes(w.scale_out, 0, {group});
@@ -50,7 +50,7 @@ struct RescaledProductParams {
   }
 };
 
-/// x W'ᵀ + bias (Forward) or g W' (Backward), the weight rescaled on its way to the product; `exact`: see `launch.h`.
+/// x W'ᵀ + bias (Forward) or g W' (Backward); rescales the weight in registers. `exact`: see `launch.h`.
 template <class Element>
 cudaError_t launch_rescaled_product(Direction direction, const RescaledProductParams<Element>& params, bool exact,
                                     cudaStream_t stream);
@@ -66,7 +66,7 @@ struct RescaleParams {
   }
 };
 
-/// W' itself, for the products that the vendor's library makes.
+/// W' itself, for products by cuBLAS.
 template <class Element>
 cudaError_t launch_rescale_weight(const RescaleParams<Element>& params, cudaStream_t stream);
 
@@ -75,17 +75,17 @@ cudaError_t launch_rescale_weight(const RescaleParams<Element>& params, cudaStre
 inline constexpr Cut kScaleGradientsCut{
     .rows = 128, .columns = 128, .depth_bytes = 64, .stages = 3, .warp_rows = 32, .warp_columns = 64, .threads = 256};
 
-/// How G = gᵀ x `[out, in]` and the sum over tokens are divided.
+/// Division of G = gᵀ x `[out, in]` into tiles, and of the sum over tokens into parts.
 struct ScaleGradientTiles {
-  int64_t rows, columns;         ///< tiles of one group's rows, and of the columns
-  int64_t splits, split_tokens;  ///< parts of the tokens, and the tokens of one
+  int64_t rows, columns;         ///< number of tiles along one group's rows, and along the columns
+  int64_t splits, split_tokens;  ///< number of parts of the tokens, and tokens per part
 
   template <class Element>
   static ScaleGradientTiles of(const RescaledWeight<Element>& w, int64_t tokens, int64_t split_tokens) {
     return {ceil_divide(w.group_rows, kScaleGradientsCut.rows), ceil_divide(w.in, kScaleGradientsCut.columns),
             ceil_divide(tokens, split_tokens), split_tokens};
   }
-  /// The splits that keep the busiest of `processors` SMs busy for the shortest time, counting a few steps for each reduction.
+  /// Chooses the splits that minimize the time of the busiest of `processors` SMs, counting a few steps for each reduction.
   template <class Element>
   static ScaleGradientTiles choose(const RescaledWeight<Element>& w, int64_t tokens, int64_t processors) {
     constexpr int64_t depth = kScaleGradientsCut.depth_bytes / sizeof(Element);
@@ -102,16 +102,16 @@ struct ScaleGradientTiles {
   }
 };
 
-/// Every tile of G leaves the sums of its rows and of its columns; a second kernel adds them up in a fixed order.
+/// Every tile of G writes the sums of its rows and of its columns; a second kernel adds them up in a fixed order.
 template <class Element>
 struct ScaleGradientsParams {
   RescaledWeight<Element> w;
   const Element* grad;           ///< `[tokens, out]`
   const Element* input;          ///< `[tokens, in]`
-  float* column_parts;           ///< `[groups, splits · rows, in]`: of scale_in's gradient; or null
-  float* row_parts;              ///< `[splits · columns, out]`: of scale_out's; or null
-  float* bias_parts;             ///< `[splits, out]`: of the bias's; or null
-  int64_t tokens, split_tokens;  ///< in all, and of one split; see ScaleGradientTiles for it and the numbers of tiles
+  float* column_parts;           ///< `[groups, splits · rows, in]`: parts of scale_in's gradient; or null
+  float* row_parts;              ///< `[splits · columns, out]`: parts of scale_out's gradient; or null
+  float* bias_parts;             ///< `[splits, out]`: parts of the bias's gradient; or null
+  int64_t tokens, split_tokens;  ///< in total, and per split (see ScaleGradientTiles)
   bool vector_grad = false, vector_input = false, vector_weight = false;
 
   void align() {
@@ -121,16 +121,16 @@ struct ScaleGradientsParams {
   }
 };
 
-/// G is computed, multiplied with the weight and reduced tile by tile; none of it is written.
+/// Computes G, multiplies it with the weight and reduces it, tile by tile. G is never written.
 template <class Element>
 cudaError_t launch_scale_gradients(const ScaleGradientsParams<Element>& params, bool exact, cudaStream_t stream);
 
-/// A block has kColumns results; the parts of one are shared out to kLanes threads, each with kLoads loads under way.
+/// A block computes kColumns results. kLanes threads share the parts of one, each with kLoads loads in flight.
 struct SumPartsCut {
   static constexpr int kColumns = 32, kLanes = 8, kLoads = 4;
 };
 
-/// result[b, i] = Σ_p parts[b, p, i], in an order that depends on the number of parts alone.
+/// result[b, i] = Σ_p parts[b, p, i], in an order that depends only on the number of parts.
 template <class Element>
 struct SumPartsParams {
   struct Job {

@@ -7,14 +7,14 @@
 #include "cuda/launch.h"
 
 /// Parameters and launchers of the kernels of `respeft::shortcut_linear` and `respeft::folded_linear`
-/// (include/respeft/ops/shortcut.h, whose names are used here).
+/// (names as in include/respeft/ops/shortcut.h).
 ///
-/// Element is float, __half or __nv_bfloat16; sums are float32. All matrices are contiguous but where a stride is given; no size
-/// is 0. A launcher returns what CUDA says of the launch; `exact`: see launch.h.
+/// Element is float, __half or __nv_bfloat16; sums are float32. Matrices without a stride are contiguous; no size is 0. A
+/// launcher returns the launch's CUDA error. `exact`: see launch.h.
 namespace respeft::cuda {
 
-/// The logical projections with an update: group g is output rows rows[g] to rows[g] + height, ascending and disjoint; it reads
-/// columns g · rank to (g + 1) · rank of the middle, and rows g · height to (g + 1) · height of `up`.
+/// The logical projections with an update. Group g has output rows rows[g] to rows[g] + height, ascending and disjoint. It reads
+/// columns g · rank to (g + 1) · rank of `middle`, and rows g · height to (g + 1) · height of `up`.
 struct Groups {
   static constexpr int kMost = 8;
   int count;
@@ -22,7 +22,7 @@ struct Groups {
   int64_t rows[kMost];
 };
 
-/// The warps share out the depth of a tile.
+/// The warps divide the depth of a tile among them.
 inline constexpr Cut kThinProductCut{
     .rows = 32, .columns = 32, .depth_bytes = 128, .stages = 4, .warp_rows = 32, .warp_columns = 32, .threads = 128};
 
@@ -34,11 +34,11 @@ struct ThinProductParams {
   Element* output;        ///< `[tokens, R]`
   int64_t tokens, input_stride, addend_stride, addend_columns, output_stride;
   int64_t depth;                                     ///< Forward: in
-  float scaling;                                     ///< of the product
+  float scaling;                                     ///< factor of the product
   Groups groups;                                     ///< Forward: one group of rank R
   bool vector_input = false, vector_factor = false;  ///< as `reads_by_16_bytes`
 
-  /// Sets what is read 16 bytes at a time, as the addresses and sizes allow.
+  /// Sets the flags above from the addresses and sizes.
   void align(Direction direction) {
     const bool forward = direction == Direction::Forward;
     vector_input = reads_by_16_bytes(input, input_stride);
@@ -60,11 +60,11 @@ struct UpdatedProductParams {
   const Element* input;   ///< Forward: x `[tokens, in]`; Backward: grad_output `[tokens, out]`
   const Element* weight;  ///< `[out, in]`
   const Element* bias;    ///< `[out]`, or null (Backward: null)
-  const Element* middle;  ///< Forward: the middle, Backward: its gradient; `[tokens, middle_columns]`
+  const Element* middle;  ///< Forward: `middle`, Backward: its gradient; `[tokens, middle_columns]`
   const Element* factor;  ///< Forward: up `[groups · height, rank]`; Backward: down `[middle_columns, in]`
   Element* output;        ///< Forward: `[tokens, out]`; Backward: `[tokens, in]`
   int64_t tokens, in, out, middle_columns;
-  float scaling;  ///< of the update
+  float scaling;  ///< factor of the update
   Groups groups;  ///< Forward only
   bool vector_input = false, vector_weight = false, vector_middle = false, vector_factor = false, vector_output = false;
 
@@ -78,7 +78,7 @@ struct UpdatedProductParams {
   }
 };
 
-/// The base's product with the update added in its accumulators.
+/// The base's product; the update is added in its accumulators.
 /// Forward: x Wᵀ + bias + scaling · middle_g up_gᵀ in the rows of g.  Backward: g W + scaling · m down.
 template <class Element>
 cudaError_t launch_updated_product(Direction direction, const UpdatedProductParams<Element>& params, bool exact,
@@ -96,7 +96,7 @@ struct FoldParams {
   int64_t in, out;
   float scaling;
   Groups groups;
-  bool vector_up = false, vector_in = false;  ///< rows of up; rows of weight, down and folded
+  bool vector_up = false, vector_in = false;  ///< as `reads_by_16_bytes`: rows of up; rows of weight, down and folded
 
   void align() {
     vector_up = reads_by_16_bytes(up, groups.rank);

@@ -1,5 +1,5 @@
-// Fine-tunes a Vision Transformer with RLRR, folds what was trained into its weights and exports it.
-// Real use starts from published weights and images; this program makes both up, so that it runs anywhere.
+// Fine-tunes a Vision Transformer with RLRR, merges the adapters into its weights and exports it.
+// The weights and the images are random, so that the program runs anywhere; real use starts from published weights.
 
 #include <respeft/respeft.h>
 #include <torch/optim/adamw.h>
@@ -8,7 +8,7 @@
 
 namespace {
 
-/// Images whose class is told by their brightness.
+/// Images whose class is their brightness.
 std::pair<at::Tensor, at::Tensor> make_batch(int64_t size) {
   const auto labels = at::randint(0, 3, {size});
   const auto images = at::randn({size, 3, 32, 32}) * 0.5 + (labels.to(at::kFloat) - 1.0).view({-1, 1, 1, 1});
@@ -21,10 +21,10 @@ int main(int argc, char** argv) {
   at::manual_seed(0);
   // README begins
   auto model = respeft::models::create("vit_tiny_patch16_224", {.num_classes = 3, .image_size = 32});
-  if (argc > 1) respeft::models::load_weights(*model, argv[1]);  // timm's, Hugging Face's or Google's
+  if (argc > 1) respeft::models::load_weights(*model, argv[1]);  // timm, Hugging Face, Google or DINOv2
 
-  auto adapters = respeft::attach(*model, respeft::Rlrr{});  // freezes the base, returns what to train
-  torch::optim::AdamW optimizer(adapters.parameters(), torch::optim::AdamWOptions(3e-3));
+  auto adapters = respeft::attach(*model, respeft::Rlrr{});  // freezes the base
+  torch::optim::AdamW optimizer(adapters->trainable_parameters(), torch::optim::AdamWOptions(3e-3));
   model->train();
   for (int step = 0; step < 30; ++step) {
     const auto [images, labels] = make_batch(16);
@@ -36,8 +36,8 @@ int main(int argc, char** argv) {
   }
 
   model->eval();
-  const respeft::MergeReport report = respeft::merge(*model);  // folds every adapter; the model is plain again
-  respeft::export_torchscript(*model, "vit.pt");               // loads anywhere, without this library
+  const respeft::MergeReport report = respeft::merge(*model);  // folds every adapter into the weights
+  respeft::export_torchscript(*model, "vit.pt");               // loads in PyTorch without this library
   // README ends
   std::printf("merged %zu layers %s; wrote vit.pt\n", report.sites.size(), report.exact() ? "exactly" : "approximately");
 

@@ -55,7 +55,7 @@ def methods(arguments):
                 f"{kept / 1e6:.0f} MB",
             ]
         )
-    markdown(["method", "trained, with the head", "test accuracy", "training loss", "step", "kept"], rows)
+    markdown(["method", "trained parameters, with the head", "test accuracy", "training loss", "step", "kept"], rows)
 
 
 def merges(arguments):
@@ -65,7 +65,7 @@ def merges(arguments):
         if method not in arguments.methods:
             continue
         reports = [json.loads((arguments.runs / f"{method}-{seed}" / "merges.json").read_text()) for seed in arguments.seeds]
-        header += [f"{method}: error", "same answers", "accuracy"]
+        header += [f"{method}: error", "same predictions", "accuracy"]
         before = [100 * report["comparison"]["accuracy_before"] for report in reports]
         rows[-1] += ["–", "–", spread(before, "{:.1f}%")]
         for row, merge in zip(rows, MERGES):

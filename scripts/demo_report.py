@@ -61,7 +61,7 @@ def check(arguments):
         logits = load_file(path)["logits"]
         difference = (logits - expected).abs().max().item()
         same = (logits.argmax(1) == expected.argmax(1)).float().mean().item()
-        print(f"{label}: logits differ from Python's by at most {difference:.1e} (largest {largest:.1f}), {same:.2%} same answers")
+        print(f"{label}: logits differ from Python's by at most {difference:.1e} (largest {largest:.1f}), {same:.2%} same predictions")
         failed |= given in arguments.logits and difference > TOLERANCE * largest
     if failed:
         sys.exit(f"demo: the answers differ by more than {TOLERANCE:.0e} of the largest logit")

@@ -9,7 +9,7 @@ namespace respeft::formats {
 
 static_assert(std::endian::native == std::endian::little, "numbers in files are little-endian and are read as they are");
 
-/// The number that stands at `position`, which must lie inside.
+/// The number at `position`, which must be inside.
 template <std::integral Number>
 Number number_at(std::string_view bytes, size_t position) {
   Number value;
@@ -17,7 +17,7 @@ Number number_at(std::string_view bytes, size_t position) {
   return value;
 }
 
-/// Whether `[begin, begin + size)` lies inside `limit` bytes.
+/// True if `[begin, begin + size)` is inside `limit` bytes.
 inline bool fits(uint64_t begin, uint64_t size, uint64_t limit) {
   return begin <= limit && size <= limit - begin;
 }

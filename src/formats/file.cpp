@@ -52,7 +52,7 @@ int write_all(int fd, std::string_view bytes) {
 
 using Writer = std::function<void(const std::function<void(std::string_view)>&)>;
 
-/// A new file beside `target`. Its name is short, so that it fits wherever the target's own name does.
+/// A new file in `target`'s folder. Its name is short, so that it fits wherever the target's name does.
 int create_beside(const std::filesystem::path& target, std::string& temporary) {
   static std::atomic<unsigned> counter{0};
   for (;;) {
@@ -62,7 +62,7 @@ int create_beside(const std::filesystem::path& target, std::string& temporary) {
   }
 }
 
-/// A new folder beside `target`.
+/// A new folder in `target`'s folder.
 std::string create_folder_beside(const std::filesystem::path& target) {
   static std::atomic<unsigned> counter{0};
   for (;;) {
@@ -72,13 +72,13 @@ std::string create_folder_beside(const std::filesystem::path& target) {
   }
 }
 
-/// Makes a folder's list of files last.
+/// Flushes a folder's directory entries to disk.
 void flush_folder(const std::string& folder) {
   Descriptor directory(::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (directory.get() >= 0) ::fsync(directory.get());
 }
 
-/// Writes to something that is not a regular file, such as `/dev/stdout`: there is nothing to rename.
+/// Writes directly to something other than a regular file, such as `/dev/stdout`, which cannot be renamed.
 void write_special(const std::string& path, const Writer& write) {
   Descriptor file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
   if (file.get() < 0) fail("write", path, errno);
@@ -157,7 +157,7 @@ void write_file(const std::string& path, std::string_view content) {
 
 void write_folder(const std::string& path, const std::function<void(const std::string& folder)>& fill) {
   std::filesystem::path target(path);
-  if (!target.has_filename()) target = target.parent_path();  // a slash at the end
+  if (!target.has_filename()) target = target.parent_path();  // a trailing slash
   std::error_code ignored;
   if (std::filesystem::exists(target, ignored) && !std::filesystem::is_empty(target, ignored)) {
     fail("write", path, std::filesystem::is_directory(target, ignored) ? ENOTEMPTY : EEXIST);
@@ -172,7 +172,7 @@ void write_folder(const std::string& path, const std::function<void(const std::s
     std::string message = error.what();
     const size_t at = message.find(temporary);
     if (at == std::string::npos) throw;
-    throw std::runtime_error(message.replace(at, temporary.size(), target.string()));  // the place that was asked for
+    throw std::runtime_error(message.replace(at, temporary.size(), target.string()));  // name the requested path
   }
   flush_folder(target.parent_path().string());
 }

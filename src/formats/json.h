@@ -5,14 +5,14 @@
 
 namespace respeft::formats {
 
-/// A JSON document from outside; a discarded value where the text is not JSON. Throws `std::runtime_error` where values lie more
-/// than 32 deep in each other: copying and writing a document takes stack for every level.
+/// Parses untrusted JSON; returns a discarded value if the text is not JSON. Throws `std::runtime_error` on nesting deeper than
+/// 32: copying and writing a document takes stack for every level.
 nlohmann::json parse_json(const std::string& text);
 
-/// `parse_json` of a file; what it throws names the path.
+/// `parse_json` of a file; errors name the path.
 nlohmann::json read_json(const std::string& path);
 
-/// A value as it is shown in an error: on one line, a long one cut.
+/// A value for error messages: on one line, shortened if it is long.
 std::string shown(const nlohmann::json& value);
 
 }  // namespace respeft::formats

@@ -16,7 +16,7 @@ namespace respeft::formats {
 namespace {
 
 constexpr std::string_view kMagic("\x93NUMPY", 6);
-/// NumPy's own limit, beyond which it wants to be asked.
+/// NumPy's default limit (`max_header_size`).
 constexpr size_t kMaxHeaderBytes = 10'000;
 
 [[noreturn]] void fail(const std::string& fault) {
@@ -27,7 +27,7 @@ struct DtypeName {
   std::string_view name;
   at::ScalarType dtype;
 };
-/// NumPy's names without the order of bytes. JAX's bfloat16 is unknown to NumPy, which writes it as two bytes of anything.
+/// NumPy's type names without the byte order. NumPy does not know JAX's bfloat16 and writes it as two-byte void.
 constexpr DtypeName kDtypes[] = {{"f8", at::kDouble}, {"f4", at::kFloat},  {"f2", at::kHalf},   {"V2", at::kBFloat16},
                                  {"i8", at::kLong},   {"i4", at::kInt},    {"i2", at::kShort},  {"i1", at::kChar},
                                  {"u8", at::kUInt64}, {"u4", at::kUInt32}, {"u2", at::kUInt16}, {"u1", at::kByte},
@@ -122,7 +122,7 @@ class HeaderParser {
   bool has_descr_ = false, has_order_ = false, has_shape_ = false;
 };
 
-/// `data`, whose numbers have their bytes in the other order, with them in this machine's.
+/// `data` with the bytes of each number reversed.
 at::Tensor swapped(const at::Tensor& data) {
   const auto size = static_cast<int64_t>(data.element_size());
   return data.reshape({-1}).view(at::kByte).reshape({-1, size}).flip(1).contiguous().view(data.scalar_type()).view(data.sizes());
@@ -153,7 +153,7 @@ uint64_t NpyHeader::data_bytes() const {
 }
 
 at::Tensor NpyHeader::array(at::Tensor data) const {
-  // A byte that is neither 0 nor 1 is no bool: booleans are read as numbers.
+  // A byte other than 0 or 1 is not a valid bool, so booleans are read as numbers.
   data = dtype == at::kBool ? data.ne(0) : data.view(dtype);
   if (big_endian) data = swapped(data);
   if (!fortran_order) return data.view(shape);

@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::string_view kSuffix = ".npy";
 
-/// NumPy's archive of arrays, one `.npy` an entry.
+/// NumPy's archive of arrays: one `.npy` file per entry.
 class NpzFile : public TensorFile {
  public:
   explicit NpzFile(OpenArchive archive) : TensorFile(archive.archive->path(), "npz"), archive_(std::move(archive)) {
@@ -40,7 +40,7 @@ class NpzFile : public TensorFile {
     return header.array(std::move(data));
   }
 
-  /// Leaves the stream where the data begin.
+  /// Leaves the stream at the start of the data.
   NpyHeader read_header(ZipStream& stream, const std::string& name) const {
     const auto checked = [&](const auto& call) {
       try {

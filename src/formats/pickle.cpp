@@ -17,7 +17,7 @@ using Kind = PickleValue::Kind;
   throw std::runtime_error(fault);
 }
 
-/// What becomes of an object that a pickle asks for.
+/// How an object that a pickle refers to is read.
 enum class Global { dict, sequence, tensor, parameter, storage, other };
 
 struct KnownGlobal {
@@ -53,7 +53,7 @@ constexpr KnownGlobal kGlobals[] = {
     {"torch", "int64", Global::other},
 };
 
-/// Pickle's instructions that are known here, by pickletools' names.
+/// The supported pickle opcodes, by pickletools' names.
 enum Instruction : uint8_t {
   kMark = '(',
   kStop = '.',
@@ -108,7 +108,7 @@ enum Instruction : uint8_t {
   kFrame = 0x95,
 };
 
-/// Runs a pickle's instructions on a stack of values.
+/// Interprets a pickle's opcodes on a stack of values.
 class Unpickler {
  public:
   Unpickler(std::string_view bytes, std::deque<PickleValue>& values) : bytes_(bytes), values_(values) {}
@@ -129,7 +129,7 @@ class Unpickler {
   }
 
  private:
-  // ---- the bytes
+  // ---- bytes
 
   std::string_view take(uint64_t size) {
     if (!fits(at_, size, bytes_.size()))
@@ -149,7 +149,7 @@ class Unpickler {
     return text;
   }
 
-  // ---- the stack
+  // ---- stack
 
   PickleValue* push(PickleValue value) {
     values_.push_back(std::move(value));
@@ -161,7 +161,7 @@ class Unpickler {
     value.kind = kind, value.number = number, value.text = text;
     return push(std::move(value));
   }
-  /// The values above a mark stay out of reach while it is there.
+  /// Values below a mark cannot be popped while it is there.
   PickleValue* top() {
     if (stack_.size() <= (marks_.empty() ? 0 : marks_.back())) fail("it takes more values than it has made");
     return stack_.back();
@@ -184,7 +184,7 @@ class Unpickler {
     return items;
   }
 
-  // ---- groups of instructions; false: it is none of the group
+  // ---- groups of opcodes; return false if the opcode is in another group
 
   bool put_number(uint8_t instruction) {
     switch (instruction) {
@@ -200,7 +200,7 @@ class Unpickler {
       case kBinInt2:
         return push(Kind::number, next<uint16_t>());
       case kBinFloat:
-        take(sizeof(double));  // no tensor needs one
+        take(sizeof(double));  // ignored: no tensor needs it
         return push(Kind::other);
       case kLong1:
         return put_long(take(next<uint8_t>()));
@@ -395,7 +395,7 @@ class Unpickler {
       case Global::dict:
         if (!items.empty()) refuse();
         return push(Kind::dict);
-      case Global::sequence:  // the list that it is made of; a copy would let small files take much memory
+      case Global::sequence:  // reuse the list: copies would let small files take much memory
         if (items.size() != 1 || !items[0]->is(Kind::sequence)) refuse();
         stack_.push_back(items[0]);
         return true;
@@ -416,7 +416,7 @@ class Unpickler {
     }
   }
 
-  /// Marks of a tensor say that what is stored is not what it holds: its negative, its conjugate.
+  /// Flags of a tensor whose stored values are its negative or its conjugate.
   static void check_marks(const PickleValue& marks) {
     if (marks.is(Kind::none) || (marks.is(Kind::dict) && marks.items.empty())) return;
     const bool named = marks.is(Kind::dict) && marks.items[0]->is(Kind::text);
@@ -426,7 +426,7 @@ class Unpickler {
                     named ? marks.items[0]->text.substr(0, 200) : "?"));
   }
 
-  /// What is given as attributes is left alone: the versions of a state dict's modules, a record's values.
+  /// Ignores attributes: the module versions of a state dict, the fields of a record.
   bool build(const PickleValue& target) {
     if (target.is(Kind::dict) || target.is(Kind::tensor) || target.is(Kind::other)) return true;
     fail(fmt::format("it gives attributes to {}", target.description()));

@@ -21,7 +21,7 @@ using Kind = PickleValue::Kind;
 
 constexpr std::string_view kPickleName = "data.pkl";
 
-/// A tensor as the pickle describes it: a view of a storage.
+/// A tensor in the pickle: a view of a storage.
 struct View {
   const PickleValue* storage = nullptr;
   int64_t offset = 0;
@@ -39,7 +39,7 @@ std::vector<int64_t> numbers(const PickleValue& sequence, const char* what) {
   return result;
 }
 
-/// The view that a tensor's value describes, checked against its storage.
+/// The view of a tensor value, checked against its storage.
 View view_of(const PickleValue& tensor) {
   View view{tensor.items[0], tensor.number, numbers(*tensor.items[1], "sizes"), numbers(*tensor.items[2], "strides")};
   const int64_t stored = view.storage->number;
@@ -63,7 +63,7 @@ View view_of(const PickleValue& tensor) {
   return view;
 }
 
-/// The state dict in a checkpoint: what was saved, or the one dictionary of tensors in it.
+/// The state dict in a checkpoint: the saved object itself, or the one dictionary of tensors in it.
 const PickleValue& state_dict(const PickleValue& saved) {
   if (!saved.is(Kind::dict)) throw std::runtime_error(fmt::format("it holds {}, not a state dict", saved.description()));
   std::vector<std::string_view> names;
@@ -84,7 +84,7 @@ const PickleValue& state_dict(const PickleValue& saved) {
   return saved;
 }
 
-/// What `call` returns; its fault is said to be at `where`.
+/// Returns `call()`; prefixes its error with `where`.
 template <class Call>
 decltype(auto) checked(const std::string& where, const Call& call) {
   try {
@@ -114,7 +114,7 @@ class PytorchFile : public TensorFile {
       if (!name.ends_with(fmt::format("/{}", kPickleName))) continue;
       if (!folder_.empty()) fail(fmt::format("it has several {}", kPickleName));
       folder_ = name.substr(0, name.size() - kPickleName.size());
-      // A pickle may take many times its own size, and PyTorch stores it as it is.
+      // Reading a pickle may take many times its size; PyTorch stores it uncompressed.
       if (entry.deflated) fail(fmt::format("'{}': it is compressed, which PyTorch's own files never are", name));
     }
     if (entries.count(folder_ + "constants.pkl") != 0) {
@@ -160,7 +160,7 @@ class PytorchFile : public TensorFile {
 
   at::Tensor read_storage(const PickleValue& storage) const {
     ZipStream stream(*archive_.archive, storage_name(storage));
-    const bool boolean = storage.dtype == at::kBool;  // a byte that is neither 0 nor 1 is no bool
+    const bool boolean = storage.dtype == at::kBool;  // a byte other than 0 or 1 is not a valid bool
     at::Tensor numbers = at::empty({storage.number}, boolean ? at::kByte : storage.dtype);
     stream.read(numbers.mutable_data_ptr(), numbers.nbytes());
     stream.finish();
@@ -168,11 +168,11 @@ class PytorchFile : public TensorFile {
   }
 
   OpenArchive archive_;
-  std::string folder_;  ///< with the slash
+  std::string folder_;  ///< with a trailing slash
   std::string pickle_;
   std::optional<Pickle> document_;
   std::map<std::string, View> views_;
-  /// Those read so far: views may share them, and a small file must not grow by giving one many names.
+  /// Storages read so far. Views share them, so that a small file cannot take much memory by naming one often.
   mutable std::map<std::pair<std::string_view, at::ScalarType>, at::Tensor> storages_;
 };
 

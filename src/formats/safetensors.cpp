@@ -22,10 +22,10 @@ static_assert(std::endian::native == std::endian::little, "safetensors files are
 namespace {
 
 constexpr size_t length_bytes = sizeof(uint64_t);
-/// The limit of the format's own library.
+/// The limit of the reference implementation.
 constexpr uint64_t max_header_bytes = 100'000'000;
 
-/// The JSON header, after the length that precedes it.
+/// Reads the JSON header, which follows its length.
 std::string_view header_of(std::string_view file, const std::string& path) {
   if (file.size() < length_bytes)
     throw std::runtime_error(fmt::format("{}: {} bytes are too few for a safetensors file", path, file.size()));
@@ -109,7 +109,7 @@ at::Tensor SafetensorsFile::tensor(const std::string& key) const {
   const auto found = entries_.find(key);
   if (found == entries_.end()) throw std::runtime_error(fmt::format("{}: there is no tensor '{}'", path_, key));
   const Entry& entry = found->second;
-  // A byte that is neither 0 nor 1 is no bool: booleans are read as numbers.
+  // A byte other than 0 or 1 is not a valid bool, so booleans are read as numbers.
   const bool boolean = entry.dtype == at::kBool;
   at::Tensor result = at::empty(entry.shape, boolean ? at::kByte : entry.dtype);
   if (result.nbytes() > 0) std::memcpy(result.mutable_data_ptr(), data_ + entry.begin, result.nbytes());

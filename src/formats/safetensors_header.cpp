@@ -22,7 +22,7 @@ constexpr DtypeName dtype_names[] = {
     {"I32", at::kInt},    {"I16", at::kShort}, {"I8", at::kChar},  {"U8", at::kByte},       {"BOOL", at::kBool},
 };
 
-/// Receives the header's JSON piece by piece. No document is built, so nesting and repeated keys cost nothing.
+/// Receives the header's JSON as a stream of events. No document is built, so nesting and repeated keys cost nothing.
 ///
 ///     {"__metadata__": {"key": "value", …}, "name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, …}
 class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
@@ -104,7 +104,7 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
 
   bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception& error) override {
     const std::string text = error.what();
-    const size_t message = text.find("] ");  // what precedes it is the library's own error code
+    const size_t message = text.find("] ");  // preceded by the JSON library's error code
     throw std::runtime_error(fmt::format("{}: the header is not valid JSON, at byte {}: {}", path_, position,
                                          message == std::string::npos ? text : text.substr(message + 2)));
   }

@@ -7,11 +7,11 @@
 
 namespace respeft::formats {
 
-/// A dimension count that no tensor library exceeds; it bounds what a crafted shape can cost.
+/// Largest accepted number of dimensions; no tensor library exceeds it, and it bounds the cost of a crafted shape.
 constexpr size_t kMaxDimensions = 64;
 
-/// The bytes that a tensor of this dtype and shape takes. The shape must be countable even where a dimension is empty, as its
-/// strides are. Throws `std::runtime_error` with the fault.
+/// Size in bytes of a tensor of this dtype and shape. Throws `std::runtime_error` with the fault if it overflows, also if a
+/// dimension is 0, because strides could overflow.
 uint64_t tensor_bytes(at::ScalarType dtype, const std::vector<int64_t>& shape);
 
 }  // namespace respeft::formats

@@ -18,7 +18,7 @@ using nlohmann::json;
 
 constexpr uintmax_t kMaxIndexBytes = 100'000'000;
 
-/// Tensors in several files, which an index lists: `{"weight_map": {"name": "model-00001-of-00002.safetensors", …}, …}`.
+/// Tensors in several files, listed by an index: `{"weight_map": {"name": "model-00001-of-00002.safetensors", …}, …}`.
 class ShardedFile : public TensorFile {
  public:
   explicit ShardedFile(const std::string& path) : TensorFile(path, "") {
@@ -55,7 +55,7 @@ class ShardedFile : public TensorFile {
     homes_.emplace(key, &shard);
   }
 
-  /// A shard lies beside its index: an index cannot reach other places.
+  /// A shard must be in the index's folder: an index cannot name files elsewhere.
   const TensorFile& open(const std::string& key, const std::string& name) {
     auto& shard = shards_[name];
     if (shard) return *shard;

@@ -20,7 +20,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// What Hugging Face's folders call their weights, the first that is there counting.
+/// File names of weights in Hugging Face's folders; the first that exists is used.
 constexpr const char* kFolderFiles[] = {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
                                         "pytorch_model.bin.index.json"};
 
@@ -44,7 +44,7 @@ class SafetensorsTensors : public TensorFile {
   SafetensorsFile file_;
 };
 
-/// PyTorch's archives have everything in one folder with `data.pkl`; TorchScript's have the program's code beside it.
+/// PyTorch's archives hold `data.pkl` in their one folder; TorchScript's also hold code.
 bool is_pytorch(const ZipArchive& archive) {
   const auto& entries = archive.entries();
   return std::any_of(entries.begin(), entries.end(), [](const auto& item) { return item.first.ends_with("/data.pkl"); });
@@ -55,7 +55,7 @@ std::unique_ptr<TensorFile> open_zip(std::shared_ptr<const MappedFile> file, con
   return is_pytorch(*archive.archive) ? open_pytorch(std::move(archive)) : open_npz(std::move(archive));
 }
 
-/// Eight bytes that say how long the JSON object after them is.
+/// Starts with eight bytes that give the length of the JSON object after them.
 bool is_safetensors(std::string_view bytes) {
   return bytes.size() > 8 && bytes[8] == '{' && number_at<uint64_t>(bytes, 0) <= bytes.size() - 8;
 }
@@ -69,7 +69,7 @@ bool is_json(std::string_view bytes) {
   return !is_safetensors(bytes) && first != std::string_view::npos && bytes[first] == '{';
 }
 
-/// It begins with its protocol's number: PyTorch's files before version 1.6, and others' objects.
+/// Starts with a pickle protocol number: files of PyTorch before version 1.6, and other pickled objects.
 bool is_bare_pickle(std::string_view bytes) {
   return !is_safetensors(bytes) && bytes.size() > 8 && bytes[0] == '\x80' && bytes[1] >= 2 && bytes[1] <= 5;
 }

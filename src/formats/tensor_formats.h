@@ -5,7 +5,7 @@
 
 #include <respeft/formats/tensor_file.h>
 
-// The formats that `open_tensor_file` tells apart. Each throws `std::runtime_error` that names the file, the key and the fault.
+// The formats of `open_tensor_file`. Each throws `std::runtime_error` that names the file, the key and the fault.
 namespace respeft::formats {
 
 class MappedFile;
@@ -21,7 +21,7 @@ std::unique_ptr<TensorFile> open_safetensors(const std::string& path);
 std::unique_ptr<TensorFile> open_npz(OpenArchive archive);
 std::unique_ptr<TensorFile> open_pytorch(OpenArchive archive);
 std::unique_ptr<TensorFile> open_index(const std::string& path);
-/// Any of these but an index.
+/// Opens any of these except an index.
 std::unique_ptr<TensorFile> open_shard(const std::string& path);
 
 }  // namespace respeft::formats

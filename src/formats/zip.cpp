@@ -14,16 +14,16 @@ namespace {
 constexpr uint32_t kEndMark = 0x06054b50, kEnd64Mark = 0x06064b50, kLocatorMark = 0x07064b50, kEntryMark = 0x02014b50,
                    kLocalMark = 0x04034b50;
 constexpr size_t kEndBytes = 22, kEnd64Bytes = 56, kLocatorBytes = 20, kEntryBytes = 46, kLocalBytes = 30;
-constexpr uint64_t kElsewhere = 0xffffffff;  ///< stands for a number that is in the zip64 field
-/// Deflate's shortest code makes 258 bytes of 2 bits.
+constexpr uint64_t kElsewhere = 0xffffffff;  ///< the number is in the zip64 field
+/// Deflate's shortest code expands 2 bits to 258 bytes.
 constexpr uint64_t kMaxCompression = 1032;
 
-/// Where the archive's directory lies, and how many entries it has.
+/// Position of the archive's directory, and its number of entries.
 struct Directory {
   uint64_t begin = 0, size = 0, count = 0;
 };
 
-/// An entry with its local header, which precedes its data.
+/// An entry with the position of its local header, which precedes its data.
 struct Placed {
   std::string name;
   uint64_t header = 0;
@@ -35,7 +35,7 @@ struct Placed {
   throw std::runtime_error(fmt::format("{}: {}", path, fault));
 }
 
-/// The end record is the last thing in the file, but for a comment of up to 64 KiB.
+/// Finds the end record, which only a comment of up to 64 KiB may follow.
 size_t find_end(std::string_view bytes, const std::string& path) {
   const size_t first = bytes.size() > kEndBytes + 0xffff ? bytes.size() - kEndBytes - 0xffff : 0;
   for (size_t at = bytes.size() < kEndBytes ? 0 : bytes.size() - kEndBytes + 1; at-- > first;) {
@@ -66,7 +66,7 @@ Directory find_directory(std::string_view bytes, const std::string& path) {
   return directory;
 }
 
-/// Replaces the numbers that say they are elsewhere by those of the zip64 field among the `extra` fields.
+/// Replaces numbers equal to `kElsewhere` by those of the zip64 field among the `extra` fields.
 void read_zip64(std::string_view extra, std::initializer_list<uint64_t*> numbers) {
   for (size_t at = 0; at + 4 <= extra.size();) {
     const auto id = number_at<uint16_t>(extra, at), size = number_at<uint16_t>(extra, at + 2);
@@ -82,7 +82,7 @@ void read_zip64(std::string_view extra, std::initializer_list<uint64_t*> numbers
   }
 }
 
-/// One record of the directory; `at` moves behind it.
+/// Reads one record of the directory and advances `at` past it.
 Placed read_record(std::string_view directory, size_t& at, const std::string& path) {
   if (!fits(at, kEntryBytes, directory.size()) || number_at<uint32_t>(directory, at) != kEntryMark) {
     fail(path, "the zip archive's directory is damaged");
@@ -106,7 +106,7 @@ Placed read_record(std::string_view directory, size_t& at, const std::string& pa
   return placed;
 }
 
-/// Finds the entry's data, which must end at `limit` at the latest.
+/// Finds the entry's data, which must end no later than `limit`.
 void place(Placed& placed, std::string_view bytes, uint64_t limit, const std::string& path) {
   const auto refuse = [&](const std::string& fault) { fail(path, fmt::format("'{}': {}", placed.name, fault)); };
   ZipEntry& entry = placed.entry;
@@ -174,7 +174,7 @@ void ZipStream::fail(const std::string& fault) const {
 
 void ZipStream::read(void* target, uint64_t bytes) {
   if (bytes > left_) fail(fmt::format("it ends {} bytes too early", bytes - left_));
-  if (bytes == 0) return;  // zlib takes a null target for a wish to start anew
+  if (bytes == 0) return;  // zlib would treat a null target as a reset
   auto* out = static_cast<uint8_t*>(target);
   if (entry_.deflated) {
     inflate_into(out, bytes);
@@ -214,7 +214,7 @@ std::string ZipStream::rest() {
 
 void ZipStream::finish() {
   if (left_ > 0) fail(fmt::format("{} bytes after its end belong to nothing", left_));
-#ifndef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION  // a fuzzer gets no checksum right
+#ifndef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION  // a fuzzer cannot produce right checksums
   if (crc_ != entry_.crc) fail("its bytes are not those that its checksum is of: the file is damaged");
 #endif
 }

@@ -4,15 +4,15 @@
 
 #include <optional>
 
-/// Tensors `[..., n]` as matrices; shapes may be symbolic.
+/// Views of tensors `[..., n]` as matrices. Shapes may be symbolic.
 namespace respeft::ops {
 
-/// Whether an optional tensor is there.
+/// True if the optional holds a defined tensor.
 inline bool given(const std::optional<at::Tensor>& tensor) {
   return tensor.has_value() && tensor->defined();
 }
 
-/// `[..., n]` -> `[N, n]`; also when n is 0.
+/// `[..., n]` -> `[N, n]`; n may be 0.
 inline at::Tensor as_matrix(const at::Tensor& tensor) {
   const auto leading = tensor.sym_sizes().slice(0, static_cast<size_t>(tensor.dim() - 1));
   return tensor.reshape_symint({c10::multiply_integers(leading), tensor.sym_size(-1)});

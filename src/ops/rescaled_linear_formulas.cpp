@@ -26,7 +26,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> backward(const at::Te
   if (mask[0]) grad_input = grad.mm(rescale_weight(weight, scale_in, scale_out, residual)).view_symint(input.sym_sizes());
   if (mask[1] || mask[2]) {
     const auto groups = scale_groups(scale_in).expect_int();
-    // Only G is rounded to the input's dtype.
+    // Only G is rounded to the input's dtype; the sums are not.
     const auto dtype = at::toOpMathType(weight.scalar_type());
     const auto product = (grad.t().mm(x).to(dtype) * weight.to(dtype)).view({groups, weight.size(0) / groups, weight.size(1)});
     const auto in = scale_in.to(product.scalar_type()).view({groups, weight.size(1)});

@@ -2,8 +2,8 @@
 
 #include <respeft/ops/rescaled_linear.h>
 
-/// `rescaled_linear` in ATen operators: what autograd differentiates for second derivatives, and what a GPU computes in
-/// float64, of nothing, and where the vendor's products are faster. Arguments are checked first.
+/// `rescaled_linear` in ATen operators. Autograd differentiates it for second derivatives; a GPU computes it in float64, for
+/// empty tensors, and where cuBLAS is faster. The caller has checked the arguments.
 namespace respeft::ops::rescaled {
 
 at::Tensor forward(const at::Tensor& input, const at::Tensor& weight, const std::optional<at::Tensor>& bias,

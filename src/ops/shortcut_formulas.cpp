@@ -35,7 +35,7 @@ c10::SymInt used_columns(const at::Tensor& up, at::IntArrayRef rows) {
   return up.sym_size(1) * static_cast<int64_t>(rows.size());
 }
 
-/// scaling · grad_gᵀ middle_g for every group, one below the other.
+/// scaling · grad_gᵀ middle_g of every group, stacked by rows.
 at::Tensor up_gradient(const at::Tensor& grad, const at::Tensor& middle, const at::Tensor& up, double scaling,
                        at::IntArrayRef rows) {
   std::vector<at::Tensor> parts;
@@ -76,7 +76,7 @@ at::ScalarType highest(const at::Tensor& weight, const at::Tensor& down, const a
   return at::promote_types(at::promote_types(weight.scalar_type(), down.scalar_type()), up.scalar_type());
 }
 
-/// The folded weight in `dtype`, rounded after the sum is made in the highest one of its terms.
+/// The folded weight in `dtype`. The sum is computed in the highest precision of its terms, then rounded.
 at::Tensor folded_weight(const at::Tensor& weight, const at::Tensor& down, const at::Tensor& up, double scaling,
                          at::IntArrayRef rows, at::ScalarType dtype) {
   const auto terms = highest(weight, down, up);
@@ -92,7 +92,7 @@ std::tuple<at::Tensor, at::Tensor> forward(const at::Tensor& input, const at::Te
   check_shortcut_linear("shortcut_linear", input, weight, bias, down, up, previous, rows, branch);
   const auto middle = as_matrix(given(branch) ? *branch : input).mm(down.t());
   if (given(previous)) middle.narrow_symint(1, 0, used_columns(up, rows)).add_(as_matrix(*previous));
-  // The update goes into the base's output, which nothing else reads: one pass over [N, out] instead of three.
+  // Adds the update to the base's output in place, since nothing else reads it: one pass over [N, out] instead of three.
   const auto output = at::linear(as_matrix(input), weight, bias);
   add_update(output, middle, up, scaling, rows);
   return {unflattened(output, input), unflattened(middle, input)};

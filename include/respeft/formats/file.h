@@ -6,16 +6,16 @@
 
 namespace respeft::formats {
 
-/// Writes a file whole or not at all: beside its place, flushed to the disk, then renamed.
-/// `write` is given a function that appends bytes. Throws `std::runtime_error` with the path and the system's reason.
+/// Writes a file completely or not at all: to a temporary file in the same folder, which is flushed to disk and renamed.
+/// `write` receives a function that appends bytes. Throws `std::runtime_error` with the path and the system's reason.
 void write_file(const std::string& path, const std::function<void(const std::function<void(std::string_view)>&)>& write);
 void write_file(const std::string& path, std::string_view content);
 
-/// Writes a folder of files whole or not at all: `fill` is given a new folder beside its place, which is renamed when it
-/// returns. An empty folder may be there already. Throws `std::runtime_error` with the path and the system's reason.
+/// Writes a folder of files completely or not at all: `fill` receives a temporary folder, which is renamed when it returns.
+/// `path` may be an empty folder already. Throws `std::runtime_error` with the path and the system's reason.
 void write_folder(const std::string& path, const std::function<void(const std::string& folder)>& fill);
 
-/// The whole file. Throws `std::runtime_error` with the path and the system's reason.
+/// The content of a file. Throws `std::runtime_error` with the path and the system's reason.
 std::string read_file(const std::string& path);
 
 /// SHA-256 of a file's content, in hexadecimal. Throws `std::runtime_error` with the path and the system's reason.

@@ -16,13 +16,13 @@ using Metadata = std::map<std::string, std::string>;
 
 class MappedFile;
 
-/// A safetensors file, memory-mapped. The file is treated as hostile: every size and offset is checked when it is opened.
+/// A memory-mapped safetensors file. Files are not trusted: opening one checks every size and offset.
 class SafetensorsFile {
  public:
   struct Entry {
     at::ScalarType dtype;
     std::vector<int64_t> shape;
-    uint64_t begin, end;  ///< bytes, from the start of the data
+    uint64_t begin, end;  ///< byte offsets from the start of the data
   };
 
   /// Throws `std::runtime_error` that names the file, the key and the fault.
@@ -34,7 +34,7 @@ class SafetensorsFile {
   const Metadata& metadata() const { return metadata_; }
   const std::map<std::string, Entry>& entries() const { return entries_; }
   bool contains(const std::string& key) const { return entries_.count(key) != 0; }
-  /// A copy of the tensor. Throws `std::runtime_error` naming file and key if there is none.
+  /// A copy of a tensor. Throws `std::runtime_error` that names the file and the key if there is none.
   at::Tensor tensor(const std::string& key) const;
   /// Copies of all tensors.
   TensorMap tensors() const;
@@ -47,8 +47,8 @@ class SafetensorsFile {
   const char* data_ = nullptr;
 };
 
-/// Writes tensors, those of larger elements first and otherwise in key order, whole or not at all. Throws `std::runtime_error`
-/// that names the file and the fault.
+/// Writes tensors completely or not at all, in the order of element size (largest first), then of keys. Throws
+/// `std::runtime_error` that names the file and the fault.
 void save_safetensors(const std::string& path, const TensorMap& tensors, const Metadata& metadata = {});
 
 }  // namespace respeft::formats

@@ -9,11 +9,11 @@
 
 #include <respeft/formats/safetensors.h>
 
-// Weights as they are published, whatever they are stored in. The files are treated as hostile: nothing in them is ever executed,
-// every size and offset is checked before use, and no more memory is taken than a file's own size accounts for.
+// Published weights in any supported format. Files are not trusted: nothing in them is executed, every size and offset is checked
+// before use, and no more memory is allocated than the file's own size justifies.
 namespace respeft::formats {
 
-/// Named tensors in a file or in several.
+/// Named tensors in one file or in several.
 class TensorFile {
  public:
   struct Entry {
@@ -28,23 +28,23 @@ class TensorFile {
   const std::string& path() const { return path_; }
   /// `safetensors`, `npz` or `pytorch`.
   const std::string& format() const { return format_; }
-  /// The files that hold the tensors, and the index if there is one.
+  /// The files that hold the tensors, and the index file if there is one.
   const std::vector<std::string>& files() const { return files_; }
-  /// What a safetensors file says about itself; empty for other formats.
+  /// The metadata of a safetensors file; empty for other formats.
   const Metadata& metadata() const { return metadata_; }
   const std::map<std::string, Entry>& entries() const { return entries_; }
   bool contains(const std::string& key) const { return entries_.count(key) != 0; }
 
-  /// Reads one tensor; tensors that share memory in the file may share it here. Throws `std::runtime_error` naming file, key and
-  /// fault.
+  /// Reads one tensor. Tensors that share memory in the file may share it here. Throws `std::runtime_error` that names the file,
+  /// the key and the fault.
   at::Tensor tensor(const std::string& key) const;
   TensorMap tensors() const;
-  /// Tensors of the same names, dtypes and shapes without data, on the meta device.
+  /// Tensors of the same names, dtypes and shapes on the meta device, without data.
   TensorMap shapes() const;
 
  protected:
   TensorFile(std::string path, std::string format);
-  /// `key` is one of the entries.
+  /// Reads the tensor `key`, which is one of the entries.
   virtual at::Tensor read(const std::string& key) const = 0;
 
   std::string path_, format_;
@@ -53,18 +53,17 @@ class TensorFile {
   std::map<std::string, Entry> entries_;
 };
 
-/// Opens what lies at `path`, told by its content and not by its name:
+/// Opens the weights at `path`. The format is recognized from the content, not the file name:
 /// - safetensors;
 /// - NumPy's `.npz`, stored or deflated;
-/// - PyTorch's zip files (`.pth`, `.pt`, `.bin`), whose pickle may hold tensors and plain containers, and nothing else. Where a
-///   checkpoint holds a state dict among other things (`model`, `state_dict`, `teacher`, …), that is what is opened, if there is
-///   only one;
-/// - the index of shards of either kind (`*.index.json`), or a folder with one of Hugging Face's file names in it.
+/// - PyTorch's zip files (`.pth`, `.pt`, `.bin`), whose pickle may hold tensors and plain containers only. Of a checkpoint that
+///   holds a state dict beside other things (`model`, `state_dict`, `teacher`, …), opens the state dict, if there is only one;
+/// - an index of shards (`*.index.json`), or a folder that holds one of Hugging Face's file names.
 /// Throws `std::runtime_error` that names the file, the key and the fault.
 std::unique_ptr<TensorFile> open_tensor_file(const std::string& path);
 
-/// SHA-256 of the weights at `path`, in hexadecimal: of the file, or of the list of its files' names and hashes where they are
-/// several. Throws as `open_tensor_file`.
+/// SHA-256 of the weights at `path`, in hexadecimal: of the file, or for several files of the list of their names and hashes.
+/// Throws as `open_tensor_file`.
 std::string weights_sha256(const std::string& path);
 std::string weights_sha256(const TensorFile& file);
 

@@ -8,10 +8,10 @@
 
 namespace respeft {
 
-/// The bytes that autograd keeps for the backward of what `forward` computes: each storage once, those of `excluded`
-/// (parameters, inputs) not at all. Works on tensors of shapes alone too. Counts on the calling thread.
+/// The bytes that autograd saves for the backward of `forward`'s result. Each storage counts once; those of `excluded`
+/// (parameters, inputs) do not count. Also works on the meta device. Counts the calling thread only.
 ///
-/// Replaces LibTorch's default autograd engine while it runs, so that it is not for use inside a Python process.
+/// Replaces LibTorch's default autograd engine while it runs, so do not call it inside a Python process.
 int64_t bytes_saved_for_backward(const std::function<at::Tensor()>& forward, const std::vector<at::Tensor>& excluded);
 
 }  // namespace respeft

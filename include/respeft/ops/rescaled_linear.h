@@ -22,26 +22,27 @@ namespace respeft::ops {
 /// @return `[..., out]` of `input`'s dtype
 ///
 /// `input`, `weight` and `bias` share one floating dtype; the scales have it too or are float32.
-/// Kept for the backward: input, weight and the scales; nothing of the weight's size.
-/// Can be differentiated twice. Under autocast, input, weight and bias are cast and the scales are not.
-/// Throws `c10::Error` naming the argument, what was expected and what came.
+/// Saves input, weight and the scales for the backward, and no other tensor of the weight's size. Can be differentiated twice.
+/// Under autocast, input, weight and bias are cast and the scales are not.
+/// Throws `c10::Error` that names the argument, what was expected and what was given.
 at::Tensor rescaled_linear(const at::Tensor& input, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
                            const at::Tensor& scale_in, const at::Tensor& scale_out, bool residual = true);
 
-/// The gradients of `rescaled_linear` (METHODS: with G = grad_outputᵀ · input):
+/// The gradients of `rescaled_linear`, with G = grad_outputᵀ · input:
 ///
 ///     grad_input = grad_output W'                        grad_bias[o] = Σ_n grad_output[n, o]
 ///     grad_scale_in[g, i] = Σ_o∈g G[o, i] W[o, i] scale_out[o]
 ///     grad_scale_out[o]   = Σ_i  G[o, i] W[o, i] scale_in[g(o), i]
 ///
-/// @param output_mask  which of the four are wanted; the others are undefined tensors
-/// @return (grad_input, grad_scale_in, grad_scale_out, grad_bias), each of its own tensor's dtype, grad_bias of `input`'s
+/// @param output_mask  which of the four to compute; the others are undefined tensors
+/// @return (grad_input, grad_scale_in, grad_scale_out, grad_bias), each with the dtype of its tensor, grad_bias with `input`'s
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> rescaled_linear_backward(
     const at::Tensor& grad_output, const at::Tensor& input, const at::Tensor& weight, const at::Tensor& scale_in,
     const at::Tensor& scale_out, bool residual, std::array<bool, 4> output_mask);
 
-/// The folded weight W' (Eq. 20), `[out, in]`, in `weight`'s dtype; computed in float32 for lower precisions.
-/// Shapes as for `rescaled_linear`; throws `c10::Error` naming what was expected and what came.
-at::Tensor rescale_weight(const at::Tensor& weight, const at::Tensor& scale_in, const at::Tensor& scale_out, bool residual = true);
+/// The merged weight W' (Eq. 20), `[out, in]`, in `weight`'s dtype; computed in float32 for lower precisions.
+/// Shapes and errors as for `rescaled_linear`.
+at::Tensor rescale_weight(const at::Tensor& weight, const at::Tensor& scale_in, const at::Tensor& scale_out,
+                          bool residual = true);
 
 }  // namespace respeft::ops

@@ -10,14 +10,15 @@
 
 namespace respeft::ops {
 
-/// A linear layer with a low-rank update whose middle takes in what earlier layers pass on (LoRA; ResLoRA, Eq. 2 to 4):
+/// A linear layer with a low-rank update whose rank-r activations also receive the shortcuts of earlier layers (LoRA; ResLoRA,
+/// Eq. 2 to 4):
 ///
-///     middle = z downᵀ,  middle[..., :used] += previous                        z = branch, or input where there is none
+///     middle = z downᵀ,  middle[..., :used] += previous                        z = branch if given, otherwise input
 ///     output = input Wᵀ + bias,  output[..., rows of g] += scaling · middle[..., columns of g] up_gᵀ   for each group g
 ///
-/// A group is one logical projection: its `height` output rows start at `rows[g]`, its factor up_g `[height, r]` stands
-/// from row g · height of `up`, and it reads the columns g · r to (g + 1) · r of the middle; `used` = groups · r. What
-/// `down` has beyond `used` rows is for the next layer: those columns of the middle are only handed out.
+/// `middle` are the rank-r activations. A group is one logical projection: its `height` output rows start at `rows[g]`, its
+/// factor up_g `[height, r]` starts at row g · height of `up`, and it reads columns g · r to (g + 1) · r of `middle`; `used` =
+/// groups · r. Rows of `down` past `used` produce activations for the next layer only; they do not enter this layer's output.
 /// Registered as `respeft::shortcut_linear`.
 ///
 /// @param input     `[..., in]`, any number of leading dimensions
@@ -25,13 +26,13 @@ namespace respeft::ops {
 /// @param bias      `[out]`, or none
 /// @param down      `[R, in]`, R ≥ used
 /// @param up        `[groups · height, r]`
-/// @param previous  `[..., used]`: the sum of what earlier layers pass on; or none
+/// @param previous  `[..., used]`: the sum of the earlier layers' activations; or none
 /// @param branch    `[..., in]`: the input after dropout; or none
 /// @return (output `[..., out]`, middle `[..., R]`)
 ///
-/// All tensors share one floating dtype. Kept for the backward: input, weight, down, up, the middle, and the branch where
-/// there is one. Can be differentiated twice. Under autocast everything is cast.
-/// Throws `c10::Error` naming the argument, what was expected and what came.
+/// All tensors share one floating dtype. Saves input, weight, down, up, middle and, if given, branch for the backward. Can be
+/// differentiated twice. Under autocast everything is cast.
+/// Throws `c10::Error` that names the argument, what was expected and what was given.
 std::tuple<at::Tensor, at::Tensor> shortcut_linear(const at::Tensor& input, const at::Tensor& weight,
                                                    const std::optional<at::Tensor>& bias, const at::Tensor& down,
                                                    const at::Tensor& up, const std::optional<at::Tensor>& previous,
@@ -45,36 +46,36 @@ std::tuple<at::Tensor, at::Tensor> shortcut_linear(const at::Tensor& input, cons
 ///     grad_down = mᵀ z       grad_up_g = scaling · g[:, rows of g]ᵀ middle[:, columns of g]
 ///     grad_previous = m[:, :used]                              grad_bias = Σ_n g[n]
 ///
-/// @param grad_middle  as `middle`, or none
+/// @param grad_middle  the gradient of `middle`, or none
 /// @param middle       the forward's second output
-/// @param output_mask  which of (grad_input, grad_bias, grad_down, grad_up, grad_previous, grad_branch) are wanted;
+/// @param output_mask  which of (grad_input, grad_bias, grad_down, grad_up, grad_previous, grad_branch) to compute;
 ///                     the others are undefined tensors
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> shortcut_linear_backward(
     const at::Tensor& grad_output, const std::optional<at::Tensor>& grad_middle, const at::Tensor& input,
     const at::Tensor& weight, const at::Tensor& down, const at::Tensor& up, const at::Tensor& middle, double scaling,
     at::IntArrayRef rows, const std::optional<at::Tensor>& branch, std::array<bool, 6> output_mask);
 
-/// The same layer without `previous`, `branch` and what is handed out, its update folded before the product:
+/// The same layer without `previous`, `branch` and `middle`, with the update folded into the weight before the product:
 ///
 ///     y = input (W + scaling · up down)ᵀ + bias
 ///
-/// with groups as in `shortcut_linear`. One GEMM of the weight's size; for high ranks and many tokens cheaper than two
-/// thin ones. Registered as `respeft::folded_linear`.
+/// with groups as in `shortcut_linear`. It takes one GEMM of the weight's size, which is cheaper than two thin ones for high
+/// ranks and many tokens. Registered as `respeft::folded_linear`.
 ///
-/// @param dense_gradient  whether the factors' gradients go through gradᵀ · input `[out, in]` (one GEMM of the weight's size)
-///                        or through thin products
+/// @param dense_gradient  true: compute the factors' gradients from gradᵀ · input `[out, in]`, one GEMM of the weight's size;
+///                        false: by thin products
 /// @return `[..., out]`
 ///
-/// Beside a bfloat16 or float16 input, weight, down and up may each be float32: then W + scaling · up down is made in float32 and
-/// rounded for the product, so that updates smaller than the rounding of W alone are not lost; the factors' gradients have the
-/// factors' dtypes, from products with the input that are made in its own. Under autocast input and bias are cast, and weight,
-/// down and up where they are not float32. Kept for the backward: input, weight, down and up, as the fold takes them. Everything
-/// else is as for `shortcut_linear`.
+/// With a bfloat16 or float16 input, weight, down and up may each be float32. Then W + scaling · up down is computed in float32
+/// and rounded for the product, so that updates smaller than the rounding of W are not lost. The factors' gradients have the
+/// factors' dtypes; the products with the input are computed in the input's. Under autocast, input and bias are cast; weight,
+/// down and up are cast unless they are float32. Saves input, weight, down and up for the backward. Everything else is as for
+/// `shortcut_linear`.
 at::Tensor folded_linear(const at::Tensor& input, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
                          const at::Tensor& down, const at::Tensor& up, double scaling, at::IntArrayRef rows = {0},
                          bool dense_gradient = false);
 
-/// The gradients of `folded_linear`: (grad_input, grad_bias, grad_down, grad_up), those that `output_mask` asks for.
+/// The gradients of `folded_linear`: (grad_input, grad_bias, grad_down, grad_up); those outside `output_mask` are undefined.
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> folded_linear_backward(
     const at::Tensor& grad_output, const at::Tensor& input, const at::Tensor& weight, const at::Tensor& down,
     const at::Tensor& up, double scaling, at::IntArrayRef rows, bool dense_gradient, std::array<bool, 4> output_mask);

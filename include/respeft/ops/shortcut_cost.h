@@ -4,17 +4,17 @@
 
 namespace respeft::ops {
 
-/// The orders in which a linear with a low-rank update can be contracted.
+/// The orders in which a linear layer with a low-rank update can be computed.
 enum class UpdateOrder {
-  Thin,         ///< `shortcut_linear`: thin products with the factors beside the base's product
-  Folded,       ///< `folded_linear`: the update folded into the weight first; the factors' gradients by thin products
-  FoldedDense,  ///< `folded_linear` with `dense_gradient`: those gradients through gradᵀ · input
+  Thin,         ///< `shortcut_linear`: thin products with the factors, beside the base's product
+  Folded,       ///< `folded_linear`: folds the update into the weight first; the factors' gradients by thin products
+  FoldedDense,  ///< `folded_linear` with `dense_gradient`: the factors' gradients from gradᵀ · input
 };
 
 /// `"thin"`, `"folded"` or `"folded-dense"`.
 const char* to_string(UpdateOrder order);
 
-/// The sizes of a linear with a low-rank update.
+/// The sizes of a linear layer with a low-rank update.
 struct UpdateShape {
   int64_t tokens = 0;  ///< N, the rows of the input
   int64_t in = 0, out = 0;
@@ -23,13 +23,13 @@ struct UpdateShape {
   int64_t height = 0;  ///< output rows of a group; 0: out / groups
 };
 
-/// What an order costs beyond the plain layer, in microseconds of one core of a present-day CPU: the work of every extra
-/// product at the speed that its rank allows, plus what is read and written besides. Only the comparison of orders is meant.
+/// Estimated cost of an order beyond the plain layer, in microseconds on one core of a current CPU: the FLOPs of every extra
+/// product at the speed of its rank, plus its memory traffic. Meant for comparing orders only.
 ///
-/// @param training  forward and backward; otherwise the forward alone, where `Folded` and `FoldedDense` are the same
+/// @param training  true: forward and backward; false: the forward alone, where `Folded` and `FoldedDense` are the same
 double update_cost(UpdateOrder order, const UpdateShape& shape, bool training);
 
-/// The cheapest order.
+/// The order with the lowest estimated cost.
 UpdateOrder choose_order(const UpdateShape& shape, bool training);
 
 }  // namespace respeft::ops

@@ -11,7 +11,7 @@ at::Tensor rescaled_linear_autocast(const at::Tensor& input, const at::Tensor& w
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(at::autocast::get_autocast_dispatch_key_from_device_type(device));
   const auto dtype = at::autocast::get_autocast_dtype(device);
   const auto cast = [dtype](const at::Tensor& tensor) { return at::autocast::cached_cast(dtype, tensor, device); };
-  // A scale keeps float32, which the kernels compute in; any other dtype follows the input's.
+  // Float32 scales stay float32, which the kernels compute in; scales of another dtype are cast like the input.
   const auto cast_scale = [&](const at::Tensor& scale) { return scale.scalar_type() == at::kFloat ? scale : cast(scale); };
   return rescaled_linear(cast(input), cast(weight), bias ? std::optional(cast(*bias)) : bias, cast_scale(scale_in),
                          cast_scale(scale_out), residual);

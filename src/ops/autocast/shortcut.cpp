@@ -38,7 +38,7 @@ at::Tensor folded_linear_autocast(const at::Tensor& input, const at::Tensor& wei
                                   const at::Tensor& down, const at::Tensor& up, double scaling, at::IntArrayRef rows,
                                   bool dense_gradient) {
   const Cast<device> cast;
-  // What is folded keeps float32: added to a weight rounded first, small updates would be lost.
+  // The folded tensors stay float32: small updates would be lost in a weight that was rounded first.
   return folded_linear(cast(input), cast.unless_float(weight), cast(bias), cast.unless_float(down), cast.unless_float(up),
                        scaling, rows, dense_gradient);
 }

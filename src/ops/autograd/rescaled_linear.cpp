@@ -29,7 +29,7 @@ class RescaledLinear : public torch::autograd::Function<RescaledLinear> {
     const auto saved = context->get_saved_variables();
     const auto& grad = grads[0];
     if (!grad.defined()) return variable_list(6);
-    // Gradients are numbered by the tensors that forward was given: 0 input, 1 weight, then the bias if there is one.
+    // Gradients are numbered by forward's tensor arguments: 0 input, 1 weight, then the bias if there is one.
     const bool has_bias = context->saved_data["has_bias"].toBool();
     const size_t scales = has_bias ? 3 : 2;
     const std::array<bool, 4> mask = {context->needs_input_grad(0), context->needs_input_grad(scales),

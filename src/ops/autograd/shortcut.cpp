@@ -24,13 +24,13 @@ void refuse_weight_gradient(const char* op, const Variable& weight) {
               ": the weight is frozen and gets no gradient, but this one requires a gradient");
 }
 
-/// Whether the backward's own result must be differentiable.
+/// True if the backward itself must be differentiable.
 bool differentiated(std::initializer_list<Variable> tensors) {
   return at::GradMode::is_enabled() &&
          std::any_of(tensors.begin(), tensors.end(), [](const Variable& t) { return t.defined() && t.requires_grad(); });
 }
 
-/// Tells in turn whether a gradient is wanted for each tensor that forward was given, in its order.
+/// Iterates over forward's tensor arguments and tells for each whether its gradient is needed.
 class Wanted {
  public:
   explicit Wanted(AutogradContext* context) : context_(context) {}

@@ -16,7 +16,7 @@
 namespace respeft::ops {
 namespace {
 
-/// Rows of the weight that one task works on; fixed, so that sums do not depend on the number of threads.
+/// Rows of the weight per task; fixed, so that sums do not depend on the number of threads.
 constexpr int64_t kRowsPerTask = 32;
 
 template <class Scalar, class Accumulate>
@@ -28,7 +28,7 @@ RESPEFT_SIMD_INLINE void rescale_row(const Scalar* weight, const Accumulate* sca
   }
 }
 
-/// One row of G ⊙ W: adds its part to `grad_in [in]`, returns its part of grad_scale_out.
+/// Processes one row of G ⊙ W: adds its contribution to `grad_in [in]` and returns its grad_scale_out.
 template <class Scalar, class Accumulate>
 RESPEFT_SIMD_INLINE Accumulate reduce_row(const Scalar* product, const Scalar* weight, const Accumulate* scale_in, Accumulate scale_out,
                                      Accumulate* grad_in, int64_t in) {
@@ -42,7 +42,7 @@ RESPEFT_SIMD_INLINE Accumulate reduce_row(const Scalar* product, const Scalar* w
   return grad_out;
 }
 
-/// Float32 rows, compiled for each vector width; the other dtypes take the functions above as they are.
+/// Float32 versions, compiled for each vector width; the other dtypes use the functions above.
 RESPEFT_SIMD_CLONES void vectorized_rescale_row(const float* weight, const float* scale_in, float scale_out, float residual,
                                               float* rescaled, int64_t in) {
   rescale_row(weight, scale_in, scale_out, residual, rescaled, in);

@@ -5,7 +5,7 @@
 namespace respeft::ops {
 namespace {
 
-// The GEMMs are the vendor's; what is ours is their order and what they share.
+// ATen's GEMMs; this library chooses their order and shares their intermediate results.
 TORCH_LIBRARY_IMPL(respeft, CPU, m) {
   m.impl("shortcut_linear", shortcut::forward);
   m.impl("shortcut_linear_backward", shortcut::backward);

@@ -4,7 +4,7 @@
 
 #include "cuda/cost.h"
 
-/// What the operators ask of CUDA's runtime.
+/// Queries of the CUDA runtime.
 namespace respeft::ops::cuda {
 
 /// The current device.
@@ -13,7 +13,7 @@ const ::respeft::cuda::Architecture& gpu();
 /// The current stream of the current device.
 cudaStream_t stream();
 
-/// Throws a c10::Error if a launch failed.
+/// Throws `c10::Error` if a launch failed.
 void check(cudaError_t status);
 
 }  // namespace respeft::ops::cuda

@@ -7,7 +7,7 @@
 
 #include <type_traits>
 
-/// Tensors as the kernels take them.
+/// Conversion of tensors to kernel arguments.
 namespace respeft::ops::cuda {
 
 /// The kernels' element type of a dtype.
@@ -25,7 +25,7 @@ ElementOf<Scalar>* mutable_data(at::Tensor& tensor) {
   return reinterpret_cast<ElementOf<Scalar>*>(tensor.mutable_data_ptr<Scalar>());
 }
 
-/// The dtypes that the kernels have, as `scalar_t`; float64 is for the callers to compute otherwise.
+/// Dispatches on the dtypes of the kernels, as `scalar_t`. Callers compute float64 without them.
 #define RESPEFT_DISPATCH(TENSOR, NAME, ...)                                                             \
   AT_DISPATCH_SWITCH((TENSOR).scalar_type(), NAME,                                                      \
                      AT_DISPATCH_CASE(at::kFloat, __VA_ARGS__) AT_DISPATCH_CASE(at::kHalf, __VA_ARGS__) \

@@ -4,7 +4,7 @@
 
 namespace respeft::ops::cuda {
 
-/// Give the operators of a kind these implementations: for the CUDA key; for another only where its memory is the kernels'.
+/// Registers these kernels for the CUDA key, or for another key whose tensors live in GPU memory.
 void implement_rescaled_linear(torch::Library& library);
 void implement_shortcut(torch::Library& library);
 

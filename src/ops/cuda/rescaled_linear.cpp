@@ -22,7 +22,7 @@ namespace {
 
 using ::respeft::cuda::Direction;
 
-/// The weight and its scales as the kernels read them; keeps the tensors alive.
+/// The kernels' view of a weight and its scales; keeps the tensors alive.
 struct Rescaled {
   Rescaled(const at::Tensor& weight_, const at::Tensor& scale_in_, const at::Tensor& scale_out_, bool residual_)
       : weight(weight_.contiguous()),
@@ -68,14 +68,14 @@ at::Tensor product(Direction direction, const at::Tensor& input, const Rescaled&
   return output;
 }
 
-/// Whether our kernels are for these sizes: indices along a side are 32 bits wide, and the rows of a group must fill a good part
-/// of a tile, or most of every tile would be empty.
+/// True if our kernels support these sizes: indices along a side are 32 bits wide, and a group must fill a good part of a tile,
+/// or most of every tile would be empty.
 bool suits_kernels(const at::Tensor& input, const Rescaled& w, int64_t tile) {
   const bool narrow = std::max({input.size(0), w.in(), w.out()}) <= std::numeric_limits<int32_t>::max();
   return narrow && (w.groups() == 1 || 2 * (w.out() / w.groups()) >= tile);
 }
 
-/// Asks for the device before anything else: the weight is rescaled by a kernel of ours where the product is not fused, too.
+/// Checks the device first, because an unfused product also rescales the weight with our kernel.
 bool product_is_fused(Direction direction, const at::Tensor& input, const Rescaled& w) {
   const auto& device = gpu();
   if (!suits_kernels(input, w, ::respeft::cuda::kRescaledProductCut.columns)) return false;
@@ -96,7 +96,7 @@ struct Wanted {
   bool scale_in, scale_out, bias;
 };
 
-/// The gradients of scale_in `[groups, in]`, scale_out and bias `[out]`, those that are wanted.
+/// The requested gradients of scale_in `[groups, in]`, scale_out and bias `[out]`.
 std::tuple<at::Tensor, at::Tensor, at::Tensor> scale_gradients(const at::Tensor& grad, const at::Tensor& input, const Rescaled& w,
                                                                at::ScalarType in_dtype, at::ScalarType out_dtype,
                                                                const Wanted& wanted) {
@@ -138,7 +138,7 @@ at::Tensor rescaled_linear_cuda(const at::Tensor& input, const at::Tensor& weigh
   if (input.scalar_type() == at::kDouble) return rescaled::forward(input, weight, bias, scale_in, scale_out, residual);
   check_rescaled_linear("rescaled_linear", input, weight, bias, scale_in, scale_out);
   const c10::DeviceGuard guard(input.device());
-  if (input.numel() == 0 || weight.numel() == 0) return at::linear(input, weight, bias);  // of nothing: zeros, or the bias
+  if (input.numel() == 0 || weight.numel() == 0) return at::linear(input, weight, bias);  // empty sums: zeros, or the bias
   const Rescaled w(weight, scale_in, scale_out, residual);
   const auto x = as_matrix(input).contiguous();
   if (product_is_fused(Direction::Forward, x, w))

@@ -25,13 +25,13 @@ using ::respeft::cuda::Direction;
 using ::respeft::cuda::Groups;
 using ::respeft::cuda::ProductSize;
 
-/// `[..., n]` -> `[N, n]`, as the kernels read it.
+/// `[..., n]` -> `[N, n]`, contiguous.
 at::Tensor contiguous_matrix(const at::Tensor& tensor) {
   return as_matrix(tensor).contiguous();
 }
 
-/// Whether there are kernels for these arguments; the formulas are for the others: float64, many groups, sides that take more
-/// than 32 bits to index, and nothing at all.
+/// True if the kernels support these arguments. The formulas compute the others: float64, many groups, sides with more than
+/// 32-bit indices, and empty tensors.
 bool has_kernels(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& down, const at::Tensor& up,
                  at::IntArrayRef rows) {
   const auto longest = std::max({input.numel() / std::max<int64_t>(input.size(-1), 1), weight.size(0), weight.size(1)});
@@ -47,12 +47,12 @@ Groups make_groups(const at::Tensor& up, at::IntArrayRef rows) {
   return groups;
 }
 
-/// factor · product + addend in the first columns of the addend's.
+/// Arguments of factor · product + addend, where the addend covers the first columns.
 struct ThinArguments {
   const at::Tensor& input;   ///< `[tokens, ·]`
   const at::Tensor& factor;  ///< down (Forward) or up (Backward)
   at::Tensor addend;         ///< `[tokens, columns]`, or undefined
-  int64_t columns;           ///< of the addend that are added
+  int64_t columns;           ///< number of the addend's columns to add
   double scaling;
   Groups groups;
 };
@@ -103,7 +103,7 @@ at::Tensor updated_product(Direction direction, const UpdateArguments& a) {
   return output;
 }
 
-/// W + scaling · up down, a new tensor; all of one dtype.
+/// W + scaling · up down, as a new tensor; all of one dtype.
 at::Tensor fold(const at::Tensor& weight, const at::Tensor& down, const at::Tensor& up, double scaling, at::IntArrayRef rows) {
   auto folded = at::empty_like(weight, weight.options(), at::MemoryFormat::Contiguous);
   const auto w = weight.contiguous(), d = down.contiguous(), u = up.contiguous();
@@ -195,7 +195,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tenso
   check_shortcut_linear("shortcut_linear_backward", input, weight, std::nullopt, down, up, std::nullopt, rows, branch);
   const c10::DeviceGuard guard(input.device());
   const bool branched = given(branch);
-  // The gradients of the bias and of `up` are the vendor's products as they are.
+  // The gradients of the bias and of `up` are plain cuBLAS products.
   const bool kernels = has_kernels(input, weight, down, up, rows);
   const std::array<bool, 6> plain = {false, mask[1], false, mask[3], false, false};
   auto gradients = shortcut::backward(grad_output, grad_middle, input, weight, down, up, middle, scaling, rows, branch,
@@ -230,7 +230,7 @@ at::Tensor folded_weight(const at::Tensor& input, const at::Tensor& weight, cons
 }
 
 bool fold_is_fused(const at::Tensor& weight, const at::Tensor& down, const at::Tensor& up, at::IntArrayRef rows) {
-  // The dtype of `folded_weight`: float32 as soon as one of the terms is.
+  // The dtype of `folded_weight`: float32 if any term is float32.
   const auto& widest = up.scalar_type() == at::kFloat ? up : down.scalar_type() == at::kFloat ? down : weight;
   const auto kind = arithmetic(widest);
   const auto groups = make_groups(up, rows);

@@ -4,17 +4,18 @@
 
 #include "cuda/cost.h"
 
-/// Which kernels an operator takes.
+/// Selection of an operator's implementation.
 namespace respeft::ops::cuda {
 
-/// How an operator computes what can be computed in one kernel of ours or with the vendor's library.
+/// Implementation of a computation that our kernel and cuBLAS can both do.
 enum class Way {
   Cheapest,  ///< whichever `cuda/cost.h` predicts to be faster
   Fused,     ///< our kernel
-  Vendor,    ///< the vendor's product
+  Vendor,    ///< cuBLAS
 };
 
-/// Sets the way of every operator while it lives, in all threads (autograd runs backwards in its own); for tests and benchmarks.
+/// Sets the implementation of every operator while it lives, in all threads (autograd runs the backward in its own). For tests
+/// and benchmarks.
 class ScopedWay {
  public:
   explicit ScopedWay(Way way);
@@ -26,10 +27,10 @@ class ScopedWay {
   Way before_;
 };
 
-/// Whether to take our kernel, given what it and the alternative are predicted to cost.
+/// True if our kernel should run, given the predicted costs of both.
 bool takes_fused(const ::respeft::cuda::Cost& fused, const ::respeft::cuda::Cost& vendor);
 
-/// Whether float32 products are exact; otherwise TF32 is allowed (`at::globalContext().setAllowTF32CuBLAS`).
+/// True if float32 products are exact; false if TF32 is allowed (`at::globalContext().setAllowTF32CuBLAS`).
 bool exact_products();
 
 ::respeft::cuda::Arithmetic arithmetic(const at::Tensor& tensor);

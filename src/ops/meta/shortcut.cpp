@@ -5,7 +5,7 @@
 namespace respeft::ops {
 namespace {
 
-// Shapes and dtypes come out of the formulas themselves.
+// The formulas give the shapes and dtypes.
 TORCH_LIBRARY_IMPL(respeft, Meta, m) {
   m.impl("shortcut_linear", shortcut::forward);
   m.impl("shortcut_linear_backward", shortcut::backward);

@@ -10,26 +10,26 @@
 #include <respeft/data/image/image.h>
 #include <respeft/data/image/transforms.h>
 
-/// Random changes of training images: the image operations of RandAugment (Cubuk et al. 2020) and their policy, and random
-/// erasing (Zhong et al. 2020), both as timm 1.0 defines them.
+/// Augmentation of training images: RandAugment (Cubuk et al. 2020) with its image operations, and random erasing (Zhong et al.
+/// 2020), both as in timm 1.0.
 namespace respeft::data {
 
 using Rgb = std::array<uint8_t, 3>;
 
-/// Spreads each channel's values over 0 … 255, to the values of Pillow's `ImageOps.autocontrast`.
+/// Stretches each channel's values to 0 … 255: Pillow's `ImageOps.autocontrast`.
 Image auto_contrast(const Image& image);
-/// Flattens each channel's histogram: Pillow's `ImageOps.equalize`.
+/// Equalizes each channel's histogram: Pillow's `ImageOps.equalize`.
 Image equalize(const Image& image);
 /// 255 - value: Pillow's `ImageOps.invert`.
 Image invert(const Image& image);
-/// Keeps the upper `bits` bits of each value: Pillow's `ImageOps.posterize`; 8 or more change nothing, and 0 or fewer make the
-/// image black, as they did before Pillow 13 refused them.
+/// Keeps the upper `bits` bits of each value: Pillow's `ImageOps.posterize`. 8 or more change nothing; 0 or fewer make the image
+/// black, as in Pillow before version 13.
 Image posterize(const Image& image, int64_t bits);
-/// Inverts values of `threshold` and above: Pillow's `ImageOps.solarize`.
+/// Inverts values of at least `threshold`: Pillow's `ImageOps.solarize`.
 Image solarize(const Image& image, int64_t threshold);
 /// Adds `add` (at least 0) to values below 128, up to 255.
 Image solarize_add(const Image& image, int64_t add);
-/// Blends with the gray image: 0 is gray, 1 changes nothing, more is more color. Pillow's `ImageEnhance.Color`.
+/// Blends with the gray image: 0 gives gray, 1 changes nothing, more than 1 strengthens the color. Pillow's `ImageEnhance.Color`.
 Image adjust_color(const Image& image, double factor);
 /// Blends with the mean gray: Pillow's `ImageEnhance.Contrast`.
 Image adjust_contrast(const Image& image, double factor);
@@ -38,14 +38,14 @@ Image adjust_brightness(const Image& image, double factor);
 /// Blends with the smoothed image: Pillow's `ImageEnhance.Sharpness`.
 Image adjust_sharpness(const Image& image, double factor);
 
-/// Every pixel's center (x, y) takes the value found at `(m[0] x + m[1] y + m[2], m[3] x + m[4] y + m[5])` of the image, or
-/// `fill` where that lies outside. The values of Pillow's `Image.transform` with `AFFINE`, so the cubic has a = -1 (it is not
-/// `resize`'s) and values are cut, not rounded.
+/// Sets each pixel (x, y) to the image's value at `(m[0] x + m[1] y + m[2], m[3] x + m[4] y + m[5])`, or to `fill` outside the
+/// image. The values are those of Pillow's `Image.transform` with `AFFINE`: the cubic has a = -1 (unlike `resize`'s), and values
+/// are truncated, not rounded.
 Image affine(const Image& image, const std::array<double, 6>& m, Filter filter, const Rgb& fill);
-/// Turned counter-clockwise around the center: Pillow's `Image.rotate`.
+/// Rotates counterclockwise around the center: Pillow's `Image.rotate`.
 Image rotate(const Image& image, double degrees, Filter filter, const Rgb& fill);
 
-/// What RandAugment does to images.
+/// The image operations of RandAugment.
 enum class Operation {
   auto_contrast,
   equalize,
@@ -64,27 +64,27 @@ enum class Operation {
   translate_y
 };
 
-/// By its name in timm without a variant's suffix, e.g. `TranslateX`. Throws `std::invalid_argument` with what may have been
-/// meant.
+/// The operation by timm's name without a variant's suffix, e.g. `TranslateX`. Throws `std::invalid_argument` that suggests a
+/// similar name.
 Operation operation_from_name(const std::string& name);
 std::string to_string(Operation operation);
 
-/// A policy that applies a few random operations to an image. Immutable, so threads may share it.
+/// A policy that applies a few random operations to an image. Immutable: threads may share it.
 class RandAugment {
  public:
-  /// One operation, with nothing left to chance.
+  /// One operation with its drawn parameters.
   struct Step {
     Operation operation;
-    double argument;  ///< degrees, bits, threshold, what is added, factor, shear, or share of the side to move by; else 0
-    Filter filter;    ///< of the operations that move pixels
+    double argument;  ///< degrees, bits, threshold, addend, factor, shear, or translation as a share of the side; otherwise 0
+    Filter filter;    ///< interpolation of geometric operations
   };
 
-  /// `config` is timm's: `rand`, then sections in any order, joined by `-`: `m9` magnitude of 0 … 10 (10 if not given), `n3`
-  /// operations an image (2), `p0.5` probability of each (0.5), `mstd0.5` standard deviation of the magnitude (0; above 100:
-  /// uniform on 0 … m), `mmax12` limit of the magnitude (10), `inc1` operations that get stronger with the magnitude (0),
-  /// `tweights` timm's weighted choice of operations. E.g. `rand-m9-mstd0.5-inc1`. `fill` colors what comes from outside the
-  /// image (timm: the mean of the normalization). Without a `filter` each step draws bilinear or bicubic.
-  /// Throws `std::invalid_argument` that names the section and the fault; timm itself ignores some unknown ones.
+  /// `config` has timm's syntax: `rand`, then sections in any order, joined by `-`, e.g. `rand-m9-mstd0.5-inc1`. Sections (and
+  /// their defaults): `m9` magnitude of 0 … 10 (10), `n3` operations per image (2), `p0.5` probability of each (0.5), `mstd0.5`
+  /// standard deviation of the magnitude (0; above 100: uniform on 0 … m), `mmax12` limit of the magnitude (10), `inc1`
+  /// operations that get stronger with the magnitude (0), `tweights` timm's weighted choice of operations. `fill` is the color
+  /// outside the image (timm: the mean of the normalization). Without `filter`, each step draws bilinear or bicubic. Throws
+  /// `std::invalid_argument` that names the section and the fault; timm ignores some unknown sections.
   explicit RandAugment(const std::string& config, const Rgb& fill = {128, 128, 128}, std::optional<Filter> filter = std::nullopt);
 
   /// The operations for one image, in order.
@@ -101,24 +101,25 @@ class RandAugment {
   int64_t count_ = 2;
   bool increasing_ = false;
   std::vector<Operation> operations_;
-  std::vector<double> weights_;  ///< of the choice, without replacement; empty: uniform, with replacement
+  std::vector<double> weights_;  ///< for choosing without replacement; empty: uniform, with replacement
   Rgb fill_;
   std::optional<Filter> filter_;
 };
 
-/// The color that timm fills with: the mean of a normalization (of values in 0 … 1), in 8 bits.
+/// timm's fill color: the mean of a normalization (of values in 0 … 1), in 8 bits.
 Rgb fill_color(const std::array<double, 3>& mean);
 
 struct RandomErasingOptions {
-  double probability = 0.5;  ///< of an image
-  /// What is put in: `const` 0, the mean of normalized values; `rand` one normal draw a channel; `pixel` one a value.
+  double probability = 0.5;  ///< of erasing in an image
+  /// Fill of erased regions (timm: remode): `const` 0, the mean of normalized values; `rand` one normal draw per channel; `pixel`
+  /// one per value.
   std::string mode = "const";
-  double min_area = 0.02, max_area = 1.0 / 3.0;     ///< of all rectangles together, as shares of the image
+  double min_area = 0.02, max_area = 1.0 / 3.0;     ///< of all rectangles together, as a share of the image
   double min_aspect = 0.3, max_aspect = 1.0 / 0.3;  ///< height / width
-  int64_t min_count = 1, max_count = 1;             ///< rectangles
+  int64_t min_count = 1, max_count = 1;             ///< number of rectangles
 };
 
-/// Overwrites rectangles of a normalized image. Immutable, so threads may share it.
+/// Overwrites rectangles of a normalized image. Immutable: threads may share it.
 class RandomErasing {
  public:
   struct Box {
@@ -128,10 +129,10 @@ class RandomErasing {
   /// Throws `std::invalid_argument` that names the option and the fault.
   explicit RandomErasing(const RandomErasingOptions& options);
 
-  /// The rectangles for one image of `height` × `width`: none in most images where the probability is low. A rectangle is drawn
-  /// up to ten times, until it is smaller than the image both ways.
+  /// Draws the rectangles for one image of `height` × `width`; none with probability 1 - `probability`. Each is drawn up to ten
+  /// times, until it is smaller than the image in both dimensions.
   std::vector<Box> draw(int64_t height, int64_t width, std::mt19937_64& generator) const;
-  /// `pixels [3, height, width]`.
+  /// Erases in `pixels [3, height, width]`.
   void operator()(float* pixels, int64_t height, int64_t width, std::mt19937_64& generator) const;
 
  private:

@@ -14,18 +14,18 @@
 
 namespace respeft::data {
 
-/// `trainval` is `train` and `val` together: what is trained on once nothing is left to choose.
+/// `trainval` is the union of `train` and `val`, for training after all choices are made.
 enum class Split { train, val, trainval, test };
 
-/// All of them, in the order above.
+/// All splits, in the order above.
 const std::vector<Split>& all_splits();
 
 /// `"train"`, `"val"`, `"trainval"`, `"test"`.
 std::string to_string(Split split);
-/// The other way round. Throws `std::invalid_argument` that suggests what may have been meant.
+/// The split of that name. Throws `std::invalid_argument` that suggests a similar name.
 Split split_from_name(const std::string& name);
 
-/// Labelled images. All members may be called from several threads at once.
+/// Labeled images. Several threads may call all members at once.
 class Dataset {
  public:
   virtual ~Dataset() = default;
@@ -33,14 +33,14 @@ class Dataset {
   virtual int64_t size() const = 0;
   /// The class of image `index`: 0 … classes - 1.
   virtual int64_t label(int64_t index) const = 0;
-  /// Decodes image `index`. Throws `std::runtime_error` naming the file and the fault.
+  /// Decodes image `index`. Throws `std::runtime_error` that names the file and the fault.
   virtual Image load(int64_t index) const = 0;
-  /// Where image `index` comes from: its path, or the file and its number in it.
+  /// Origin of image `index`: its path, or the file and the image's number in it.
   virtual std::string item_name(int64_t index) const = 0;
-  /// The path of the JPEG or PNG file that image `index` is; nothing where images are not files of their own.
+  /// Path of the JPEG or PNG file of image `index`; nothing if images are not separate files.
   virtual std::optional<std::string> file(int64_t /*index*/) const { return std::nullopt; }
   virtual const std::vector<std::string>& class_names() const = 0;
-  /// One line: kind, place, split, number of images and classes.
+  /// One line: kind, path, split, number of images and classes.
   virtual std::string description() const = 0;
 
   int64_t num_classes() const { return static_cast<int64_t>(class_names().size()); }
@@ -48,11 +48,11 @@ class Dataset {
 
 using DatasetPtr = std::shared_ptr<const Dataset>;
 
-/// The list of a split's images has faults, e.g. labels that are not below the number of classes. The message is the first
-/// one, and how many more there are.
+/// Thrown when a split's file list is invalid, e.g. has labels out of range. `what()` gives the first fault and the number of
+/// others.
 class DataError : public std::runtime_error {
  public:
-  /// At least one fault; `rest`: the images without a fault, or null.
+  /// `faults` has at least one element; `rest` are the images without a fault, or null.
   DataError(std::vector<std::string> faults, DatasetPtr rest);
 
   /// Each names the file, the line or entry, and the fault.
@@ -64,11 +64,11 @@ class DataError : public std::runtime_error {
   DatasetPtr rest_;
 };
 
-/// What is published about a dataset.
+/// Published facts about a dataset.
 struct PublishedFacts {
   std::string name;  ///< e.g. `VTAB-1k's cifar`
   int64_t classes = 0;
-  std::map<Split, int64_t> images;  ///< how many each split has
+  std::map<Split, int64_t> images;  ///< number of images by split
 };
 
 /// Shares of a folder's images that its splits get; they sum up to 1.
@@ -91,12 +91,12 @@ struct DatasetOptions {
 struct DatasetKind {
   std::string name;     ///< as in `name:PATH`
   std::string summary;  ///< one line
-  /// The splits that have a list or folder of their own there, in the order of `all_splits`. Throws `std::runtime_error` if
-  /// the path does not exist.
+  /// The splits that have a list or folder at `path`, in the order of `all_splits`. Throws `std::runtime_error` if the path does
+  /// not exist.
   std::function<std::vector<Split>(const std::string& path)> splits;
-  /// Opens one of these.
+  /// Opens one of these splits.
   std::function<DatasetPtr(const std::string& path, Split split)> open;
-  /// What is published about the dataset at this path; null where nothing is.
+  /// Published facts about the dataset at `path`; null if there are none.
   std::function<PublishedFacts(const std::string& path)> published = nullptr;
   /// Opens one split of a folder without splits, by shares; null where the layout has splits always.
   std::function<DatasetPtr(const std::string& path, Split split, const SplitShares& shares)> divide = nullptr;
@@ -106,7 +106,7 @@ struct DatasetKind {
   std::function<std::vector<std::string>(const std::string& path)> remarks = nullptr;
 };
 
-/// Every kind, in the order they are documented. A new kind is one file and one line here.
+/// Every kind, in the order of the documentation. A new kind is one file and one line here.
 const std::vector<DatasetKind>& dataset_kinds();
 
 /// Opens one split of `KIND:PATH`, e.g. `imagefolder:pets`. Throws `std::invalid_argument` when the kind or, for a benchmark
@@ -116,30 +116,30 @@ const std::vector<DatasetKind>& dataset_kinds();
 /// `std::invalid_argument` also where `options.split` is given for data that have splits of their own.
 DatasetPtr open_dataset(const std::string& spec, Split split, const DatasetOptions& options = {});
 
-/// The splits of `KIND:PATH` that are there, in the order of `all_splits`: `trainval` wherever `train` and `val` are.
+/// The splits of `KIND:PATH` that exist, in the order of `all_splits`; `trainval` exists if `train` and `val` do.
 /// Errors as `open_dataset`.
 std::vector<Split> dataset_splits(const std::string& spec, const DatasetOptions& options = {});
 
-/// What is published about the dataset at `KIND:PATH`, if anything is. Errors as `open_dataset`.
+/// Published facts about the dataset at `KIND:PATH`, if there are any. Errors as `open_dataset`.
 std::optional<PublishedFacts> published_facts(const std::string& spec);
 
-/// `count` images drawn with `seed`, class-balanced: each class gives as many as every other (one more for some where it does not
-/// divide), or all it has, the rest coming from the others. In the dataset's own order. A larger draw with the
-/// same seed contains a smaller one. A pure function of the labels,
-/// `count` and `seed`, the same on every platform. Throws `std::invalid_argument` unless 1 <= count <= size.
+/// Draws `count` images with `seed`, class-balanced: the same number from each class (one more from some if it does not divide);
+/// a class with too few gives all it has. Keeps the dataset's order. A larger draw with the same seed contains a smaller one.
+/// The result depends only on the labels, `count` and `seed`, on every platform. Throws `std::invalid_argument` unless
+/// 1 <= count <= size.
 DatasetPtr subset(DatasetPtr dataset, int64_t count, uint64_t seed);
 
-/// The first `count` images, or all where there are fewer. Throws `std::invalid_argument` if count < 1.
+/// The first `count` images, or all if there are fewer. Throws `std::invalid_argument` if count < 1.
 DatasetPtr first(DatasetPtr dataset, int64_t count);
 
-/// The images of `head`, then those of `tail`. Throws `std::invalid_argument` if their classes differ.
+/// The images of `head` followed by those of `tail`. Throws `std::invalid_argument` if their classes differ.
 DatasetPtr concatenated(DatasetPtr head, DatasetPtr tail, const std::string& description);
 
-/// Keeps each image in memory after its first use, resized by `transform` but not cropped, so that each use may crop anew.
-/// Throws `std::invalid_argument` where the transform does not read resized images.
+/// Caches each image in memory after its first use, resized by `transform` but not cropped, so that each use can crop at random.
+/// Throws `std::invalid_argument` if the transform does not take resized images.
 DatasetPtr cached(DatasetPtr dataset, const Transform& transform);
 
-/// Bytes that an image takes there: of one that is twice as long as wide, where the transform keeps the aspect.
+/// Bytes of a cached image. If the transform keeps the aspect ratio, those of an image twice as long as wide.
 int64_t cached_bytes(const Transform& transform);
 
 }  // namespace respeft::data

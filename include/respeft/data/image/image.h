@@ -7,7 +7,7 @@
 
 namespace respeft::data {
 
-/// An 8-bit RGB image: `pixels[(y * width + x) * 3 + channel]`, sRGB values as they stand in the file.
+/// An 8-bit RGB image: `pixels[(y * width + x) * 3 + channel]`, sRGB values as in the file.
 struct Image {
   int64_t width = 0;
   int64_t height = 0;
@@ -34,7 +34,7 @@ struct ImageInfo {
   bool operator==(const ImageInfo&) const = default;
 };
 
-/// Images of more pixels are refused before memory is set aside for them (the limit at which Pillow refuses, too).
+/// Larger images are an error before memory is allocated for them. Pillow has the same limit.
 constexpr int64_t kMaxImagePixels = 178'956'970;
 
 /// Decodes JPEG (gray, RGB, YCbCr, CMYK, YCCK; baseline or progressive) or PNG (every color type and bit depth), told
@@ -47,7 +47,7 @@ constexpr int64_t kMaxImagePixels = 178'956'970;
 /// given, receives how the image was stored.
 Image decode_image(std::string_view bytes, const std::string& name, ImageInfo* info = nullptr);
 
-/// Reads and decodes a file. Throws `std::runtime_error` naming the path and the fault.
+/// Reads and decodes a file. Throws `std::runtime_error` with the path and the fault.
 Image read_image(const std::string& path);
 
 }  // namespace respeft::data
