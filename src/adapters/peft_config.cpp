@@ -10,8 +10,8 @@
 #include <stdexcept>
 #include <string_view>
 
-#include "src/formats/json.h"
 #include <respeft/core/text.h>
+#include "src/formats/json.h"
 
 namespace respeft::adapters {
 namespace {
@@ -254,7 +254,7 @@ std::string to_json(const PeftConfig& config) {
     document["decompose_both"] = config.decompose_both;
     document["decompose_factor"] = config.factor;
   }
-  return document.dump(2) + "\n";
+  return formats::to_text(document, 2) + "\n";
 }
 
 }  // namespace respeft::adapters

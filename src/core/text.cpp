@@ -63,6 +63,41 @@ std::string nearest(const std::string& word, const std::vector<std::string>& can
   return best;
 }
 
+namespace {
+
+/// The length of the UTF-8 sequence at the beginning of `bytes`; 0 where there is none (RFC 3629: not overlong, no surrogates).
+size_t utf8_length(std::string_view bytes) {
+  const auto byte = [&](size_t i) { return i < bytes.size() ? static_cast<unsigned char>(bytes[i]) : 0U; };
+  const unsigned first = byte(0);
+  if (first < 0x80) return 1;
+  const size_t length = first >= 0xC2 && first < 0xE0   ? 2
+                        : first >= 0xE0 && first < 0xF0 ? 3
+                        : first >= 0xF0 && first < 0xF5 ? 4
+                                                        : 0;
+  for (size_t i = 1; i < length; ++i) {
+    if (byte(i) < 0x80 || byte(i) > 0xBF) return 0;
+  }
+  const bool overlong = (first == 0xE0 && byte(1) < 0xA0) || (first == 0xF0 && byte(1) < 0x90);
+  const bool beyond = (first == 0xED && byte(1) > 0x9F) || (first == 0xF4 && byte(1) > 0x8F);
+  return overlong || beyond ? 0 : length;
+}
+
+}  // namespace
+
+std::string valid_utf8(const std::string& text) {
+  std::string valid;
+  for (size_t i = 0; i < text.size();) {
+    const size_t length = utf8_length(std::string_view(text).substr(i));
+    if (length == 0) {
+      valid += fmt::format("\\x{:02x}", static_cast<unsigned char>(text[i++]));
+    } else {
+      valid.append(text, i, length);
+      i += length;
+    }
+  }
+  return valid;
+}
+
 std::string unknown(const std::string& what, const std::string& word, const std::vector<std::string>& candidates) {
   const std::string meant = nearest(word, candidates);
   if (!meant.empty()) return fmt::format("unknown {} '{}'; did you mean '{}'?", what, word, meant);

@@ -4,8 +4,8 @@
 #include <string>
 
 #include <respeft/adapters/adapter_file.h>
-#include <respeft/train/checkpoint.h>
 #include <respeft/runs/config.h>
+#include <respeft/train/checkpoint.h>
 #include <respeft/train/record.h>
 
 namespace respeft::runs {
@@ -33,12 +33,13 @@ class RunDirectory {
 
   /// Writes the configuration, and removes what only a finished run has.
   void begin(const TrainConfig& config) const;
-  /// Keeps the lines of the first `epochs` epochs.
-  void truncate_metrics(int64_t epochs) const;
-  void append_metrics(const EpochRecord& record) const;
-  void save(const Checkpoint& checkpoint) const;
-  Checkpoint load() const { return load_checkpoint(checkpoint_path()); }
-  void finish(const adapters::AdapterFile& adapter, const std::string& summary) const;
+  /// Keeps the lines of the training up to `progress`.
+  void truncate_metrics(const train::RunProgress& progress) const;
+  void append_metrics(const train::EpochRecord& record) const;
+  void save(const train::Checkpoint& checkpoint) const;
+  train::Checkpoint load() const { return train::load_checkpoint(checkpoint_path()); }
+  void write_adapter(const adapters::AdapterFile& adapter) const;
+  void write_summary(const std::string& summary) const;
 
  private:
   std::string file(const char* name) const { return (path_ / name).string(); }

@@ -16,4 +16,7 @@ std::string nearest(const std::string& word, const std::vector<std::string>& can
 /// "unknown <what> '<word>'; did you mean '<nearest>'?" or, when none is near, "…; known: a, b, c".
 std::string unknown(const std::string& what, const std::string& word, const std::vector<std::string>& candidates);
 
+/// The text with each byte that is not part of UTF-8 written as `\\xNN`, e.g. a Latin-1 file name for JSON. Valid text stays.
+std::string valid_utf8(const std::string& text);
+
 }  // namespace respeft::text
