@@ -37,7 +37,7 @@ OptionValue to_option(const std::string& name, const json& value) {
   if (value.is_number_integer()) return value.get<int64_t>();
   if (value.is_number()) return value.get<double>();
   if (value.is_string()) return value.get<std::string>();
-  throw std::runtime_error(fmt::format("metadata 'options': '{}' is {}", name, value.dump()));
+  throw std::runtime_error(fmt::format("metadata 'options': '{}' is {}", name, formats::to_text(value)));
 }
 
 json parse(const char* key, const std::string& text) {
@@ -201,7 +201,7 @@ void copy_into(const Attachment& attachment, const TensorMap& tensors) {
 formats::Metadata description(const AdapterInfo& info) {
   formats::Metadata metadata = {{"model", info.model}, {"preprocessing", to_json(info.preprocessing)}};
   if (!info.weights_sha256.empty()) metadata["base_sha256"] = info.weights_sha256;
-  if (!info.class_names.empty()) metadata["class_names"] = json(info.class_names).dump();
+  if (!info.class_names.empty()) metadata["class_names"] = formats::to_text(json(info.class_names));
   if (!info.pool.empty()) metadata["pool"] = info.pool;
   return metadata;
 }
@@ -239,7 +239,7 @@ void save_adapter(const std::string& path, const AdapterFile& adapter) {
   formats::Metadata metadata = description(adapter.info);
   metadata["format"] = "respeft";
   metadata["method"] = adapter.info.method;
-  metadata["options"] = to_json(adapter.info.options).dump();
+  metadata["options"] = formats::to_text(to_json(adapter.info.options));
   formats::save_safetensors(path, adapter.tensors, metadata);
 }
 

@@ -248,7 +248,7 @@ std::string to_json(const PeftConfig& config) {
     document["decompose_both"] = config.decompose_both;
     document["decompose_factor"] = config.factor;
   }
-  return document.dump(2) + "\n";
+  return formats::to_text(document, 2) + "\n";
 }
 
 }  // namespace respeft::adapters

@@ -209,7 +209,7 @@ class SuiteCommand : public Command {
 
   void show(const runs::SuiteReport& report) const {
     if (report.results.empty()) return;
-    const std::string document = train::to_json(report);
+    const std::string document = runs::to_json(report);
     formats::write_file((std::filesystem::path(root_) / "summary.json").string(), document + "\n");
     if (json()) return print_json(nlohmann::ordered_json::parse(document));
     const bool grouped = !report.results[0].task.group.empty(), mixed = report.protocol().empty();
@@ -238,7 +238,7 @@ class SuiteCommand : public Command {
   }
 
   static std::string protocol_text(const std::string& protocol) {
-    if (protocol == "paper") return "the best epoch on the TEST split, an optimiztic figure";
+    if (protocol == "paper") return "the best epoch on the TEST split, an optimistic figure";
     if (protocol == "honest") return "chosen on val, trained anew on train and val, tested once a seed";
     return protocol == "val" ? "the best epoch on val, trained on train alone" : "the last epoch";
   }

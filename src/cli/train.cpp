@@ -5,10 +5,10 @@
 #include <stdexcept>
 #include <string>
 
+#include <respeft/core/interrupt.h>
 #include <respeft/data/image/fgvc.h>
 #include <respeft/data/image/vtab.h>
 #include <respeft/runs/experiment.h>
-#include <respeft/core/interrupt.h>
 #include <respeft/runs/run.h>
 
 #include "src/cli/command.h"
@@ -61,10 +61,10 @@ class TrainCommand : public Command {
     Watcher watcher;
     if (runs::is_experiment(config)) {
       const auto experiment = runs::run_experiment(config, options, watcher);
-      json() ? print_json(nlohmann::json::parse(train::to_json(experiment))) : print_experiment(experiment);
+      json() ? print_json(nlohmann::json::parse(runs::to_json(experiment))) : print_experiment(experiment);
     } else {
       const auto summary = runs::run(config, options, watcher);
-      json() ? print_json(nlohmann::json::parse(train::to_json(summary))) : print_summary(summary);
+      json() ? print_json(nlohmann::json::parse(runs::to_json(summary))) : print_summary(summary);
     }
     return kDone;
   }

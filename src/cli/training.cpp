@@ -17,6 +17,20 @@ constexpr double kQuickEpoch = 1.0;
 
 using Rows = std::vector<std::pair<std::string, std::string>>;
 
+std::string metric_text(const std::string& name, double value) {
+  return name == "accuracy" ? percent(value) : fmt::format("{:.4f}", value);
+}
+
+/// A row for each metric of a split but the loss, which comes last and alone where `with_loss`.
+void add_metrics(Rows& rows, const train::Evaluation& e, bool with_loss) {
+  for (const auto& [name, value] : e.metrics.values()) {
+    if (name == "loss") continue;
+    rows.emplace_back(fmt::format("{} {}", e.split, name),
+                      fmt::format("{} of {} {}", metric_text(name, value), count(e.examples), e.unit));
+  }
+  if (with_loss && e.metrics.contains("loss")) rows.emplace_back(e.split + " loss", metric_text("loss", e.metrics.at("loss")));
+}
+
 std::string settings_text(const runs::Candidate& candidate) {
   std::string text;
   for (const auto& [name, value] : candidate.settings) text += fmt::format("{}{} {}", text.empty() ? "" : ", ", name, value);
@@ -51,9 +65,15 @@ void Watcher::progress(const std::string& what, int64_t done, int64_t total, con
 void Watcher::epoch(const train::EpochRecord& record, int64_t total) {
   progress_.reset();
   if (!record.evaluation && record.seconds < kQuickEpoch) return;
-  std::string line = fmt::format("epoch {}/{}: lr {:.2e}, train loss {:.4f}, train accuracy {}", record.epoch, total, record.lr,
-                                 record.train_loss, percent(record.train_accuracy));
-  if (record.evaluation) line += fmt::format(", {} accuracy {}", record.evaluation->split, percent(record.evaluation->accuracy));
+  std::string line = fmt::format("epoch {}/{}", record.epoch, total);
+  if (record.step > 0) line += fmt::format(", step {}", record.step);
+  line += fmt::format(": lr {:.2e}", record.lr);
+  for (const auto& [name, value] : record.train.values()) line += fmt::format(", train {} {}", name, metric_text(name, value));
+  if (record.evaluation) {
+    for (const auto& [name, value] : record.evaluation->metrics.values()) {
+      if (name != "loss") line += fmt::format(", {} {} {}", record.evaluation->split, name, metric_text(name, value));
+    }
+  }
   cli::note(line + fmt::format(", {}", seconds(record.seconds)));
 }
 
@@ -73,18 +93,12 @@ void print_summary(const runs::Summary& s) {
   Rows rows = {{"model", s.config.model},
                {"method", s.config.method},
                {"trained parameters", fmt::format("{} (head: {})", count(s.trained_parameters), count(s.head_parameters))},
-               {"trained on", fmt::format("{}, {} images", s.config.train_split, count(s.train_images))},
+               {"trained on", fmt::format("{}, {} {}", s.config.train_split, count(s.train_examples), s.unit)},
                {"protocol", s.config.protocol},
                {"epoch", fmt::format("{} of {}: {}", chosen.epoch, s.progress.epochs, s.outcome.selection)},
-               {"train loss", fmt::format("{:.4f}", chosen.train_loss)}};
-  if (chosen.evaluation && chosen.evaluation->split == "val") {
-    rows.emplace_back("val accuracy",
-                      fmt::format("{} of {} images", percent(chosen.evaluation->accuracy), count(chosen.evaluation->images)));
-  }
-  if (const auto& test = s.outcome.test) {
-    rows.emplace_back("test accuracy", fmt::format("{} of {} images", percent(test->accuracy), count(test->images)));
-    rows.emplace_back("test loss", fmt::format("{:.4f}", test->loss));
-  }
+               {"train loss", metric_text("loss", chosen.train.at("loss"))}};
+  if (chosen.evaluation && chosen.evaluation->split == "val") add_metrics(rows, *chosen.evaluation, /*with_loss=*/false);
+  if (s.outcome.test) add_metrics(rows, *s.outcome.test, /*with_loss=*/true);
   rows.insert(rows.end(), {{"time", seconds(s.seconds)},
                            {"waited for data", fmt::format("{} of training", percent(s.progress.data_wait_share()))},
                            {"peak memory", bytes(s.peak_rss)},

@@ -1,109 +1,92 @@
 #include <respeft/data/source.h>
 
 #include <ATen/ATen.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
+#include <map>
+#include <stdexcept>
 #include <utility>
 
-#include <respeft/data/image/loader.h>
+#include <respeft/data/sampler.h>
 
 namespace respeft::data {
 namespace {
 
-class LoaderPass : public Pass {
+class TensorIterator : public BatchIterator {
  public:
-  explicit LoaderPass(data::Loader loader) : loader_(std::move(loader)) {}
-
-  std::optional<Examples> next() override {
-    auto batch = loader_.next();
-    if (!batch) return std::nullopt;
-    return Examples{std::move(batch->images), std::move(batch->labels)};
-  }
-  double wait_seconds() const override { return loader_.wait_seconds(); }
-
- private:
-  data::Loader loader_;
-};
-
-class ImageSource : public Source {
- public:
-  ImageSource(data::DatasetPtr dataset, const data::Transform& transform, int64_t workers)
-      : dataset_(std::move(dataset)), transform_(transform), workers_(workers) {}
-
-  int64_t size() const override { return dataset_->size(); }
-  std::unique_ptr<Pass> pass(std::vector<int64_t> order, int64_t batch_size, uint64_t seed) const override {
-    data::LoaderOptions options;
-    options.batch_size = batch_size;
-    options.workers = workers_;
-    options.seed = seed;
-    return std::make_unique<LoaderPass>(data::Loader(dataset_, transform_, std::move(order), options));
+  TensorIterator(Batch examples, const std::vector<int64_t>& order, int64_t batch_size)
+      : examples_(std::move(examples)), batch_size_(batch_size) {
+    const at::Tensor indices = at::tensor(order, at::kLong);
+    for (const auto& [name, tensor] : examples_.tensors()) {
+      at::Tensor& own = orders_[tensor.device().str()];
+      if (!own.defined()) own = indices.to(tensor.device());
+    }
+    size_ = indices.size(0);
   }
 
- private:
-  data::DatasetPtr dataset_;
-  data::Transform transform_;
-  int64_t workers_;
-};
-
-class TensorPass : public Pass {
- public:
-  TensorPass(at::Tensor inputs, at::Tensor labels, std::vector<int64_t> order, int64_t batch_size)
-      : inputs_(std::move(inputs)), labels_(std::move(labels)), order_(std::move(order)), batch_size_(batch_size) {}
-
-  std::optional<Examples> next() override {
-    const int64_t left = static_cast<int64_t>(order_.size()) - position_;
-    if (left <= 0) return std::nullopt;
-    const int64_t count = std::min(batch_size_, left);
-    const at::Tensor indices = at::from_blob(order_.data() + position_, {count}, at::kLong);
+  std::optional<Batch> next() override {
+    const int64_t count = std::min(batch_size_, size_ - position_);
+    if (count <= 0) return std::nullopt;
+    Batch batch;
+    for (const auto& [name, tensor] : examples_.tensors())
+      batch[name] = tensor.index_select(0, orders_.at(tensor.device().str()).narrow(0, position_, count));
     position_ += count;
-    return Examples{inputs_.index_select(0, indices), labels_.index_select(0, indices)};
+    return batch;
   }
 
  private:
-  at::Tensor inputs_, labels_;
-  std::vector<int64_t> order_;
+  Batch examples_;
+  std::map<std::string, at::Tensor> orders_;  ///< by device: indices must be where the tensors are
   int64_t batch_size_;
-  int64_t position_ = 0;
+  int64_t size_ = 0, position_ = 0;
 };
 
 class TensorSource : public Source {
  public:
-  TensorSource(at::Tensor inputs, at::Tensor labels) : inputs_(std::move(inputs)), labels_(std::move(labels)) {
-    TORCH_CHECK_VALUE(labels_.dim() == 1 && inputs_.dim() >= 1 && inputs_.size(0) == labels_.size(0),
-                      "tensor_source: expected inputs [N, ...] and labels [N], got ", inputs_.sizes(), " and ", labels_.sizes());
+  explicit TensorSource(Batch examples) : examples_(std::move(examples)) {
+    for (const auto& [name, tensor] : examples_.tensors()) {
+      if (tensor.defined() && tensor.dim() >= 1 && tensor.size(0) == examples_.size()) continue;
+      throw std::invalid_argument(
+          fmt::format("tensor_source: expected '{}' [N, …] of N = {} examples, got [{}]", name, examples_.size(),
+                      tensor.defined() ? fmt::format("{}", fmt::join(tensor.sizes(), ", ")) : "undefined"));
+    }
   }
 
-  int64_t size() const override { return labels_.size(0); }
-  std::unique_ptr<Pass> pass(std::vector<int64_t> order, int64_t batch_size, uint64_t) const override {
-    return std::make_unique<TensorPass>(inputs_, labels_, std::move(order), batch_size);
+  int64_t size() const override { return examples_.size(); }
+  std::unique_ptr<BatchIterator> batches(std::vector<int64_t> order, int64_t batch_size, uint64_t) const override {
+    return std::make_unique<TensorIterator>(examples_, order, batch_size);
   }
 
  private:
-  at::Tensor inputs_, labels_;
+  Batch examples_;
 };
 
 }  // namespace
 
-std::shared_ptr<const Source> image_source(data::DatasetPtr dataset, const data::Transform& transform, int64_t workers) {
-  return std::make_shared<ImageSource>(std::move(dataset), transform, workers);
+std::shared_ptr<const Source> tensor_source(Batch examples) {
+  return std::make_shared<TensorSource>(std::move(examples));
 }
 
-std::shared_ptr<const Source> tensor_source(at::Tensor inputs, at::Tensor labels) {
-  return std::make_shared<TensorSource>(std::move(inputs), std::move(labels));
-}
-
-std::shared_ptr<const Source> precompute(const Source& source, const std::function<at::Tensor(const at::Tensor&)>& forward,
-                                         int64_t batch_size, const std::function<void(int64_t)>& progress) {
+std::shared_ptr<const Source> precompute(const Source& source, const std::string& input, const std::string& features,
+                                         const std::function<at::Tensor(const Batch&)>& compute, int64_t batch_size,
+                                         const std::function<void(int64_t)>& progress) {
   const at::NoGradGuard no_grad;
-  std::vector<at::Tensor> inputs, labels;
+  std::map<std::string, std::vector<at::Tensor>> parts;
   int64_t done = 0;
-  const auto pass = source.pass(data::sequential_order(source.size()), batch_size, 0);
-  while (auto batch = pass->next()) {
-    inputs.push_back(forward(batch->inputs));
-    labels.push_back(batch->labels);
-    done += batch->labels.size(0);
+  const auto batches = source.batches(sequential_order(source.size()), batch_size, 0);
+  while (auto batch = batches->next()) {
+    parts[features].push_back(compute(*batch));
+    for (const auto& [name, tensor] : batch->tensors()) {
+      if (name != input) parts[name].push_back(tensor);
+    }
+    done += batch->size();
     progress(done);
   }
-  return tensor_source(at::cat(inputs), at::cat(labels));
+  Batch examples;
+  for (const auto& [name, tensors] : parts) examples[name] = at::cat(tensors);
+  return tensor_source(std::move(examples));
 }
 
 }  // namespace respeft::data

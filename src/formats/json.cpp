@@ -27,8 +27,16 @@ nlohmann::json read_json(const std::string& path) {
   }
 }
 
+std::string to_text(const nlohmann::json& document, int indent) {
+  return document.dump(indent, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+std::string to_text(const nlohmann::ordered_json& document, int indent) {
+  return document.dump(indent, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
 std::string shown(const nlohmann::json& value) {
-  const std::string text = value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  const std::string text = to_text(value);
   return text.size() <= 60 ? text : fmt::format("{}…", text.substr(0, 57));
 }
 

@@ -13,6 +13,7 @@
 #include <respeft/formats/file.h>
 
 #include <respeft/core/text.h>
+#include "src/formats/json.h"
 #include "src/runs/grid.h"
 #include "src/runs/run_directory.h"
 
@@ -81,7 +82,7 @@ void add_run(Experiment& experiment, const RunSummary& summary, int64_t seed, co
 }
 
 /// Runs `config`, or what is left of it.
-RunSummary run_or_take(const TrainConfig& config, const RunOptions& options, Observer& observer) {
+RunSummary run_or_take(const TrainConfig& config, const RunOptions& options, train::Observer& observer) {
   const RunDirectory directory(config.out);
   if (const auto started = started_config(config.out)) check_continues(*started, config);
   const bool finished = fs::exists(directory.summary_path());
@@ -100,7 +101,7 @@ TrainConfig single(TrainConfig config, const fs::path& folder) {
 
 class Runs {
  public:
-  Runs(const TrainConfig& config, const RunOptions& options, Observer& observer)
+  Runs(const TrainConfig& config, const RunOptions& options, train::Observer& observer)
       : config_(config), options_(options), observer_(observer) {
     experiment_.config = config;
   }
@@ -162,7 +163,7 @@ class Runs {
 
   const TrainConfig& config_;
   const RunOptions& options_;
-  Observer& observer_;
+  train::Observer& observer_;
   Experiment experiment_;
 };
 
@@ -203,7 +204,7 @@ std::optional<double> Experiment::deviation() const {
   return std::sqrt(squares / static_cast<double>(runs.size() - 1));
 }
 
-Experiment run_experiment(const TrainConfig& config, const RunOptions& options, Observer& observer) {
+Experiment run_experiment(const TrainConfig& config, const RunOptions& options, train::Observer& observer) {
   if (!config.final_test) throw std::invalid_argument("final_test: must be on for figures on test");
   const RunDirectory directory(config.out);
   if (!options.resume && (directory.has_results() || has_runs(config.out)))
@@ -283,7 +284,7 @@ std::string to_json(const Experiment& e) {
         {{"settings", settings}, {"epoch", candidate.epoch}, {"val_accuracy", candidate.val_accuracy}, {"out", candidate.out}});
   }
   if (e.chosen) json["chosen"] = json["candidates"][*e.chosen];
-  return json.dump(2);
+  return formats::to_text(json, 2);
 }
 
 }  // namespace respeft::runs

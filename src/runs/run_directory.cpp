@@ -57,12 +57,12 @@ void RunDirectory::keep_data(const data::DataFingerprint& now) const {
   formats::write_file(data_path(), data::to_json(now));
 }
 
-void RunDirectory::truncate_metrics(int64_t epochs) const {
+void RunDirectory::truncate_metrics(const train::RunProgress& progress) const {
   std::string kept;
   if (std::filesystem::exists(metrics_path())) {
     for (const auto& line : text::split(formats::read_file(metrics_path()), '\n')) {
       try {
-        if (epoch_record_from_json(line).epoch <= epochs) kept += line + "\n";
+        if (progress.contains(train::epoch_record_from_json(line))) kept += line + "\n";
       } catch (const std::runtime_error&) {
         break;  // a line cut short when the program was ended, of an epoch that is not in the checkpoint
       }
@@ -71,7 +71,7 @@ void RunDirectory::truncate_metrics(int64_t epochs) const {
   formats::write_file(metrics_path(), kept);
 }
 
-void RunDirectory::append_metrics(const EpochRecord& record) const {
+void RunDirectory::append_metrics(const train::EpochRecord& record) const {
   const std::string line = to_json(record) + "\n";
   const int descriptor = ::open(metrics_path().c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
   if (descriptor < 0) fail(metrics_path(), "cannot open");
@@ -82,12 +82,15 @@ void RunDirectory::append_metrics(const EpochRecord& record) const {
   if (!written) fail(metrics_path(), "cannot write");
 }
 
-void RunDirectory::save(const Checkpoint& checkpoint) const {
-  save_checkpoint(checkpoint_path(), checkpoint);
+void RunDirectory::save(const train::Checkpoint& checkpoint) const {
+  train::save_checkpoint(checkpoint_path(), checkpoint);
 }
 
-void RunDirectory::finish(const adapters::AdapterFile& adapter, const std::string& summary) const {
+void RunDirectory::write_adapter(const adapters::AdapterFile& adapter) const {
   adapters::save_adapter(adapter_path(), adapter);
+}
+
+void RunDirectory::write_summary(const std::string& summary) const {
   formats::write_file(summary_path(), summary + "\n");
 }
 

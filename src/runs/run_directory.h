@@ -39,12 +39,13 @@ class RunDirectory {
   /// without `checkpoint/data.json` is accepted.
   void check_data(const data::DataFingerprint& now) const;
   void keep_data(const data::DataFingerprint& now) const;
-  /// Keeps the lines of the first `epochs` epochs.
-  void truncate_metrics(int64_t epochs) const;
-  void append_metrics(const EpochRecord& record) const;
-  void save(const Checkpoint& checkpoint) const;
-  Checkpoint load() const { return load_checkpoint(checkpoint_path()); }
-  void finish(const adapters::AdapterFile& adapter, const std::string& summary) const;
+  /// Keeps the lines of the training up to `progress`.
+  void truncate_metrics(const train::RunProgress& progress) const;
+  void append_metrics(const train::EpochRecord& record) const;
+  void save(const train::Checkpoint& checkpoint) const;
+  train::Checkpoint load() const { return train::load_checkpoint(checkpoint_path()); }
+  void write_adapter(const adapters::AdapterFile& adapter) const;
+  void write_summary(const std::string& summary) const;
 
  private:
   std::string file(const char* name) const { return (path_ / name).string(); }

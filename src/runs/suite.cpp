@@ -11,6 +11,8 @@
 #include <respeft/data/image/fgvc.h>
 #include <respeft/data/image/vtab.h>
 
+#include "src/formats/json.h"
+
 namespace respeft::runs {
 namespace {
 
@@ -146,7 +148,7 @@ std::string to_json(const SuiteReport& report) {
     if (mean.deviation) one["test_accuracy_deviation"] = *mean.deviation;
     json["means"].push_back(std::move(one));
   }
-  return json.dump(2);
+  return formats::to_text(json, 2);
 }
 
 }  // namespace respeft::runs

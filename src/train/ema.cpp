@@ -9,7 +9,7 @@
 namespace respeft::train {
 namespace {
 
-std::vector<at::Tensor> tensors_of(const ParameterEma::Named& named) {
+std::vector<at::Tensor> tensors_of(const NamedTensors& named) {
   std::vector<at::Tensor> tensors;
   for (const auto& [name, tensor] : named) tensors.push_back(tensor.detach());
   return tensors;
@@ -17,7 +17,7 @@ std::vector<at::Tensor> tensors_of(const ParameterEma::Named& named) {
 
 }  // namespace
 
-ParameterEma::ParameterEma(Named parameters, double decay) : parameters_(std::move(parameters)), decay_(decay) {
+ParameterEma::ParameterEma(NamedTensors parameters, double decay) : parameters_(std::move(parameters)), decay_(decay) {
   if (!(decay >= 0.0 && decay < 1.0))
     throw std::invalid_argument(fmt::format("EMA: decay {}: must be at least 0 and below 1", decay));
   for (const auto& [name, parameter] : parameters_) values_.emplace_back(name, parameter.detach().clone());

@@ -3,19 +3,12 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <optional>
 #include <stdexcept>
 
 #include <respeft/core/text.h>
 
 namespace respeft::train {
-namespace {
-
-at::Tensor zeros_for(const at::Tensor& parameter) {
-  return at::zeros_like(parameter, at::MemoryFormat::Contiguous).detach();
-}
-
-}  // namespace
-
 Decay decay_from_name(const std::string& name) {
   if (name == "names") return Decay::names;
   if (name == "matrices") return Decay::matrices;
@@ -29,6 +22,58 @@ bool decays(Decay decay, const std::string& name, const at::Tensor& parameter) {
   return name.find("bias") == std::string::npos && name.find("norm") == std::string::npos;
 }
 
+namespace {
+
+std::optional<at::Tensor> optional(const at::Tensor& tensor) {
+  return tensor.defined() ? std::optional(tensor) : std::nullopt;
+}
+
+}  // namespace
+
+Optimizer::Optimizer(const NamedTensors& parameters, double weight_decay, Decay decay)
+    : weight_decay_(weight_decay), decay_(decay) {
+  for (const auto& [name, parameter] : parameters) slots_.push_back({name, parameter, {}});
+}
+
+void Optimizer::add_state(const std::string& kind, bool scalar) {
+  for (auto& slot : slots_) {
+    slot.state[kind] = scalar ? at::zeros({}, slot.parameter.options().dtype(at::kFloat).requires_grad(false))
+                              : at::zeros_like(slot.parameter, at::MemoryFormat::Contiguous).detach();
+  }
+}
+
+Optimizer::Group Optimizer::group(bool decaying) const {
+  Group group;
+  group.weight_decay = decaying ? weight_decay_ : 0.0;
+  for (const auto& slot : slots_) {
+    if (decays(decay_, slot.name, slot.parameter) != decaying || !slot.parameter.grad().defined()) continue;
+    group.parameters.push_back(slot.parameter);
+    group.gradients.push_back(slot.parameter.grad().contiguous());
+    for (const auto& [kind, tensor] : slot.state) group.state[kind].push_back(tensor);
+  }
+  return group;
+}
+
+void Optimizer::step(double lr, const at::Tensor& skip) {
+  const at::NoGradGuard no_grad;
+  for (const bool decaying : {true, false}) {
+    Group own = group(decaying);
+    if (!own.parameters.empty()) update(own, lr, skip);
+  }
+}
+
+void Optimizer::zero_grad() {
+  for (auto& slot : slots_) slot.parameter.mutable_grad() = at::Tensor();
+}
+
+TensorMap Optimizer::state() const {
+  TensorMap tensors;
+  for (const auto& slot : slots_) {
+    for (const auto& [kind, tensor] : slot.state) tensors[kind + "/" + slot.name] = tensor;
+  }
+  return tensors;
+}
+
 void Optimizer::load_state(const TensorMap& tensors) {
   for (auto& [key, own] : state()) {
     const auto found = tensors.find(key);
@@ -39,92 +84,43 @@ void Optimizer::load_state(const TensorMap& tensors) {
   }
 }
 
-AdamW::AdamW(Named parameters, const AdamWOptions& options) : options_(options) {
-  for (auto& [name, parameter] : parameters) {
-    slots_.push_back({name, parameter, zeros_for(parameter), zeros_for(parameter),
-                      at::zeros({}, parameter.options().dtype(at::kFloat).requires_grad(false))});
-  }
+AdamW::AdamW(const NamedTensors& parameters, const AdamWOptions& options)
+    : Optimizer(parameters, options.weight_decay, options.decay), options_(options) {
+  add_state("exp_avg");
+  add_state("exp_avg_sq");
+  add_state("step", /*scalar=*/true);
 }
 
-void AdamW::step(double lr) {
-  step_group(lr, options_.weight_decay, true);
-  step_group(lr, 0.0, false);
+void AdamW::update(Group& group, double lr, const at::Tensor& skip) {
+  auto& steps = group.state.at("step");
+  for (auto& step : steps) skip.defined() ? step.add_(1 - skip) : step.add_(1);
+  at::_fused_adamw_(group.parameters, group.gradients, group.state.at("exp_avg"), group.state.at("exp_avg_sq"), {}, steps, lr,
+                    options_.beta1, options_.beta2, group.weight_decay, options_.eps, /*amsgrad=*/false, /*maximize=*/false,
+                    /*grad_scale=*/std::nullopt, optional(skip));
 }
 
-void AdamW::step_group(double lr, double weight_decay, bool decaying) {
-  const at::NoGradGuard no_grad;
-  std::vector<at::Tensor> parameters, gradients, averages, squares, steps;
-  for (auto& slot : slots_) {
-    if (decays(options_.decay, slot.name, slot.parameter) != decaying || !slot.parameter.grad().defined()) continue;
-    parameters.push_back(slot.parameter);
-    gradients.push_back(slot.parameter.grad().contiguous());
-    averages.push_back(slot.exp_avg);
-    squares.push_back(slot.exp_avg_sq);
-    steps.push_back(slot.step.add_(1));
-  }
-  if (parameters.empty()) return;
-  at::_fused_adamw_(parameters, gradients, averages, squares, {}, steps, lr, options_.beta1, options_.beta2, weight_decay,
-                    options_.eps, /*amsgrad=*/false, /*maximize=*/false);
+Sgd::Sgd(const NamedTensors& parameters, const SgdOptions& options)
+    : Optimizer(parameters, options.weight_decay, options.decay), options_(options) {
+  add_state("momentum");
 }
 
-void AdamW::zero_grad() {
-  for (auto& slot : slots_) slot.parameter.mutable_grad() = at::Tensor();
-}
-
-TensorMap AdamW::state() const {
-  TensorMap tensors;
-  for (const auto& slot : slots_) {
-    tensors["exp_avg/" + slot.name] = slot.exp_avg;
-    tensors["exp_avg_sq/" + slot.name] = slot.exp_avg_sq;
-    tensors["step/" + slot.name] = slot.step;
-  }
-  return tensors;
-}
-
-Sgd::Sgd(Named parameters, const SgdOptions& options) : options_(options) {
-  for (auto& [name, parameter] : parameters) slots_.push_back({name, parameter, zeros_for(parameter)});
-}
-
-void Sgd::step(double lr) {
-  step_group(lr, options_.weight_decay, true);
-  step_group(lr, 0.0, false);
-}
-
-void Sgd::step_group(double lr, double weight_decay, bool decaying) {
-  const at::NoGradGuard no_grad;
-  std::vector<at::Tensor> parameters, gradients, momenta;
-  for (auto& slot : slots_) {
-    if (decays(options_.decay, slot.name, slot.parameter) != decaying || !slot.parameter.grad().defined()) continue;
-    parameters.push_back(slot.parameter);
-    gradients.push_back(slot.parameter.grad().contiguous());
-    momenta.push_back(slot.momentum);
-  }
-  if (parameters.empty()) return;
+void Sgd::update(Group& group, double lr, const at::Tensor& skip) {
   // From a momentum of zero the first step is as any other: 0 · momentum + gradient.
-  at::_fused_sgd_(parameters, gradients, momenta, weight_decay, options_.momentum, lr, /*dampening=*/0.0, /*nesterov=*/false,
-                  /*maximize=*/false, /*is_first_step=*/false);
+  at::_fused_sgd_(group.parameters, group.gradients, group.state.at("momentum"), group.weight_decay, options_.momentum, lr,
+                  /*dampening=*/0.0, /*nesterov=*/false, /*maximize=*/false, /*is_first_step=*/false,
+                  /*grad_scale=*/std::nullopt, optional(skip));
 }
 
-void Sgd::zero_grad() {
-  for (auto& slot : slots_) slot.parameter.mutable_grad() = at::Tensor();
-}
-
-TensorMap Sgd::state() const {
-  TensorMap tensors;
-  for (const auto& slot : slots_) tensors["momentum/" + slot.name] = slot.momentum;
-  return tensors;
-}
-
-double clip_gradients(const std::vector<at::Tensor>& parameters, double limit) {
+at::Tensor clip_gradients(const std::vector<at::Tensor>& parameters, double limit) {
   const at::NoGradGuard no_grad;
   std::vector<at::Tensor> gradients;
   for (const auto& parameter : parameters) {
     if (parameter.grad().defined()) gradients.push_back(parameter.grad());
   }
-  if (gradients.empty()) return 0.0;
-  const double norm = at::stack(at::_foreach_norm(gradients, 2)).norm().item<double>();
-  const double scale = limit / (norm + 1e-6);
-  if (scale < 1.0) at::_foreach_mul_(gradients, scale);
+  if (gradients.empty()) return {};
+  const at::Tensor norm = at::stack(at::_foreach_norm(gradients, 2)).norm();
+  const at::Tensor scale = limit / (norm.to(at::kDouble) + 1e-6);
+  at::_foreach_mul_(gradients, at::where(scale < 1.0, scale, at::ones_like(scale)).to(gradients.front().scalar_type()));
   return norm;
 }
 

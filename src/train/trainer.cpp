@@ -1,353 +1,343 @@
 #include <respeft/train/trainer.h>
 
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
 #include <fmt/format.h>
 
-#include <chrono>
+#include <algorithm>
 #include <cmath>
 #include <stdexcept>
 
-#include <respeft/data/image/loader.h>
+#include <respeft/data/sampler.h>
 
-#include "src/data/random.h"
-#include "src/core/autocast.h"
+#include "src/train/parameters.h"
 
 namespace respeft::train {
 namespace {
 
-class Stopwatch {
- public:
-  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+using Clock = std::chrono::steady_clock;
 
- private:
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
-
-int64_t count_correct(const at::Tensor& logits, const at::Tensor& labels) {
-  return logits.argmax(1).eq(labels).sum().item<int64_t>();
-}
-
-std::vector<at::Tensor> tensors_of(const std::vector<std::pair<std::string, at::Tensor>>& named) {
-  std::vector<at::Tensor> tensors;
-  for (const auto& [name, tensor] : named) tensors.push_back(tensor);
-  return tensors;
-}
-
-/// Copies `tensors[prefix + name]` into each parameter.
-void load_parameters(const std::vector<std::pair<std::string, at::Tensor>>& parameters, const TensorMap& tensors,
-                     const std::string& prefix) {
-  const at::NoGradGuard no_grad;
-  for (const auto& [name, parameter] : parameters) {
-    const auto found = tensors.find(prefix + name);
-    if (found == tensors.end()) throw std::runtime_error(fmt::format("the checkpoint has no '{}{}'", prefix, name));
-    if (found->second.sizes() != parameter.sizes() || found->second.scalar_type() != parameter.scalar_type())
-      throw std::runtime_error(fmt::format("the checkpoint's '{}{}' has another shape or type than the model's", prefix, name));
-    parameter.detach().copy_(found->second);
-  }
-}
-
-std::unique_ptr<Optimizer> make_optimizer(const Optimizer::Named& parameters, const TrainConfig& config) {
-  const Decay decay = decay_from_name(config.decay);
-  if (config.optimizer == "sgd") {
-    return std::make_unique<Sgd>(parameters,
-                                 SgdOptions{.momentum = config.momentum, .weight_decay = config.weight_decay, .decay = decay});
-  }
-  return std::make_unique<AdamW>(parameters, AdamWOptions{.weight_decay = config.weight_decay, .decay = decay});
-}
-
-/// Sets the draws of mixing apart from those of the images, which come from the same seed.
+/// Separates the draws of mixing from those of the images, which have the same seed.
 constexpr uint64_t kMixing = 0x6d6978;
 
-/// Puts the moving average, if there is one, into the parameters while it lives.
-class Averaged {
- public:
-  explicit Averaged(std::optional<ParameterEma>& ema) : ema_(ema) {
-    if (ema_) ema_->exchange();
-  }
-  Averaged(const Averaged&) = delete;
-  Averaged& operator=(const Averaged&) = delete;
-  ~Averaged() {
-    if (ema_) ema_->exchange();
-  }
+/// Between two looks at the metrics for the progress line, which wait for the device.
+constexpr std::chrono::milliseconds kBetweenReads{500};
 
- private:
-  std::optional<ParameterEma>& ema_;
-};
+/// Steps between two votes of several ranks on whether to stop.
+constexpr int64_t kStepsBetweenVotes = 10;
+
+std::unique_ptr<Optimizer> make_optimizer(const NamedTensors& parameters, const TrainerOptions& options) {
+  const Decay decay = decay_from_name(options.decay);
+  if (options.optimizer == "sgd") {
+    return std::make_unique<Sgd>(parameters,
+                                 SgdOptions{.momentum = options.momentum, .weight_decay = options.weight_decay, .decay = decay});
+  }
+  return std::make_unique<AdamW>(parameters, AdamWOptions{.weight_decay = options.weight_decay, .decay = decay});
+}
+
+void require(bool condition, const std::string& message) {
+  if (!condition) throw std::invalid_argument(message);
+}
+
+constexpr const char* kAdvice = "; a smaller lr, a longer warm-up or clip_grad may help";
 
 }  // namespace
 
-Trainer::Trainer(Task task, const TrainConfig& config, Observer& observer, const std::atomic<bool>* stop)
-    : task_(std::move(task)),
-      state_(task_.trained),
-      config_(config),
+Trainer::Trainer(TrainingJob job, const TrainerOptions& options, const Runtime& runtime, Ranks& ranks, Observer& observer,
+                 const std::atomic<bool>* stop)
+    : job_(std::move(job)),
+      state_(job_.attachment->trainable()),
+      options_(options),
+      runtime_(runtime),
+      ranks_(ranks),
       observer_(observer),
       stop_(stop),
-      schedule_{config.lr,           config.warmup_lr,    config.min_lr, config.epochs, config.warmup_epochs,
-                config.schedule_lag, config.warmup_prefix},
-      optimizer_(make_optimizer(task_.trained, config)) {
-  state_.insert(state_.end(), task_.recorded.begin(), task_.recorded.end());
-  if (task_.trained.empty()) throw std::invalid_argument("nothing to train: the method adapts nothing and the model has no head");
-  if (config.protocol == "honest")
-    throw std::invalid_argument("protocol 'honest' is several trainings (respeft/train/experiment.h), not one");
-  if (config.protocol == "val" && !task_.val) throw std::invalid_argument("protocol 'val' needs a validation split");
-  if (config.final_test && !task_.test) throw std::invalid_argument("final_test needs a test split");
-  if (config.protocol != "last" && task_.hook && !task_.hook->finished(config.last_epoch() * steps_an_epoch(), total_steps()))
-    throw std::invalid_argument(fmt::format(
-        "stop_epoch: with {} of {} epochs the ranks never reach target_rank, and protocol = {} chooses among the epochs "
-        "after that; a later stop_epoch, a lower prune_end or protocol = last may be meant",
-        config.last_epoch(), config.total_epochs(), config.protocol));
-  if (config.mixes()) {
-    mixup_.emplace(MixupOptions{.mixup_alpha = config.mixup,
-                                .cutmix_alpha = config.cutmix,
-                                .prob = config.mixup_prob,
-                                .switch_prob = config.mixup_switch_prob});
+      optimizer_(make_optimizer(job_.attachment->trainable(), options)),
+      had_gradient_(job_.attachment->trainable().size(), false) {
+  const auto& buffers = job_.attachment->state();
+  state_.insert(state_.end(), buffers.begin(), buffers.end());
+  check_options();
+  if (options.ema_decay > 0.0) ema_.emplace(job_.attachment->trainable(), options.ema_decay);
+  ranks_.broadcast(tensors_of(state_));
+}
+
+void Trainer::check_options() const {
+  require(!job_.attachment->trainable().empty(), "nothing to train: the method adapts nothing and the model has no head");
+  require(options_.protocol != "honest", "protocol 'honest' is several trainings (respeft/runs/experiment.h), not one");
+  require(options_.protocol != "val" || job_.val, "protocol 'val' needs a validation split");
+  require(!options_.final_test || job_.test, "final_test needs a test split");
+  require(options_.protocol == "last" || method_finished(options_.last_epoch() * steps_an_epoch()),
+          fmt::format(
+              "stop_epoch: with {} of {} epochs the ranks never reach target_rank, and protocol = {} chooses among the epochs "
+              "after that; a later stop_epoch, a lower prune_end or protocol = last may be meant",
+              options_.last_epoch(), options_.total_epochs(), options_.protocol));
+  require(options_.ema_decay == 0.0 || !method_prunes(),
+          "ema_decay: not with ranks that are pruned while training: an average keeps what was pruned");
+  require(options_.schedule_by == "epoch" || options_.schedule_by == "step",
+          fmt::format("schedule_by: must be epoch or step, not '{}'", options_.schedule_by));
+  require(options_.warmup_steps <= 0 || options_.schedule_by == "step",
+          "warmup_steps: only with schedule_by = step; otherwise warmup_epochs says how long the warm-up is");
+  require(options_.warmup_steps <= options_.epochs * steps_an_epoch(),
+          fmt::format("warmup_steps: must not be above the {} steps of {} epochs, not {}", options_.epochs * steps_an_epoch(),
+                      options_.epochs, options_.warmup_steps));
+  require(options_.batch_size % ranks_.size() == 0,
+          fmt::format("batch_size: must be a multiple of the {} ranks, not {}", ranks_.size(), options_.batch_size));
+  require(job_.train->size() >= ranks_.size(),
+          fmt::format("{} training {} for {} ranks", job_.train->size(), job_.task->unit(), ranks_.size()));
+}
+
+// ------------------------------------------------------------------------------------------------------------- the method
+
+void Trainer::add_regularization() const {
+  if (const at::Tensor extra = job_.attachment->regularization(); extra.defined()) extra.backward();
+}
+
+void Trainer::tell_method() const {
+  job_.attachment->after_step(progress_.steps, total_steps());
+}
+
+bool Trainer::method_finished(int64_t step) const {
+  return job_.attachment->finished(step, total_steps());
+}
+
+bool Trainer::method_prunes() const {
+  return job_.attachment->changes_parameters();
+}
+
+// ---------------------------------------------------------------------------------------------------------------- a step
+
+at::Tensor Trainer::output(const Batch& batch) const {
+  const auto autocast = runtime_.autocast();
+  return job_.forward(batch).to(at::kFloat);
+}
+
+void Trainer::note_if_not_finite(const at::Tensor& loss) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor value = loss.detach().to(at::kDouble);
+  const at::Tensor first = at::logical_and(not_finite_[0].eq(0), at::isfinite(value).logical_not());
+  const at::Tensor step = at::full_like(value, static_cast<double>(progress_.steps + 1));
+  not_finite_ = at::where(first, at::stack({step, value}), not_finite_);
+}
+
+void Trainer::accumulate(Batch batch, int64_t examples) {
+  batch = batch.to(runtime_.device(), /*non_blocking=*/true);
+  job_.task->prepare(batch, progress_.epochs, mixing_);
+  const at::Tensor result = output(batch);
+  const tasks::Loss loss = job_.task->loss(result, batch, /*training=*/true);
+  note_if_not_finite(loss.sum);
+  metrics_->add(result, batch, loss);
+  (loss.sum / static_cast<double>(examples)).backward();
+}
+
+/// Makes each gradient the sum of the ranks'. A rank whose part of a step is empty has none of its own, and gives zeros.
+void Trainer::add_up_gradients() {
+  if (ranks_.size() == 1) return;
+  at::Tensor not_finite = not_finite_.clone();
+  std::vector<at::Tensor> tensors = {not_finite};
+  for (size_t i = 0; i < job_.attachment->trainable().size(); ++i) {
+    auto& gradient = job_.attachment->trainable()[i].second.mutable_grad();
+    if (gradient.defined()) had_gradient_[i] = true;
+    if (!gradient.defined()) gradient = at::zeros_like(job_.attachment->trainable()[i].second.detach());
+    tensors.push_back(gradient);
   }
-  if (config.ema_decay > 0.0) {
-    if (task_.hook)
-      throw std::invalid_argument("ema_decay: not with ranks that are pruned while training: an average keeps what was pruned");
-    ema_.emplace(task_.trained, config.ema_decay);
+  ranks_.all_reduce_sum(tensors);
+  for (size_t i = 0; i < job_.attachment->trainable().size(); ++i) {
+    if (!had_gradient_[i]) job_.attachment->trainable()[i].second.mutable_grad() = at::Tensor();
   }
+  not_finite_ =
+      at::where(at::logical_and(not_finite_[0].eq(0), not_finite[0].gt(0)),
+                at::stack({at::full_like(not_finite[0], static_cast<double>(progress_.steps + 1)), not_finite[1]}), not_finite_);
 }
 
-at::Tensor Trainer::logits(const at::Tensor& inputs) const {
-  const Autocast autocast(config_.precision);
-  return task_.forward(inputs).to(at::kFloat);
+double Trainer::rate() const {
+  const bool by_step = options_.schedule_by == "step";
+  const int64_t unit = by_step ? steps_an_epoch() : 1;
+  const int64_t warmup_epochs = options_.warmup_epochs < 0 ? options_.epochs / 10 : options_.warmup_epochs;
+  const CosineSchedule schedule{.lr = options_.lr,
+                                .warmup_lr = options_.warmup_lr,
+                                .min_lr = options_.min_lr,
+                                .duration = options_.epochs * unit,
+                                .warmup = options_.warmup_steps > 0 ? options_.warmup_steps : warmup_epochs * unit,
+                                .lag = options_.schedule_lag,
+                                .prefix = options_.warmup_prefix};
+  return schedule.at(by_step ? progress_.steps : progress_.epochs);
 }
 
-Mix Trainer::draw_mix(const Examples& batch) {
-  if (!mixup_ || (config_.mixup_off_epoch > 0 && progress_.epochs >= config_.mixup_off_epoch)) return {};
-  const bool images = batch.inputs.dim() == 4;
-  if (config_.cutmix > 0.0 && !images) throw std::invalid_argument("cutmix: the inputs are no images [B, C, H, W]");
-  return mixup_->draw(images ? batch.inputs.size(2) : 1, images ? batch.inputs.size(3) : 1, mixing_);
-}
-
-Trainer::StepResult Trainer::accumulate(Examples& batch, int64_t images) {
-  const Mix how = draw_mix(batch);
-  mix(batch.inputs, how);
-  const at::Tensor output = logits(batch.inputs);
-  at::Tensor loss, labels = batch.labels;
-  if (mixup_) {
-    const at::Tensor targets = mixed_targets(labels, output.size(1), how.lam, config_.label_smoothing);
-    loss = at::cross_entropy_loss(output, targets, {}, at::Reduction::Sum);
-    labels = targets.argmax(1);
-  } else {
-    loss = at::cross_entropy_loss(output, labels, {}, at::Reduction::Sum, -100, config_.label_smoothing);
-  }
-  const StepResult result{loss.item<double>(), count_correct(output, labels), labels.size(0)};
-  check_finite(result.loss,
-               fmt::format("the loss is {} at epoch {}, step {}", result.loss, progress_.epochs + 1, progress_.steps + 1));
-  (loss / static_cast<double>(images)).backward();
-  return result;
-}
-
-Trainer::StepResult Trainer::step(Pass& pass, int64_t images, double lr) {
-  StepResult sum;
-  while (sum.images < images) {
-    auto batch = pass.next();
+void Trainer::train_step(int64_t examples) {
+  const int64_t own = data::shard_size(examples, ranks_.rank(), ranks_.size());
+  for (int64_t done = 0; done < own;) {
+    auto batch = pass_->next();
     if (!batch) throw std::logic_error("a pass ended before its last example");
-    const StepResult part = accumulate(*batch, images);
-    sum.loss += part.loss;
-    sum.correct += part.correct;
-    sum.images += part.images;
+    done += batch->size();
+    accumulate(std::move(*batch), examples);
   }
-  if (task_.hook) task_.hook->regularization().backward();
-  if (config_.clip_grad > 0) clip_gradients(tensors_of(task_.trained), config_.clip_grad);
-  optimizer_->step(lr);
+  add_up_gradients();
+  add_regularization();
+  if (options_.clip_grad > 0) clip_gradients(tensors_of(job_.attachment->trainable()), options_.clip_grad);
+  lr_ = rate();
+  optimizer_->step(lr_, /*skip=*/not_finite_[0].gt(0).to(at::kFloat));
   if (ema_) ema_->update();
   ++progress_.steps;
-  if (task_.hook) task_.hook->after_step(progress_.steps, total_steps());
+  ++progress_.epoch_steps;
+  tell_method();
   optimizer_->zero_grad();
-  return sum;
 }
 
-std::unique_ptr<Pass> Trainer::begin_pass(int64_t epoch) const {
-  const auto seed = static_cast<uint64_t>(config_.seed);
-  return task_.train->pass(data::epoch_order(task_.train->size(), seed, epoch), config_.batch_size,
-                           data::epoch_seed(seed, epoch));
-}
-
-void Trainer::train_epoch(EpochRecord& record) {
-  const Stopwatch watch;
-  const int64_t epoch = progress_.epochs, total = task_.train->size(), images = config_.batch_size * config_.accumulate;
-  const auto pass = upcoming_ ? std::move(upcoming_) : begin_pass(epoch);
-  std::unique_ptr<Pass> next;
-  mixing_.seed(data::mix(data::epoch_seed(static_cast<uint64_t>(config_.seed), epoch), kMixing));
-  task_.module->train();
-  optimizer_->zero_grad();
-  record.lr = schedule_.at_epoch(epoch);
-  StepResult sum;
-  while (sum.images < total) {
-    check_stop(fmt::format("in epoch {} after {} of {} images", epoch + 1, sum.images, total));
-    const int64_t left = total - sum.images;
-    if (left <= images && epoch + 1 < config_.total_epochs()) next = begin_pass(epoch + 1);
-    const StepResult one = step(*pass, std::min(images, left), record.lr);
-    sum.loss += one.loss;
-    sum.correct += one.correct;
-    sum.images += one.images;
-    observer_.progress(epoch_name(), sum.images, total, fmt::format("loss {:.4f}", sum.loss / static_cast<double>(sum.images)));
-  }
-  check_parameters_finite();
-  record.train_loss = sum.loss / static_cast<double>(total);
-  record.train_accuracy = static_cast<double>(sum.correct) / static_cast<double>(total);
-  record.data_wait_seconds = pass->wait_seconds();
-  upcoming_ = std::move(next);
-  record.seconds = watch.seconds();
-}
-
-Evaluation Trainer::evaluate(const Source& source, const std::string& name) {
-  const Stopwatch watch;
-  const at::NoGradGuard no_grad;
-  task_.module->eval();
-  StepResult sum;
-  const auto pass = source.pass(data::sequential_order(source.size()), config_.eval_batch_size, 0);
-  while (const auto batch = pass->next()) {
-    const at::Tensor output = logits(batch->inputs);
-    sum.loss += at::cross_entropy_loss(output, batch->labels, {}, at::Reduction::Sum).item<double>();
-    sum.correct += count_correct(output, batch->labels);
-    sum.images += batch->labels.size(0);
-    observer_.progress(name, sum.images, source.size(), "");
-    check_stop(fmt::format("while evaluating after epoch {}", progress_.epochs));
-  }
-  check_finite(sum.loss, fmt::format("the loss on the {} split is {} after epoch {}", name, sum.loss, progress_.epochs));
-  const auto images = static_cast<double>(sum.images);
-  return {name, sum.images, sum.loss / images, static_cast<double>(sum.correct) / images, watch.seconds()};
-}
-
-Evaluation Trainer::evaluate_epoch() {
-  const Averaged averaged(ema_);
-  const bool by_val = config_.protocol == "val";
-  return evaluate(by_val ? *task_.val : *task_.test, by_val ? "val" : "test");
-}
-
-/// What a checkpoint holds of the task, as evaluations see it.
-std::vector<std::pair<std::string, at::Tensor>> Trainer::evaluated_state() const {
-  if (!ema_) return state_;
-  auto state = ema_->values();
-  state.insert(state.end(), task_.recorded.begin(), task_.recorded.end());
-  return state;
-}
+// -------------------------------------------------------------------------------------------------------------- an epoch
 
 int64_t Trainer::steps_an_epoch() const {
-  const int64_t images = config_.batch_size * config_.accumulate;
-  return (task_.train->size() + images - 1) / images;
+  return (job_.train->size() + step_examples() - 1) / step_examples();
 }
 
-int64_t Trainer::total_steps() const {
-  return config_.total_epochs() * steps_an_epoch();
+/// A pass over this rank's part of the epoch from its example `first` on.
+std::unique_ptr<data::BatchIterator> Trainer::begin_pass(int64_t epoch, int64_t first) const {
+  const auto seed = static_cast<uint64_t>(options_.seed);
+  auto order = data::epoch_order(job_.train->size(), seed, epoch);
+  order.erase(order.begin(), order.begin() + first);
+  return job_.train->batches(data::shard(order, ranks_.rank(), ranks_.size()), options_.batch_size / ranks_.size(),
+                             data::epoch_seed(seed, epoch));
 }
 
-bool Trainer::evaluation_due(int64_t epoch) const {
-  if (config_.protocol != "val" && !config_.final_test) return false;
-  return epoch == config_.last_epoch() || (config_.eval_every > 0 && epoch % config_.eval_every == 0);
+void Trainer::begin_epoch() {
+  clock_ = last_read_ = Clock::now();
+  job_.module->train();
+  if (pass_) return;  // an epoch that was interrupted goes on
+  if (progress_.epoch_steps == 0) {
+    metrics_ = job_.task->metrics(runtime_.device());
+    mixing_.seed(data::epoch_seed(static_cast<uint64_t>(options_.seed), progress_.epochs, kMixing));
+  }
+  not_finite_ = at::zeros({2}, at::TensorOptions(at::kDouble).device(runtime_.device()));
+  wait_before_ = progress_.epoch_wait_seconds;
+  pass_ = upcoming_ && progress_.epoch_steps == 0 ? std::move(upcoming_)
+                                                  : begin_pass(progress_.epochs, progress_.epoch_steps * step_examples());
+  optimizer_->zero_grad();
 }
 
-EpochRecord Trainer::run_epoch() {
+void Trainer::train_epoch() {
+  begin_epoch();
+  const int64_t total = job_.train->size();
+  int64_t done = progress_.epoch_steps * step_examples();
+  while (done < total) {
+    check_stop(fmt::format("in epoch {} after {} of {} {}", progress_.epochs + 1, done, total, job_.task->unit()));
+    const int64_t examples = std::min(step_examples(), total - done);
+    const bool last = done + examples == total;
+    if (last && progress_.epochs + 1 < options_.last_epoch()) upcoming_ = begin_pass(progress_.epochs + 1, 0);
+    train_step(examples);
+    done += examples;
+    if (last) continue;
+    show_progress(done);
+    work_between_steps();
+  }
+  end_epoch();
+}
+
+void Trainer::stop_clock() {
+  const auto now = Clock::now();
+  progress_.epoch_seconds += std::chrono::duration<double>(now - clock_).count();
+  progress_.epoch_wait_seconds = wait_before_ + pass_->wait_seconds();
+  clock_ = now;
+}
+
+tasks::NamedValues Trainer::totals(tasks::Metrics& metrics) const {
+  if (ranks_.size() == 1) return metrics.read();
+  const auto all = job_.task->metrics(runtime_.device());
+  all->sums().copy_(metrics.sums());
+  ranks_.all_reduce_sum(all->sums());
+  return all->read();
+}
+
+EpochRecord Trainer::record_so_far(int64_t step) const {
   EpochRecord record;
   record.epoch = progress_.epochs + 1;
-  train_epoch(record);
-  ++progress_.epochs;
-  if (evaluation_due(record.epoch)) {
-    record.evaluation = evaluate_epoch();
-    progress_.eval_seconds += record.evaluation->seconds;
-  }
-  progress_.train_seconds += record.seconds;
-  progress_.data_wait_seconds += record.data_wait_seconds;
-  progress_.last = record;
-  choose(record);
-  observer_.epoch(record, config_.last_epoch());
+  record.step = step;
+  record.lr = lr_;
+  record.train = totals(*metrics_);
+  record.seconds = progress_.epoch_seconds;
+  record.data_wait_seconds = progress_.epoch_wait_seconds;
   return record;
 }
 
-void Trainer::choose(const EpochRecord& record) {
-  if (config_.protocol == "last" || !record.evaluation) return;
-  if (task_.hook && !task_.hook->finished(progress_.steps, total_steps())) return;
-  if (progress_.best && record.evaluation->accuracy <= progress_.best->evaluation->accuracy) return;
-  progress_.best = record;
-  for (const auto& [name, tensor] : evaluated_state()) best_[name] = tensor.detach().clone();
+/// The metrics, and with them the losses, are read only now and then: that waits for the device.
+void Trainer::show_progress(int64_t done) {
+  const int64_t total = job_.train->size();
+  const auto now = Clock::now();
+  if (done == total || now - last_read_ >= kBetweenReads) {
+    last_read_ = now;
+    if (ranks_.size() == 1) check_losses_finite();  // several ranks find it at the same step: at the epoch's end
+    const auto values = metrics_->read();
+    remark_ = values.empty() ? "" : fmt::format("{} {:.4f}", values.front().first, values.front().second);
+  }
+  observer_.progress(fmt::format("epoch {}/{}", progress_.epochs + 1, options_.last_epoch()), done, total, remark_);
 }
 
-Outcome Trainer::finish() {
-  if (!progress_.last) throw std::logic_error("Trainer::finish: no epoch has been trained");
-  Outcome outcome;
-  if (config_.protocol == "last") {
-    if (ema_) load_parameters(task_.trained, {ema_->values().begin(), ema_->values().end()}, "");
-    outcome.chosen = *progress_.last;
-    outcome.selection = config_.last_epoch() < config_.total_epochs() ? "the epoch that stop_epoch names" : "the last epoch";
-  } else {
-    load_parameters(state_, best_, "");
-    outcome.chosen = *progress_.best;
-    outcome.selection = config_.protocol == "val" ? "the best epoch on the validation split"
-                                                  : "the best epoch on the TEST split (protocol 'paper': an optimiztic figure)";
+/// Evaluations and checkpoints inside an epoch. The checkpoint comes first, so that an evaluation that is interrupted costs
+/// nothing.
+void Trainer::work_between_steps() {
+  const auto due = [&](int64_t every) { return every > 0 && progress_.steps % every == 0; };
+  const bool evaluate = evaluates() && due(options_.eval_every_steps), keep = due(options_.checkpoint_every_steps);
+  if (!evaluate && !keep) return;
+  check_finite();
+  stop_clock();
+  if (evaluate) progress_.pending = record_so_far(progress_.steps);
+  if (keep) {
+    // A checkpoint is rank 0's: it takes over the sums of all.
+    ranks_.all_reduce_sum(metrics_->sums());
+    if (ranks_.rank() > 0) metrics_->sums().zero_();
+    observer_.checkpoint(*this);
   }
-  if (ema_) outcome.selection += fmt::format("; the moving average of its parameters (ema_decay {})", config_.ema_decay);
-  const auto& known = outcome.chosen.evaluation;
-  if (known && known->split == "test") {
-    outcome.test = *known;
-  } else if (config_.final_test) {
-    outcome.test = evaluate(*task_.test, "test");
-    progress_.eval_seconds += outcome.test->seconds;
-  }
-  task_.module->eval();
-  return outcome;
+  if (evaluate) finish_pending();
+  job_.module->train();
+  clock_ = Clock::now();
 }
 
-Checkpoint Trainer::checkpoint() const {
-  Checkpoint checkpoint;
-  checkpoint.tensors = optimizer_->state();
-  for (const auto& [name, tensor] : state_) checkpoint.tensors["trained/" + name] = tensor.detach();
-  if (ema_) {
-    for (const auto& [name, tensor] : ema_->values()) checkpoint.tensors["ema/" + name] = tensor;
-  }
-  if (progress_.best && progress_.best->epoch != progress_.epochs) {
-    for (const auto& [name, tensor] : best_) checkpoint.tensors["best/" + name] = tensor;
-  }
-  checkpoint.tensors["generator"] = at::detail::getDefaultCPUGenerator().get_state();
-  checkpoint.progress = progress_;
-  return checkpoint;
+void Trainer::end_epoch() {
+  check_finite();
+  show_progress(job_.train->size());
+  stop_clock();
+  const EpochRecord record = record_so_far(0);
+  pass_.reset();
+  remark_.clear();
+  ++progress_.epochs;
+  progress_.epoch_steps = 0;
+  progress_.epoch_seconds = progress_.epoch_wait_seconds = 0.0;
+  progress_.train_seconds += record.seconds;
+  progress_.data_wait_seconds += record.data_wait_seconds;
+  progress_.pending = record;
+  if (evaluation_due(record)) observer_.checkpoint(*this);
 }
 
-void Trainer::restore(const Checkpoint& checkpoint) {
-  const auto generator_state = checkpoint.tensors.find("generator");
-  if (generator_state == checkpoint.tensors.end()) throw std::runtime_error("the checkpoint has no 'generator'");
-  load_parameters(state_, checkpoint.tensors, "trained/");
-  if (ema_) load_parameters(ema_->values(), checkpoint.tensors, "ema/");
-  optimizer_->load_state(checkpoint.tensors);
-  upcoming_.reset();
-  progress_ = checkpoint.progress;
-  best_.clear();
-  if (progress_.best) {
-    for (const auto& [name, tensor] : evaluated_state()) best_[name] = tensor.detach().clone();
-    if (progress_.best->epoch != progress_.epochs) load_parameters({best_.begin(), best_.end()}, checkpoint.tensors, "best/");
-  }
-  auto generator = at::detail::getDefaultCPUGenerator();
-  try {
-    generator.set_state(generator_state->second);
-  } catch (const c10::Error& error) {
-    throw std::runtime_error(
-        fmt::format("the checkpoint's 'generator' is no generator's state: {}", error.what_without_backtrace()));
-  }
+EpochRecord Trainer::run_epoch() {
+  if (progress_.pending && progress_.pending->step > 0) finish_pending();
+  if (!progress_.pending) train_epoch();
+  const EpochRecord record = finish_pending();
+  observer_.checkpoint(*this);
+  return record;
 }
 
-void Trainer::check_finite(double loss, const std::string& what) const {
-  if (std::isfinite(loss)) return;
-  throw std::runtime_error(what + "; a smaller lr, a longer warm-up or clip_grad may help");
+// --------------------------------------------------------------------------------------------------------------- checks
+
+void Trainer::check_losses_finite() const {
+  const at::Tensor read = not_finite_.cpu();
+  const auto* first = read.const_data_ptr<double>();
+  if (first[0] > 0)
+    throw std::runtime_error(fmt::format("the loss is {} at epoch {}, step {}{}", first[1], progress_.epochs + 1,
+                                         static_cast<int64_t>(first[0]), kAdvice));
 }
 
-void Trainer::check_parameters_finite() const {
-  for (const auto& [name, tensor] : task_.trained) {
-    const double sum = tensor.detach().sum(at::kDouble).item<double>();
-    check_finite(sum, fmt::format("'{}' holds values that are not finite at epoch {}, step {}", name, progress_.epochs + 1,
-                                  progress_.steps));
+void Trainer::check_finite() const {
+  check_losses_finite();
+  std::vector<at::Tensor> sums;
+  for (const auto& [name, tensor] : job_.attachment->trainable()) sums.push_back(tensor.detach().sum(at::kDouble));
+  const at::Tensor all = at::stack(sums).cpu();
+  for (size_t i = 0; i < sums.size(); ++i) {
+    if (std::isfinite(all.const_data_ptr<double>()[i])) continue;
+    throw std::runtime_error(fmt::format("'{}' holds values that are not finite at epoch {}, step {}{}",
+                                         job_.attachment->trainable()[i].first, progress_.epochs + 1, progress_.steps, kAdvice));
   }
 }
 
 void Trainer::check_stop(const std::string& where) const {
-  if (stop_ != nullptr && stop_->load()) throw Interrupted("stopped " + where);
-}
-
-std::string Trainer::epoch_name() const {
-  return fmt::format("epoch {}/{}", progress_.epochs + 1, config_.last_epoch());
+  if (stop_ == nullptr || (ranks_.size() > 1 && progress_.steps % kStepsBetweenVotes != 0)) return;
+  if (ranks_.any(stop_->load(), runtime_.device())) throw Interrupted("stopped " + where);
 }
 
 }  // namespace respeft::train

@@ -39,6 +39,16 @@ AdapterFile trained_rlrr(models::VisionTransformerImpl& model) {
   return adapter;
 }
 
+TEST(AdapterFile, ANameThatIsNotUtf8IsSavedWithAReplacement) {
+  const Folder folder;
+  const auto model = random_model();
+  AdapterFile adapter = trained_rlrr(*model);
+  adapter.info.class_names = {"caf\xe9", "tea"};
+  save_adapter(folder / "a.safetensors", adapter);
+  const auto names = load_adapter(folder / "a.safetensors").info.class_names;
+  EXPECT_EQ(names, (std::vector<std::string>{"caf\xEF\xBF\xBD", "tea"}));  // U+FFFD
+}
+
 TEST(AdapterFile, RestoresTheAdaptedModel) {
   const Folder folder;
   const auto trained = random_model(small_config(), 1);

@@ -10,16 +10,20 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include <respeft/data/image/loader.h>
 #include <respeft/adapters/adapter_file.h>
+#include <respeft/data/image/image_source.h>
+#include <respeft/data/sampler.h>
 #include <respeft/formats/file.h>
-#include <respeft/models/weights.h>
 #include <respeft/merge/merge.h>
-#include <respeft/methods/method.h>
 #include <respeft/merge/shortcut.h>
+#include <respeft/methods/method.h>
+#include <respeft/models/weights.h>
 #include <respeft/runs/run.h>
+#include <respeft/tasks/image_classification.h>
+#include <respeft/train/trainer.h>
 
 #include "tests/folder.h"
+#include "tests/png.h"
 
 namespace respeft::runs {
 namespace {
@@ -80,7 +84,7 @@ class RunTest : public testing::Test {
   }
 
   static Summary run(const TrainConfig& config, bool resume = false) {
-    Observer observer;
+    train::Observer observer;
     return runs::run(config, {.resume = resume}, observer);
   }
 
@@ -122,7 +126,7 @@ TEST_F(RunTest, Bfloat16LearnsWhatFloat32Does) {
 }
 
 /// Raises a signal, or throws, when `epoch` has come to `images`.
-class Disturber : public Observer {
+class Disturber : public train::Observer {
  public:
   Disturber(std::string what, int64_t images, std::function<void()> act)
       : what_(std::move(what)), images_(images), act_(std::move(act)) {}
@@ -147,7 +151,7 @@ TEST_F(RunTest, LeavesAWholeRunDirectory) {
   const auto json = nlohmann::json::parse(formats::read_file(c.out + "/summary.json"));
   EXPECT_EQ(json.at("test_images"), 64);
   EXPECT_EQ(json.at("steps"), 9);  // 48 images: 20 + 20 + 8, three times
-  EXPECT_EQ(json.at("test_accuracy"), summary.outcome.test->accuracy);
+  EXPECT_EQ(json.at("test_accuracy"), summary.outcome.test->metrics.at("accuracy"));
   EXPECT_NE(json.at("selection").get<std::string>().find("TEST"), std::string::npos);
   EXPECT_GT(json.at("peak_rss").get<int64_t>(), 50 << 20);
 
@@ -164,10 +168,12 @@ TEST_F(RunTest, LeavesAWholeRunDirectory) {
   adapters::attach_adapter(*model, adapter);
   model->eval();
   const auto test = data::first(data::open_dataset(c.data, data::Split::test), 64);
-  const auto batch = image_source(test, data::Transform(c.preprocessing()), 0)->pass(data::sequential_order(64), 64, 0)->next();
+  const auto source = data::image_source(test, data::Transform(c.preprocessing()), 0);
+  const auto batch = source->batches(data::sequential_order(64), 64, 0)->next();
   const at::NoGradGuard no_grad;
-  const double accuracy = model->forward(batch->inputs).argmax(1).eq(batch->labels).to(at::kDouble).mean().item<double>();
-  EXPECT_NEAR(accuracy, summary.outcome.test->accuracy, 1e-12);
+  const double accuracy =
+      model->forward(batch->at(kPixels)).argmax(1).eq(batch->at(kLabels)).to(at::kDouble).mean().item<double>();
+  EXPECT_NEAR(accuracy, summary.outcome.test->metrics.at("accuracy"), 1e-12);
 }
 
 TEST_F(RunTest, TwoRunsAreBitIdenticalAndAnotherSeedIsNot) {
@@ -230,12 +236,65 @@ TEST_F(RunTest, ResumedEqualsUninterrupted) {
   EXPECT_EQ(metrics(straight), metrics(stopped));
 }
 
+TEST_F(RunTest, AnEvaluationThatIsInterruptedCostsNoEpoch) {
+  const TrainConfig straight = config("straight"), stopped = config("stopped");
+  run(straight);
+  std::atomic<bool> stop = false;
+  int64_t evaluations = 0;
+  struct Second : train::Observer {  // in the evaluation after the second epoch
+    Second(std::atomic<bool>& flag, int64_t& count) : stop(flag), evaluations(count) {}
+    void progress(const std::string& what, int64_t done, int64_t total, const std::string&) override {
+      if (what == "test" && done == total && ++evaluations == 2) stop = true;
+    }
+    std::atomic<bool>& stop;
+    int64_t& evaluations;
+  } observer(stop, evaluations);
+  try {
+    runs::run(stopped, {.stop = &stop}, observer);
+    FAIL() << "not stopped";
+  } catch (const Interrupted& error) {
+    EXPECT_NE(std::string(error.what()).find("while evaluating after epoch 2"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("what 2 epochs trained is kept"), std::string::npos) << error.what();
+  }
+  EXPECT_EQ(metrics(stopped).size(), 1U);
+  struct Trained : train::Observer {
+    void progress(const std::string& what, int64_t, int64_t, const std::string&) override {
+      first = first.empty() ? what : first;
+    }
+    std::string first;
+  } trained;
+  runs::run(stopped, {.resume = true}, trained);
+  EXPECT_EQ(trained.first, "test") << "the evaluation must come first";
+  expect_same_adapter(straight, stopped);
+  EXPECT_EQ(metrics(straight), metrics(stopped));
+}
+
+TEST_F(RunTest, ResumedInsideAnEpochEqualsUninterrupted) {
+  TrainConfig straight = config("straight"), stopped = config("stopped");
+  for (auto* c : {&straight, &stopped}) c->checkpoint_every_steps = 1, c->eval_every_steps = 2, c->schedule_by = "step";
+  run(straight);
+  EXPECT_EQ(metrics(straight).size(), 3U + 4U);  // 3 epochs of 3 steps; steps 2, 4, 6 and 8, of which 6 ends an epoch
+  std::atomic<bool> stop = false;
+  Disturber observer("epoch 2/3", 40, [&] { stop = true; });
+  try {
+    runs::run(stopped, {.stop = &stop}, observer);
+    FAIL() << "not stopped";
+  } catch (const Interrupted& error) {
+    EXPECT_NE(std::string(error.what()).find("what 1 epochs and 2 steps trained is kept: --resume goes on after step 5"),
+              std::string::npos)
+        << error.what();
+  }
+  run(stopped, true);
+  expect_same_adapter(straight, stopped);
+  EXPECT_EQ(metrics(straight), metrics(stopped));
+}
+
 TEST_F(RunTest, StopsInTheFirstEpochAndStartsAfresh) {
   const TrainConfig straight = config("straight"), stopped = config("stopped");
   std::atomic<bool> stop = false;
   Disturber observer("epoch 1/3", 20, [&] { stop = true; });
   EXPECT_THROW(runs::run(stopped, {.stop = &stop}, observer), Interrupted);
-  struct : Observer {
+  struct : train::Observer {
     void note(const std::string& line) override { notes += line + "\n"; }
     std::string notes;
   } listener;
@@ -259,7 +318,7 @@ TEST_F(RunTest, MoreEpochsMayFollow) {
   ASSERT_EQ(metrics(c).size(), 2U);
   EXPECT_EQ(metrics(c)[0], first[0]);
   const Summary again = run(c, true);  // nothing left to do
-  EXPECT_EQ(again.outcome.test->accuracy, summary.outcome.test->accuracy);
+  EXPECT_EQ(again.outcome.test->metrics.at("accuracy"), summary.outcome.test->metrics.at("accuracy"));
   EXPECT_GT(again.progress.seconds, summary.progress.seconds);  // to the end of epoch 2; of epoch 1
   EXPECT_GT(again.seconds, again.progress.seconds);
 }
@@ -294,11 +353,11 @@ TEST_F(RunTest, ABadCheckpointIsNamed) {
   const std::string whole = formats::read_file(path);
   formats::write_file(path, whole.substr(0, whole.size() / 2));
   EXPECT_NE(error().find(path), std::string::npos) << error();
-  Checkpoint other;
+  train::Checkpoint other;
   formats::write_file(path, whole);
-  other = load_checkpoint(path);
+  other = train::load_checkpoint(path);
   other.base_sha256 = "0";
-  save_checkpoint(path, other);
+  train::save_checkpoint(path, other);
   EXPECT_NE(error().find("other base weights"), std::string::npos) << error();
   formats::save_safetensors(path, {{"x", at::zeros({1})}}, {{"format", "something else"}});
   EXPECT_NE(error().find(path + ": not a checkpoint"), std::string::npos) << error();
@@ -318,7 +377,7 @@ TEST_F(RunTest, LossGoesDownOnRealImagesAndTheBaseStays) {
   const Summary summary = run(c);
   const auto lines = metrics(c);
   EXPECT_LT(lines.back().at("train_loss").get<double>(), 0.75 * lines.front().at("train_loss").get<double>());
-  EXPECT_GT(summary.outcome.test->accuracy, 0.4);
+  EXPECT_GT(summary.outcome.test->metrics.at("accuracy"), 0.4);
   EXPECT_EQ(formats::file_sha256(c.weights), before);
 }
 
@@ -330,19 +389,21 @@ TEST_F(RunTest, TheBaseIsNotWrittenInMemory) {
     options.num_classes = 10;
     const auto model = models::create("vit_tiny_patch16_224", options);
     const std::string before = models::base_sha256(*model);
-    const Attachment attachment = attach(*model, *methods::create(method));
+    const auto attachment = attach(*model, *methods::create(method));
     EXPECT_EQ(models::base_sha256(*model), before) << method;
-    Task task;
-    task.forward = [&](const at::Tensor& x) { return model->forward(x); };
-    task.module = model;
-    task.trained = attachment.trained;
-    task.recorded = attachment.recorded;
-    task.train = task.test = tensor_source(at::randn({8, 3, 32, 32}), at::randint(10, {8}, at::kLong));
+    train::TrainingJob job;
+    job.task = std::make_shared<tasks::ImageClassification>(data::ImageOptions(), 10);
+    job.forward = [&](const Batch& batch) { return job.task->forward(*model, batch); };
+    job.module = model;
+    job.attachment = attachment;
+    job.train = job.test =
+        data::tensor_source({{kPixels, at::randn({8, 3, 32, 32})}, {kLabels, at::randint(10, {8}, at::kLong)}});
     TrainConfig c = config("unused");
     c.epochs = 2;
     c.protocol = "last";
-    Observer observer;
-    Trainer trainer(task, c, observer);
+    train::Observer observer;
+    const Runtime runtime;
+    train::Trainer trainer(job, c, runtime, Ranks::single(), observer);
     while (!trainer.done()) trainer.run_epoch();
     EXPECT_EQ(models::base_sha256(*model), before) << method;
     trainer.finish();
@@ -377,8 +438,8 @@ TEST_F(RunTest, LinearProbeOnFeaturesEqualsTheOneOnImages) {
   const Summary a = run(resolve(fast)), b = run(resolve(slow));
   EXPECT_EQ(a.trained_parameters, 192 * 10 + 10);
   EXPECT_EQ(a.head_parameters, a.trained_parameters);
-  EXPECT_NEAR(a.outcome.test->loss, b.outcome.test->loss, 1e-4);
-  EXPECT_NEAR(a.outcome.chosen.train_loss, b.outcome.chosen.train_loss, 1e-4);
+  EXPECT_NEAR(a.outcome.test->metrics.at("loss"), b.outcome.test->metrics.at("loss"), 1e-4);
+  EXPECT_NEAR(a.outcome.chosen.train.at("loss"), b.outcome.chosen.train.at("loss"), 1e-4);
 }
 
 /// Each setting by itself makes another result than none of them.
@@ -451,7 +512,8 @@ TEST_F(RunTest, RandomBaseIsKeptInTheRun) {
   const Summary summary = run(c);
   EXPECT_TRUE(fs::exists(summary.config.weights));
   EXPECT_EQ(read_config(c.out + "/config.toml").weights, summary.config.weights);
-  EXPECT_EQ(adapters::load_adapter(c.out + "/adapter.safetensors").info.weights_sha256, formats::file_sha256(summary.config.weights));
+  EXPECT_EQ(adapters::load_adapter(c.out + "/adapter.safetensors").info.weights_sha256,
+            formats::file_sha256(summary.config.weights));
 }
 
 TEST_F(RunTest, ValWithoutAValidationSplitIsRefused) {
@@ -471,6 +533,43 @@ TEST_F(RunTest, OutThatCannotBeMade) {
   } catch (const std::runtime_error& error) {
     EXPECT_NE(std::string(error.what()).find(c.out), std::string::npos) << error.what();
   }
+}
+
+/// Two classes of four images each in every split, one class named in Latin-1.
+std::string write_images(const test::Folder& folder) {
+  for (const char* split : {"train", "val", "test"}) {
+    for (const char* name : {"caf\xe9", "tea"}) {
+      for (uint8_t i = 0; i < 4; ++i) {
+        const std::vector<uint8_t> pixels(16 * 16 * 3, static_cast<uint8_t>(name[0] + 8 * i));
+        folder.write(std::string("images/") + split + "/" + name + "/" + std::to_string(i) + ".png", test::png(16, 16, pixels));
+      }
+    }
+  }
+  return "imagefolder:" + (folder / "images");
+}
+
+TEST_F(RunTest, AClassFolderThatIsNotUtf8DoesNotEndATraining) {
+  TrainConfig c = config("a");
+  c.data = write_images(folder_);
+  c.train_samples = c.test_samples = 0;
+  c.epochs = 1;
+  const Summary summary = run(c);
+  EXPECT_EQ(summary.classes, 2);
+  const auto adapter = adapters::load_adapter(c.out + "/adapter.safetensors");
+  EXPECT_EQ(adapter.info.class_names, (std::vector<std::string>{"caf\\xe9", "tea"}));
+  EXPECT_TRUE(fs::exists(c.out + "/summary.json"));
+}
+
+TEST_F(RunTest, TheAdapterIsWrittenBeforeTheLastEvaluation) {
+  TrainConfig c = config("a");
+  c.data = write_images(folder_);
+  folder_.write("images/test/tea/3.png", "no image");
+  c.train_samples = c.test_samples = 0;
+  c.epochs = 1;
+  c.protocol = "val";
+  EXPECT_THROW(run(c), std::runtime_error);
+  EXPECT_EQ(adapters::load_adapter(c.out + "/adapter.safetensors").info.class_names.size(), 2U);
+  EXPECT_FALSE(fs::exists(c.out + "/summary.json")) << "the run has no figures";
 }
 
 TEST_F(RunTest, FullDiskLeavesNoHalfFile) {

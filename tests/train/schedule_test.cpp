@@ -9,7 +9,7 @@ namespace {
 
 void expect_rates(const CosineSchedule& schedule, const std::vector<double>& expected) {
   for (size_t epoch = 0; epoch < expected.size(); ++epoch) {
-    EXPECT_NEAR(schedule.at_epoch(static_cast<int64_t>(epoch)), expected[epoch], 1e-12 * schedule.lr) << "epoch " << epoch;
+    EXPECT_NEAR(schedule.at(static_cast<int64_t>(epoch)), expected[epoch], 1e-12 * schedule.lr) << "epoch " << epoch;
   }
 }
 
@@ -46,7 +46,7 @@ TEST(CosineSchedule, PapersHundredAndTenEpochs) {
                                                             {100, 1.2435966184728285e-06},
                                                             {101, 1e-08},
                                                             {109, 1e-08}};
-  for (const auto& [epoch, rate] : expected) EXPECT_NEAR(schedule.at_epoch(epoch), rate, 1e-14) << "epoch " << epoch;
+  for (const auto& [epoch, rate] : expected) EXPECT_NEAR(schedule.at(epoch), rate, 1e-14) << "epoch " << epoch;
 }
 
 // As above, but `step(epoch + 1)` after each epoch, as timm's own training script does.
@@ -63,11 +63,11 @@ TEST(CosineSchedule, TheCosineMayBeginAfterTheWarmup) {
   const CosineSchedule schedule{1.0, 0.0, 0.0, 100, 10, false, true};
   const std::vector<std::pair<int64_t, double>> expected = {{0, 0.0}, {5, 0.5}, {10, 1.0}, {55, 0.5}, {100, 0.0}};
   for (const auto& [epoch, rate] : expected) {
-    EXPECT_NEAR(schedule.at_epoch(epoch), rate, 1e-12) << "epoch " << epoch;
+    EXPECT_NEAR(schedule.at(epoch), rate, 1e-12) << "epoch " << epoch;
   }
   const CosineSchedule warmup_alone{1.0, 0.0, 0.0, 10, 10, false, true};
-  EXPECT_NEAR(warmup_alone.at_epoch(9), 0.9, 1e-12);
-  EXPECT_EQ(warmup_alone.at_epoch(10), 0.0);
+  EXPECT_NEAR(warmup_alone.at(9), 0.9, 1e-12);
+  EXPECT_EQ(warmup_alone.at(10), 0.0);
 }
 
 }  // namespace

@@ -1,3 +1,5 @@
+#include <respeft/train/trainer.h>
+
 #include <ATen/ATen.h>
 #include <ATen/autocast_mode.h>
 #include <gtest/gtest.h>
@@ -6,52 +8,29 @@
 #include <limits>
 #include <stdexcept>
 
-#include <respeft/data/image/loader.h>
-#include <respeft/train/trainer.h>
+#include <respeft/data/sampler.h>
+#include <respeft/tasks/image_classification.h>
+
+#include "tests/train/problem.h"
 
 namespace respeft::train {
 namespace {
 
-/// A linear classifier on random features: what training does, without a model's weight.
-struct Problem {
-  std::shared_ptr<torch::nn::LinearImpl> layer;
-  Task task;
-  at::Tensor inputs, labels;
-};
+using test::make_options;
+using test::make_problem;
+using test::Problem;
+using test::TrainingOptions;
 
-Problem make_problem(int64_t examples = 10) {
-  at::manual_seed(3);
-  Problem problem;
-  problem.layer = std::make_shared<torch::nn::LinearImpl>(6, 4);
-  problem.inputs = at::randn({examples, 6});
-  problem.labels = at::randint(4, {examples}, at::kLong);
-  problem.task.module = problem.layer;
-  problem.task.forward = [layer = problem.layer](const at::Tensor& x) { return layer->forward(x); };
-  problem.task.trained = {{"head.weight", problem.layer->weight}, {"head.bias", problem.layer->bias}};
-  problem.task.train = problem.task.test = tensor_source(problem.inputs, problem.labels);
-  at::manual_seed(11);
-  return problem;
-}
-
-TrainConfig make_config() {
-  TrainConfig config;
-  config.epochs = 2;
-  config.warmup_epochs = 0;
-  config.batch_size = 6;
-  config.lr = 0.1;
-  return config;
-}
-
-std::vector<at::Tensor> train(Problem& problem, const TrainConfig& config) {
+std::vector<at::Tensor> train(Problem& problem, const TrainingOptions& options) {
   Observer observer;
-  Trainer trainer(problem.task, config, observer);
+  Trainer trainer = problem.trainer(options, observer);
   while (!trainer.done()) trainer.run_epoch();
   return {problem.layer->weight.detach().clone(), problem.layer->bias.detach().clone()};
 }
 
 // 10 examples: a step of 6 and a last one of 4, as 3 + 3 and 3 + 1.
 TEST(Trainer, AccumulationEqualsTheBigBatch) {
-  TrainConfig big = make_config(), small = make_config();
+  TrainingOptions big = make_options(), small = make_options();
   big.clip_grad = small.clip_grad = 0.5;
   small.batch_size = 3;
   small.accumulate = 2;
@@ -64,7 +43,7 @@ TEST(Trainer, AccumulationEqualsTheBigBatch) {
 }
 
 TEST(Trainer, FirstStepIsThePlainFormula) {
-  TrainConfig config = make_config();
+  TrainingOptions config = make_options();
   config.epochs = 1;
   config.batch_size = 10;
   config.weight_decay = 0.1;
@@ -79,45 +58,47 @@ TEST(Trainer, FirstStepIsThePlainFormula) {
 }
 
 TEST(Trainer, LabelSmoothingIsAtensAndTheFormula) {
-  TrainConfig config = make_config();
+  TrainingOptions config = make_options();
   config.epochs = 1;
   config.lr = 0.0;
   config.min_lr = 0.0;
-  config.label_smoothing = 0.1;
+  config.image.label_smoothing = 0.1;
   auto problem = make_problem();
   Observer observer;
-  Trainer trainer(problem.task, config, observer);
+  Trainer trainer = problem.trainer(config, observer);
   const EpochRecord record = trainer.run_epoch();
   const at::Tensor logits = problem.layer->forward(problem.inputs).detach();
   const double aten = at::cross_entropy_loss(logits, problem.labels, {}, at::Reduction::Mean, -100, 0.1).item<double>();
   const at::Tensor target = at::one_hot(problem.labels, 4) * 0.9 + 0.1 / 4;
   const double formula = -(target * at::log_softmax(logits, 1)).sum(1).mean().item<double>();
-  EXPECT_NEAR(record.train_loss, aten, 1e-6);
-  EXPECT_NEAR(record.train_loss, formula, 1e-6);
+  EXPECT_NEAR(record.train.at("loss"), aten, 1e-6);
+  EXPECT_NEAR(record.train.at("loss"), formula, 1e-6);
   ASSERT_TRUE(record.evaluation);
-  EXPECT_NEAR(record.evaluation->loss, at::cross_entropy_loss(logits, problem.labels).item<double>(), 1e-6);
-  EXPECT_NEAR(record.evaluation->accuracy, logits.argmax(1).eq(problem.labels).to(at::kDouble).mean().item<double>(), 1e-12);
-  EXPECT_EQ(record.train_accuracy, record.evaluation->accuracy);
+  EXPECT_NEAR(record.evaluation->metrics.at("loss"), at::cross_entropy_loss(logits, problem.labels).item<double>(), 1e-6);
+  EXPECT_NEAR(record.evaluation->metrics.at("accuracy"),
+              logits.argmax(1).eq(problem.labels).to(at::kDouble).mean().item<double>(), 1e-12);
+  EXPECT_EQ(record.train.at("accuracy"), record.evaluation->metrics.at("accuracy"));
 }
 
 /// The share that each batch was mixed with, from the inputs that the model saw, is the share in its targets.
 TEST(Trainer, MixesEachBatchAndItsLabels) {
-  TrainConfig config = make_config();
+  TrainingOptions config = make_options();
   config.epochs = 3;
   config.lr = 1e-30;  // the layer stays as it is
   config.min_lr = config.warmup_lr = 0.0;
   config.batch_size = 4;
-  config.label_smoothing = 0.1;
-  config.mixup = 0.5;
-  config.mixup_off_epoch = 2;
+  config.image.label_smoothing = 0.1;
+  config.image.mixup = 0.5;
+  config.image.mixup_off_epoch = 2;
   auto problem = make_problem(8);
   std::vector<at::Tensor> seen;
-  problem.task.forward = [&](const at::Tensor& x) {
+  problem.job.forward = [&](const Batch& batch) {
+    const at::Tensor& x = batch.at(kFeatures);
     if (problem.layer->is_training()) seen.push_back(x.clone());
     return problem.layer->forward(x);
   };
   Observer observer;
-  Trainer trainer(problem.task, config, observer);
+  Trainer trainer = problem.trainer(config, observer);
   const at::Tensor targets = at::one_hot(problem.labels, 4) * 0.9 + 0.1 / 4;
   for (int64_t epoch = 0; epoch < 3; ++epoch) {
     seen.clear();
@@ -135,27 +116,27 @@ TEST(Trainer, MixesEachBatchAndItsLabels) {
       const at::Tensor soft = target * share + target.flip(0) * (1 - share);
       loss -= (soft * at::log_softmax(problem.layer->forward(seen[b]).detach(), 1)).sum().item<double>();
     }
-    EXPECT_NEAR(record.train_loss, loss / 8, 1e-5);
+    EXPECT_NEAR(record.train.at("loss"), loss / 8, 1e-5);
   }
 }
 
 TEST(Trainer, CutMixNeedsImages) {
-  TrainConfig config = make_config();
-  config.cutmix = 1.0;
+  TrainingOptions config = make_options();
+  config.image.cutmix = 1.0;
   auto problem = make_problem(8);
   Observer observer;
-  Trainer trainer(problem.task, config, observer);
+  Trainer trainer = problem.trainer(config, observer);
   EXPECT_THROW(trainer.run_epoch(), std::invalid_argument);
 }
 
 TEST(Trainer, TheMovingAverageIsEvaluatedAndKept) {
-  TrainConfig config = make_config();
+  TrainingOptions config = make_options();
   config.epochs = 3;
-  const auto plain = make_problem(6), averaged = make_problem(6);
+  auto plain = make_problem(6), averaged = make_problem(6);
   Observer observer;
-  Trainer without(plain.task, config, observer);
+  Trainer without = plain.trainer(config, observer);
   config.ema_decay = 0.6;
-  Trainer with(averaged.task, config, observer);
+  Trainer with = averaged.trainer(config, observer);
   at::Tensor expected = plain.layer->weight.detach().clone();
   for (int epoch = 0; epoch < 3; ++epoch) {  // a step each
     without.run_epoch();
@@ -168,21 +149,21 @@ TEST(Trainer, TheMovingAverageIsEvaluatedAndKept) {
       EXPECT_TRUE(at::allclose(averaged.layer->weight, expected, 1e-5, 1e-6));
       EXPECT_EQ(outcome.test, *record.evaluation);
       EXPECT_NE(outcome.selection.find("moving average"), std::string::npos) << outcome.selection;
-      EXPECT_EQ(with.evaluate(*averaged.task.test, "test").loss, record.evaluation->loss);
-      EXPECT_NE(without.evaluate(*plain.task.test, "test").loss, record.evaluation->loss);
+      EXPECT_EQ(with.evaluate(*averaged.job.test, "test").metrics.at("loss"), record.evaluation->metrics.at("loss"));
+      EXPECT_NE(without.evaluate(*plain.job.test, "test").metrics.at("loss"), record.evaluation->metrics.at("loss"));
     }
   }
 }
 
 TEST(Trainer, TheMovingAverageGoesOnFromACheckpoint) {
   for (const char* protocol : {"last", "paper"}) {
-    TrainConfig config = make_config();
+    TrainingOptions config = make_options();
     config.epochs = 4;
     config.ema_decay = 0.7;
     config.protocol = protocol;
     Observer observer;
-    const auto straight = make_problem(12), resumed = make_problem(12);
-    Trainer first(straight.task, config, observer), second(resumed.task, config, observer);
+    auto straight = make_problem(12), resumed = make_problem(12);
+    Trainer first = straight.trainer(config, observer), second = resumed.trainer(config, observer);
     for (int i = 0; i < 2; ++i) first.run_epoch();
     Checkpoint checkpoint = first.checkpoint();
     for (auto& [name, tensor] : checkpoint.tensors) tensor = tensor.clone();
@@ -195,7 +176,7 @@ TEST(Trainer, TheMovingAverageGoesOnFromACheckpoint) {
     for (int i = 0; i < 2; ++i) second.run_epoch();
     const Outcome outcome = second.finish();
     EXPECT_TRUE(at::equal(resumed.layer->weight, straight.layer->weight)) << protocol;
-    EXPECT_EQ(outcome.test->loss, expected.test->loss) << protocol;
+    EXPECT_EQ(outcome.test->metrics.at("loss"), expected.test->metrics.at("loss")) << protocol;
     EXPECT_EQ(outcome.chosen.epoch, expected.chosen.epoch) << protocol;
   }
 }
@@ -204,11 +185,13 @@ TEST(Trainer, LossThatIsNotFiniteStops) {
   for (const double bad : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
     auto problem = make_problem();
     int64_t calls = 0;
-    problem.task.forward = [&](const at::Tensor& x) { return problem.layer->forward(x) * (++calls == 3 ? bad : 1.0); };
-    TrainConfig config = make_config();
+    problem.job.forward = [&](const Batch& batch) {
+      return problem.layer->forward(batch.at(kFeatures)) * (++calls == 3 ? bad : 1.0);
+    };
+    TrainingOptions config = make_options();
     config.eval_every = 0;
     Observer observer;
-    Trainer trainer(problem.task, config, observer);
+    Trainer trainer = problem.trainer(config, observer);
     trainer.run_epoch();
     const at::Tensor before = problem.layer->weight.detach().clone();
     try {
@@ -223,41 +206,41 @@ TEST(Trainer, LossThatIsNotFiniteStops) {
 }
 
 /// A source that counts the passes over it.
-class Counted : public Source {
+class Counted : public data::Source {
  public:
-  explicit Counted(std::shared_ptr<const Source> source) : source_(std::move(source)) {}
+  explicit Counted(std::shared_ptr<const data::Source> source) : source_(std::move(source)) {}
   int64_t size() const override { return source_->size(); }
-  std::unique_ptr<Pass> pass(std::vector<int64_t> order, int64_t batch_size, uint64_t seed) const override {
+  std::unique_ptr<data::BatchIterator> batches(std::vector<int64_t> order, int64_t batch_size, uint64_t seed) const override {
     ++passes;
-    return source_->pass(std::move(order), batch_size, seed);
+    return source_->batches(std::move(order), batch_size, seed);
   }
   mutable int64_t passes = 0;
 
  private:
-  std::shared_ptr<const Source> source_;
+  std::shared_ptr<const data::Source> source_;
 };
 
 TEST(Trainer, BeginsTheNextEpochsPassBeforeItEvaluates) {
   /// Tells, when it is evaluated on, how often training has begun.
   struct Watching : Counted {
     using Counted::Counted;
-    std::unique_ptr<Pass> pass(std::vector<int64_t> order, int64_t batch_size, uint64_t seed) const override {
+    std::unique_ptr<data::BatchIterator> batches(std::vector<int64_t> order, int64_t batch_size, uint64_t seed) const override {
       seen.push_back(train->passes);
-      return Counted::pass(std::move(order), batch_size, seed);
+      return Counted::batches(std::move(order), batch_size, seed);
     }
     std::shared_ptr<Counted> train;
     mutable std::vector<int64_t> seen;
   };
   auto problem = make_problem(24);
-  const auto train = std::make_shared<Counted>(problem.task.train);
-  const auto test = std::make_shared<Watching>(problem.task.test);
+  const auto train = std::make_shared<Counted>(problem.job.train);
+  const auto test = std::make_shared<Watching>(problem.job.test);
   test->train = train;
-  problem.task.train = train;
-  problem.task.test = test;
-  TrainConfig config = make_config();
+  problem.job.train = train;
+  problem.job.test = test;
+  TrainingOptions config = make_options();
   config.epochs = 3;
   Observer observer;
-  Trainer trainer(problem.task, config, observer);
+  Trainer trainer = problem.trainer(config, observer);
   while (!trainer.done()) trainer.run_epoch();
   EXPECT_EQ(test->seen, (std::vector<int64_t>{2, 3, 3}));
 }
@@ -270,19 +253,19 @@ struct Noisy {
   std::vector<at::Tensor> weights;
   std::optional<Outcome> outcome;
 
-  explicit Noisy(const std::string& protocol, std::shared_ptr<TrainingHook> hook = nullptr) {
+  explicit Noisy(const std::string& protocol, std::shared_ptr<Attachment> attachment = nullptr) {
     const auto other = make_problem(40);
-    test = std::make_shared<Counted>(tensor_source(other.inputs.slice(0, 0, 20), other.labels.slice(0, 0, 20)));
-    val = std::make_shared<Counted>(tensor_source(other.inputs.slice(0, 20), other.labels.slice(0, 20)));
-    problem.task.test = test;
-    problem.task.val = val;
-    problem.task.hook = std::move(hook);
-    TrainConfig config = make_config();
+    test = std::make_shared<Counted>(test::source(other.inputs.slice(0, 0, 20), other.labels.slice(0, 0, 20)));
+    val = std::make_shared<Counted>(test::source(other.inputs.slice(0, 20), other.labels.slice(0, 20)));
+    problem.job.test = test;
+    problem.job.val = val;
+    if (attachment) problem.attach_method(std::move(attachment));
+    TrainingOptions config = make_options();
     config.protocol = protocol;
     config.epochs = 12;
     config.lr = 1.0;
     Observer observer;
-    Trainer trainer(problem.task, config, observer);
+    Trainer trainer = problem.trainer(config, observer);
     while (!trainer.done()) {
       records.push_back(trainer.run_epoch());
       weights.push_back(problem.layer->weight.detach().clone());
@@ -293,7 +276,7 @@ struct Noisy {
   size_t first_best(size_t from = 0) const {
     size_t best = from;
     for (size_t i = from + 1; i < records.size(); ++i) {
-      if (records[i].evaluation->accuracy > records[best].evaluation->accuracy) best = i;
+      if (records[i].evaluation->metrics.at("accuracy") > records[best].evaluation->metrics.at("accuracy")) best = i;
     }
     return best;
   }
@@ -316,35 +299,35 @@ TEST(Protocol, PaperTakesTheBestOnTestAndSaysSo) {
 }
 
 /// Adds `weight` · the length of the parameters to the loss, and notes the steps it is told of.
-struct Shrink : TrainingHook {
+struct Shrink : Attachment {
   Shrink(const Problem& problem, double strength, int64_t from)
       : weight(problem.layer->weight), amount(strength), settles(from) {}
-  at::Tensor penalty() const override { return weight.norm() * amount; }
+  at::Tensor regularization() const override { return weight.norm() * amount; }
   void after_step(int64_t step, int64_t steps) override {
     told.emplace_back(step, steps);
     EXPECT_TRUE(weight.grad().defined()) << "the gradients are gone";
   }
-  bool settled(int64_t step, int64_t) const override { return step >= settles; }
-  std::vector<std::pair<std::string, at::Tensor>> state() const override { return {}; }
+  bool finished(int64_t step, int64_t) const override { return step >= settles; }
+  bool changes_parameters() const override { return true; }
   at::Tensor weight;
   double amount;
   int64_t settles;
   std::vector<std::pair<int64_t, int64_t>> told;
 };
 
-TEST(Trainer, TheHookIsToldOfEveryStepAndAddsToTheLoss) {
+TEST(Trainer, TheMethodIsToldOfEveryStepAndAddsToTheLoss) {
   const auto train = [](double strength) {
     auto problem = make_problem(24);
-    const auto hook = std::make_shared<Shrink>(problem, strength, 0);
-    problem.task.hook = hook;
+    const auto method = std::make_shared<Shrink>(problem, strength, 0);
+    problem.attach_method(method);
     Observer observer;
-    const TrainConfig config = make_config();
-    Trainer trainer(problem.task, config, observer);
+    const TrainingOptions config = make_options();
+    Trainer trainer = problem.trainer(config, observer);
     while (!trainer.done()) trainer.run_epoch();
     const int64_t steps = config.epochs * 24 / config.batch_size;
     EXPECT_EQ(trainer.progress().steps, steps);
-    EXPECT_EQ(hook->told.size(), static_cast<size_t>(steps));
-    for (size_t i = 0; i < hook->told.size(); ++i) EXPECT_EQ(hook->told[i], (std::pair<int64_t, int64_t>(i + 1, steps)));
+    EXPECT_EQ(method->told.size(), static_cast<size_t>(steps));
+    for (size_t i = 0; i < method->told.size(); ++i) EXPECT_EQ(method->told[i], (std::pair<int64_t, int64_t>(i + 1, steps)));
     return problem.layer->weight.norm().item<double>();
   };
   EXPECT_LT(train(10.0), 0.9 * train(0.0));
@@ -352,23 +335,23 @@ TEST(Trainer, TheHookIsToldOfEveryStepAndAddsToTheLoss) {
 
 TEST(Trainer, NoMovingAverageOfPrunedRanks) {
   auto problem = make_problem();
-  problem.task.hook = std::make_shared<Shrink>(problem, 0.0, 0);
-  TrainConfig config = make_config();
+  problem.attach_method(std::make_shared<Shrink>(problem, 0.0, 0));
+  TrainingOptions config = make_options();
   config.ema_decay = 0.9;
   Observer observer;
-  EXPECT_THROW(Trainer(problem.task, config, observer), std::invalid_argument);
+  EXPECT_THROW(problem.trainer(config, observer), std::invalid_argument);
 }
 
 TEST(Trainer, ChoosesOnlyWhereRanksSettleBeforeItStops) {
   auto problem = make_problem(24);
-  problem.task.hook = std::make_shared<Shrink>(problem, 0.0, 3 * 24 / 6);  // from the end of the third epoch on
-  TrainConfig config = make_config();
+  problem.attach_method(std::make_shared<Shrink>(problem, 0.0, 3 * 24 / 6));  // from the end of the third epoch on
+  TrainingOptions config = make_options();
   config.epochs = 4;
   config.protocol = "paper";
   config.stop_epoch = 2;
   Observer observer;
   try {
-    Trainer trainer(problem.task, config, observer);
+    Trainer trainer = problem.trainer(config, observer);
     FAIL() << "no error";
   } catch (const std::invalid_argument& error) {
     for (const char* word : {"stop_epoch", "target_rank", "protocol = paper", "2 of 4"}) {
@@ -376,14 +359,14 @@ TEST(Trainer, ChoosesOnlyWhereRanksSettleBeforeItStops) {
     }
   }
   config.stop_epoch = 3;
-  EXPECT_NO_THROW(Trainer(problem.task, config, observer));
+  EXPECT_NO_THROW(problem.trainer(config, observer));
   config.protocol = "last";
   config.stop_epoch = 2;
-  EXPECT_NO_THROW(Trainer(problem.task, config, observer));
+  EXPECT_NO_THROW(problem.trainer(config, observer));
 }
 
 TEST(Trainer, TheWarmupMayComeBeforeTheCosine) {
-  TrainConfig config = make_config();
+  TrainingOptions config = make_options();
   config.epochs = 4;
   config.warmup_epochs = 2;
   config.lr = 0.1;
@@ -391,7 +374,7 @@ TEST(Trainer, TheWarmupMayComeBeforeTheCosine) {
   config.warmup_prefix = true;
   auto problem = make_problem();
   Observer observer;
-  Trainer trainer(problem.task, config, observer);
+  Trainer trainer = problem.trainer(config, observer);
   std::vector<double> rates;
   while (!trainer.done()) rates.push_back(trainer.run_epoch().lr);
   ASSERT_EQ(rates.size(), 4U);
@@ -399,13 +382,13 @@ TEST(Trainer, TheWarmupMayComeBeforeTheCosine) {
   EXPECT_NEAR(rates[3], 0.05, 1e-7);
 }
 
-TEST(Protocol, OnlyEpochsWhereTheHookHasSettledAreChosen) {
+TEST(Protocol, OnlyEpochsWhereTheMethodHasFinishedAreChosen) {
   const size_t best = Noisy("paper").first_best();
   ASSERT_LT(best, 11U) << "the best epoch must not be the last, or this test shows nothing";
   constexpr int64_t steps_an_epoch = 24 / 6;
   const auto epochs = static_cast<int64_t>(best) + 2;  // the one after the best
   const Noisy run("paper", std::make_shared<Shrink>(make_problem(24), 0.0, epochs * steps_an_epoch));
-  EXPECT_EQ(run.first_best(), best) << "the hook was to change nothing else";
+  EXPECT_EQ(run.first_best(), best) << "the method was to change nothing else";
   EXPECT_EQ(run.outcome->chosen.epoch, static_cast<int64_t>(run.first_best(best + 1)) + 1);
 }
 
@@ -421,21 +404,21 @@ TEST(Protocol, ValNeverLooksAtTheTestSplitBeforeTheEnd) {
 
 TEST(Protocol, ValNeedsAValidationSplit) {
   auto problem = make_problem();
-  TrainConfig config = make_config();
+  TrainingOptions config = make_options();
   config.protocol = "val";
   Observer observer;
-  EXPECT_THROW(Trainer(problem.task, config, observer), std::invalid_argument);
+  EXPECT_THROW(problem.trainer(config, observer), std::invalid_argument);
 }
 
 TEST(Trainer, Bfloat16IsAutocastInTheForwardAlone) {
   auto problem = make_problem();
   std::vector<at::ScalarType> seen;
-  problem.task.forward = [&](const at::Tensor& x) {
-    const at::Tensor output = problem.layer->forward(x);
+  problem.job.forward = [&](const Batch& batch) {
+    const at::Tensor output = problem.layer->forward(batch.at(kFeatures));
     seen.push_back(output.scalar_type());
     return output;
   };
-  TrainConfig config = make_config();
+  TrainingOptions config = make_options();
   config.precision = "bfloat16";
   train(problem, config);
   ASSERT_FALSE(seen.empty());
@@ -446,9 +429,9 @@ TEST(Trainer, Bfloat16IsAutocastInTheForwardAlone) {
 
 TEST(Trainer, RefusesACheckpointOfAnotherTask) {
   auto problem = make_problem();
-  const TrainConfig config = make_config();
+  const TrainingOptions config = make_options();
   Observer observer;
-  Trainer trainer(problem.task, config, observer);
+  Trainer trainer = problem.trainer(config, observer);
   trainer.run_epoch();
   const Checkpoint good = trainer.checkpoint();
   EXPECT_NO_THROW(trainer.restore(good));
@@ -463,9 +446,10 @@ TEST(Trainer, RefusesACheckpointOfAnotherTask) {
 
 TEST(Trainer, NothingToTrainIsAnError) {
   auto problem = make_problem();
-  problem.task.trained.clear();
+  problem.job.module = std::make_shared<torch::nn::LinearImpl>(2, 2);  // nothing of it is a head
+  problem.attach_method(std::make_shared<Attachment>());
   Observer observer;
-  EXPECT_THROW(Trainer(problem.task, make_config(), observer), std::invalid_argument);
+  EXPECT_THROW(problem.trainer(make_options(), observer), std::invalid_argument);
 }
 
 }  // namespace

@@ -64,7 +64,7 @@ std::string to_json(const Experiment& experiment);
 ///
 /// With `options.resume`, runs that have all their epochs are taken as they are, and the others go on. Errors as `run`;
 /// `std::invalid_argument` without `final_test`.
-Experiment run_experiment(const TrainConfig& config, const RunOptions& options, Observer& observer);
+Experiment run_experiment(const TrainConfig& config, const RunOptions& options, train::Observer& observer);
 
 /// What the finished run or experiment in directory `out` came to; nothing where there is none, or it is not finished.
 /// Throws `std::runtime_error` on files that are not those of one.

@@ -5,21 +5,23 @@
 #include <optional>
 #include <string>
 
+#include <respeft/core/ranks.h>
 #include <respeft/runs/config.h>
+#include <respeft/train/observer.h>
 #include <respeft/train/record.h>
-#include <respeft/train/trainer.h>
 
 namespace respeft::runs {
 
-/// The final figures of a run: what stands in `summary.json`.
+/// The final figures of a run: the content of `summary.json`.
 struct Summary {
   TrainConfig config;
-  Outcome outcome;
-  RunProgress progress;
+  train::Outcome outcome;
+  train::RunProgress progress;
   int64_t trained_parameters = 0;  ///< head included
   int64_t head_parameters = 0;
-  int64_t train_images = 0, classes = 0;
-  double seconds = 0.0;  ///< of everything, the sessions before a `--resume` included
+  std::string unit = "examples";  ///< the examples' name, e.g. `images`
+  int64_t train_examples = 0, classes = 0;
+  double seconds = 0.0;  ///< of everything, before a `--resume` too
   int64_t peak_rss = 0;  ///< bytes, of this process
 };
 
@@ -27,8 +29,9 @@ struct Summary {
 std::string to_json(const Summary& summary);
 
 struct RunOptions {
-  bool resume = false;                      ///< go on from the directory's checkpoint, if there is one
+  bool resume = false;                      ///< continue from the directory's checkpoint, if there is one
   const std::atomic<bool>* stop = nullptr;  ///< work stops with `Interrupted` soon after this becomes true
+  Ranks* ranks = &Ranks::single();          ///< the processes that train together; rank 0 writes the files
 };
 
 /// The configuration that the run in directory `out` was started with, if there is one.
@@ -39,9 +42,9 @@ std::optional<TrainConfig> started_config(const std::string& out);
 void check_continues(const TrainConfig& started, const TrainConfig& asked);
 
 /// Trains as the resolved `config` says, and leaves a run directory at `config.out`: `config.toml`, `metrics.jsonl`,
-/// `checkpoint/`, and once all is done `adapter.safetensors` and `summary.json`.
+/// `checkpoint/`, and when training has ended `adapter.safetensors` and `summary.json`.
 /// Throws `std::invalid_argument` on a configuration that cannot be, or when the directory holds another run;
 /// `std::runtime_error` when the work fails; `Interrupted` when it is stopped.
-Summary run(TrainConfig config, const RunOptions& options, Observer& observer);
+Summary run(TrainConfig config, const RunOptions& options, train::Observer& observer);
 
 }  // namespace respeft::runs

@@ -7,10 +7,10 @@
 
 namespace respeft::train {
 
-/// All that a run needs to go on: one safetensors file.
+/// Everything that a run needs to continue: one safetensors file.
 struct Checkpoint {
-  /// `trained/NAME`, `ema/NAME` (if there is a moving average), `best/NAME` (if the best epoch is not the last), the
-  /// optimizer's state, `generator` (LibTorch's CPU generator).
+  /// `trained/NAME`, `ema/NAME` (if there is a moving average), `best/NAME` (if the best epoch is not the last), the optimizer's
+  /// state, the runtime's generators, and inside an epoch `epoch/sums` (of the metrics) and `epoch/mixing` (a generator).
   TensorMap tensors;
   RunProgress progress;
   std::string base_sha256;  ///< of the frozen base

@@ -2,9 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <string>
-#include <utility>
-#include <vector>
+#include <respeft/core/named_tensors.h>
 
 namespace respeft::train {
 
@@ -12,10 +10,8 @@ namespace respeft::train {
 /// from the first parameters on: timm's `ModelEmaV2`, in the same arithmetic.
 class ParameterEma {
  public:
-  using Named = std::vector<std::pair<std::string, at::Tensor>>;
-
   /// The average begins as a copy of `parameters`. Throws `std::invalid_argument` unless 0 <= decay < 1.
-  ParameterEma(Named parameters, double decay);
+  ParameterEma(NamedTensors parameters, double decay);
 
   /// To be called after each step.
   void update();
@@ -23,10 +19,10 @@ class ParameterEma {
   void exchange();
 
   /// The averages, by the parameters' names. The tensors are this object's own, not copies.
-  const Named& values() const { return values_; }
+  const NamedTensors& values() const { return values_; }
 
  private:
-  Named parameters_, values_;
+  NamedTensors parameters_, values_;
   double decay_;
 };
 

@@ -25,6 +25,10 @@ struct TrainerOptions {
   std::string decay = "names";
   double ema_decay = 0.0;
   double clip_grad = 0.0;
+  std::string schedule_by = "epoch";   ///< `step`: the learning rate changes at every step
+  int64_t warmup_steps = 0;            ///< with `schedule_by` step; 0: the steps of `warmup_epochs`
+  int64_t eval_every_steps = 0;        ///< besides evaluations after epochs; 0: none
+  int64_t checkpoint_every_steps = 0;  ///< besides checkpoints after epochs; 0: none
 
   std::string protocol = "last";
   int64_t stop_epoch = 0;

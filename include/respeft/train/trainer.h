@@ -4,70 +4,72 @@
 #include <torch/nn/module.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <random>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include <respeft/methods/method.h>
-#include <respeft/train/checkpoint.h>
-#include <respeft/runs/config.h>
-#include <respeft/train/ema.h>
+#include <respeft/core/batch.h>
 #include <respeft/core/interrupt.h>
-#include <respeft/data/image/mixup.h>
+#include <respeft/core/ranks.h>
+#include <respeft/core/runtime.h>
+#include <respeft/data/source.h>
+#include <respeft/methods/attachment.h>
+#include <respeft/tasks/task.h>
+#include <respeft/train/checkpoint.h>
+#include <respeft/train/ema.h>
+#include <respeft/train/observer.h>
 #include <respeft/train/optimizer.h>
+#include <respeft/train/options.h>
 #include <respeft/train/record.h>
 #include <respeft/train/schedule.h>
-#include <respeft/data/source.h>
 
 namespace respeft::train {
 
-/// Told what training does, as it does it. Every function may be left as it is.
-class Observer {
- public:
-  virtual ~Observer() = default;
-  /// Something worth knowing.
-  virtual void note(const std::string& /*line*/) {}
-  /// `done` of `total` images are through; `what` names the work, e.g. `epoch 3/9` or `test`; `remark` e.g. `loss 0.31`.
-  virtual void progress(const std::string& /*what*/, int64_t /*done*/, int64_t /*total*/, const std::string& /*remark*/) {}
-  /// An epoch of `total` has ended.
-  virtual void epoch(const EpochRecord& /*record*/, int64_t /*total*/) {}
+/// The model, the method's part in it, the task and the data of a training.
+struct TrainingJob {
+  std::shared_ptr<const tasks::Task> task;
+  std::function<at::Tensor(const Batch&)> forward;  ///< the model's output for a batch on the runtime's device
+  std::shared_ptr<torch::nn::Module> module;        ///< switched between training and evaluation
+  std::shared_ptr<Attachment> attachment;           ///< what is trained, and the method's part in training it
+  std::shared_ptr<const data::Source> train;
+  std::shared_ptr<const data::Source> test;  ///< null without `final_test`
+  std::shared_ptr<const data::Source> val;   ///< only with the protocol `val`
 };
 
-/// What is trained, and on what.
-struct Task {
-  std::function<at::Tensor(const at::Tensor&)> forward;     ///< inputs -> logits `[B, classes]`
-  std::shared_ptr<torch::nn::Module> module;                ///< switched between training and evaluation
-  std::vector<std::pair<std::string, at::Tensor>> trained;  ///< leaves that require gradients, by name
-  /// What forward passes and the hook write while training, by name.
-  std::vector<std::pair<std::string, at::Tensor>> recorded;
-  std::shared_ptr<Attachment> hook;  ///< the method, where it changes parameters itself; else null
-  std::shared_ptr<const Source> train;
-  std::shared_ptr<const Source> test;  ///< null without `final_test`
-  std::shared_ptr<const Source> val;   ///< only with the protocol `val`
-};
-
-/// Trains a task epoch by epoch. Everything that decides the next epoch is in `checkpoint()`, so that a trainer restored
-/// from it goes on bit for bit as this one would (LibTorch's default CPU generator is part of it). With `ema_decay`, what is
-/// evaluated, chosen and left in the model at the end is the moving average of the trained parameters.
+/// Trains a model for a task, epoch by epoch. Everything that decides the next step is in `checkpoint()`: a trainer restored from
+/// it continues bit for bit as this one would. With `ema_decay`, the moving average of the trained parameters is evaluated,
+/// chosen and left in the model at the end.
+///
+/// Several ranks train one model together: a step's examples are divided among them, gradients and metrics are added up, and the
+/// result is one rank's up to rounding. All ranks call the same functions; `batch_size` must be a multiple of their number.
+///
+/// The loop does not wait for the device, except once an epoch, for an evaluation, a checkpoint, and about twice a second for
+/// the progress line.
 class Trainer {
  public:
-  /// Work stops with `Interrupted` soon after `stop` becomes true. Throws `std::invalid_argument` on a task and a configuration
-  /// that do not fit.
-  Trainer(Task task, const TrainConfig& config, Observer& observer, const std::atomic<bool>* stop = nullptr);
+  /// Work stops with `Interrupted` soon after `stop` becomes true. Throws `std::invalid_argument` on a job and options that do
+  /// not fit. `runtime`, `ranks` and `observer` must outlive the trainer.
+  Trainer(TrainingJob job, const TrainerOptions& options, const Runtime& runtime, Ranks& ranks, Observer& observer,
+          const std::atomic<bool>* stop = nullptr);
 
-  /// Whether every epoch has been trained.
-  bool done() const { return progress_.epochs >= config_.last_epoch(); }
-  /// Trains the next epoch and evaluates, if the protocol wants it. Throws `std::runtime_error` saying at which epoch and
-  /// step when the loss is not finite.
+  /// Whether every epoch has been trained and evaluated.
+  bool done() const { return progress_.epochs >= options_.last_epoch() && !progress_.pending; }
+  /// Trains the next epoch, or the rest of it, and evaluates where that is due. Throws `std::runtime_error` with epoch, step and
+  /// value when a loss is not finite; the optimizer has changed nothing since the step before it.
   EpochRecord run_epoch();
-  /// Loss and accuracy on all of `source`, with the parameters that are in the model; `name` is for progress.
-  Evaluation evaluate(const Source& source, const std::string& name);
-  /// Puts the protocol's choice of parameters into the model, and returns how it does on the test split (with `final_test`).
+  /// The metrics on all of `source`, with the parameters that are in the model; `name` is the split's.
+  Evaluation evaluate(const data::Source& source, const std::string& name);
+
+  /// Puts the parameters that the protocol chooses into the model.
+  Outcome choose();
+  /// Fills in the evaluation on the test split, with `final_test`.
+  void test(Outcome& outcome);
+  /// `choose`, then `test`.
   Outcome finish();
 
   Checkpoint checkpoint() const;
@@ -76,40 +78,68 @@ class Trainer {
   const RunProgress& progress() const { return progress_; }
 
  private:
-  struct StepResult {
-    double loss = 0.0;  ///< sum over the images
-    int64_t correct = 0, images = 0;
-  };
-  void train_epoch(EpochRecord& record);
-  std::unique_ptr<Pass> begin_pass(int64_t epoch) const;
-  StepResult step(Pass& pass, int64_t images, double lr);
-  StepResult accumulate(Examples& batch, int64_t images);
-  Mix draw_mix(const Examples& batch);
-  Evaluation evaluate_epoch();
-  std::vector<std::pair<std::string, at::Tensor>> evaluated_state() const;
-  at::Tensor logits(const at::Tensor& inputs) const;
+  void check_options() const;
   int64_t steps_an_epoch() const;
-  int64_t total_steps() const;
-  bool evaluation_due(int64_t epoch) const;
-  void choose(const EpochRecord& record);
-  void check_finite(double loss, const std::string& what) const;
-  void check_parameters_finite() const;
-  void check_stop(const std::string& where) const;
-  std::string epoch_name() const;
+  int64_t total_steps() const { return options_.total_epochs() * steps_an_epoch(); }
+  int64_t step_examples() const { return options_.batch_size * options_.accumulate; }
+  double rate() const;
 
-  Task task_;
-  std::vector<std::pair<std::string, at::Tensor>> state_;  ///< what a checkpoint holds of the task: trained and recorded
-  TrainConfig config_;
+  std::unique_ptr<data::BatchIterator> begin_pass(int64_t epoch, int64_t first) const;
+  void begin_epoch();
+  void train_epoch();
+  void train_step(int64_t examples);
+  void accumulate(Batch batch, int64_t examples);
+  void add_up_gradients();
+  void work_between_steps();
+  void end_epoch();
+  void show_progress(int64_t done);
+  void stop_clock();
+  EpochRecord record_so_far(int64_t step) const;
+  tasks::NamedValues totals(tasks::Metrics& metrics) const;
+
+  at::Tensor output(const Batch& batch) const;
+  bool evaluates() const { return options_.protocol == "val" || options_.final_test; }
+  bool evaluation_due(const EpochRecord& record) const;
+  EpochRecord finish_pending();
+  NamedTensors evaluated_state() const;
+  bool best_is_current() const;
+  void keep_if_best(const EpochRecord& record);
+
+  void note_if_not_finite(const at::Tensor& loss);
+  void check_losses_finite() const;
+  void check_finite() const;  ///< losses and parameters
+  void check_stop(const std::string& where) const;
+  std::string place() const;
+
+  // What the method adds to training.
+  void add_regularization() const;
+  void tell_method() const;
+  bool method_finished(int64_t step) const;
+  bool method_prunes() const;
+
+  TrainingJob job_;
+  NamedTensors state_;  ///< of the job, in a checkpoint: trainable and state
+  TrainerOptions options_;
+  const Runtime& runtime_;
+  Ranks& ranks_;
   Observer& observer_;
   const std::atomic<bool>* stop_;
-  CosineSchedule schedule_;
   std::unique_ptr<Optimizer> optimizer_;
-  std::optional<Mixup> mixup_;
-  std::mt19937_64 mixing_;           ///< drawn from by `mixup_`; begun anew each epoch
   std::optional<ParameterEma> ema_;  ///< of what is trained
   RunProgress progress_;
-  TensorMap best_;              ///< what was evaluated in the best epoch
-  std::unique_ptr<Pass> upcoming_;  ///< over the next epoch's images, begun early so that its first batch is there in time
+  TensorMap best_;  ///< what was evaluated at the best record
+
+  // Of the epoch that is being trained.
+  std::unique_ptr<data::BatchIterator> pass_;      ///< null between epochs
+  std::unique_ptr<data::BatchIterator> upcoming_;  ///< the next epoch's, begun early so that its first batch is there in time
+  std::unique_ptr<tasks::Metrics> metrics_;
+  std::mt19937_64 mixing_;          ///< drawn from by the task's `prepare`; begun anew each epoch
+  at::Tensor not_finite_;           ///< float64 `[2]`: the step of the first loss that is not finite, or 0, and that loss
+  std::vector<bool> had_gradient_;  ///< of the trainable parameters, on this rank
+  std::chrono::steady_clock::time_point clock_, last_read_;
+  double wait_before_ = 0.0;  ///< seconds that the epoch's earlier passes have waited, before it was resumed
+  double lr_ = 0.0;           ///< of the last step
+  std::string remark_;        ///< of the progress line
 };
 
 }  // namespace respeft::train

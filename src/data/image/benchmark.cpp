@@ -10,6 +10,8 @@
 #include <respeft/core/text.h>
 #include "src/data/image/kinds.h"
 
+#include "src/data/image/kinds.h"
+
 namespace respeft::data {
 
 namespace fs = std::filesystem;
@@ -52,6 +54,7 @@ std::string image_path_fault(const std::string& name) {
 DatasetPtr checked_list(const std::string& list_path, const std::string& what, std::vector<ListedImage> images,
                         std::vector<std::string> class_names, std::vector<std::string> faults) {
   if (images.empty() && faults.empty()) throw std::runtime_error(list_path + ": no images in it");
+  for (auto& name : class_names) name = text::to_utf8(name);  // they go into JSON and onto terminals
   DatasetPtr list;
   if (!images.empty()) list = std::make_shared<ImageList>(what, std::move(images), std::move(class_names));
   if (!faults.empty()) throw DataError(std::move(faults), list);

@@ -8,7 +8,6 @@
 #include <deque>
 #include <exception>
 #include <mutex>
-#include <numeric>
 #include <stdexcept>
 #include <thread>
 
@@ -37,7 +36,7 @@ class Loader::State {
   int64_t batches() const { return images() / options_.batch_size + (images() % options_.batch_size != 0 ? 1 : 0); }
   double wait_seconds() const { return wait_seconds_; }
 
-  std::optional<Batch> next() {
+  std::optional<ImageBatch> next() {
     if (taken_ == batches()) return std::nullopt;
     const auto start = std::chrono::steady_clock::now();
     if (threads_.empty()) {
@@ -48,7 +47,7 @@ class Loader::State {
     wait_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     if (!ready()) std::rethrow_exception(failure_);
     if (window_.front().error) std::rethrow_exception(window_.front().error);
-    Batch batch = std::move(window_.front().batch);
+    ImageBatch batch = std::move(window_.front().batch);
     window_.pop_front();
     ++taken_;
     lock.unlock();
@@ -58,7 +57,7 @@ class Loader::State {
 
  private:
   struct Slot {
-    Batch batch;
+    ImageBatch batch;
     int64_t next = 0;  ///< the position of the image to be made next
     int64_t left = 0;  ///< images that are not ready
     std::exception_ptr error;
@@ -169,7 +168,7 @@ Loader::~Loader() = default;
 Loader::Loader(Loader&&) noexcept = default;
 Loader& Loader::operator=(Loader&&) noexcept = default;
 
-std::optional<Batch> Loader::next() {
+std::optional<ImageBatch> Loader::next() {
   return state_->next();
 }
 int64_t Loader::batches() const {
@@ -177,23 +176,6 @@ int64_t Loader::batches() const {
 }
 double Loader::wait_seconds() const {
   return state_->wait_seconds();
-}
-
-std::vector<int64_t> sequential_order(int64_t n) {
-  std::vector<int64_t> order(static_cast<size_t>(n));
-  std::iota(order.begin(), order.end(), 0);
-  return order;
-}
-
-std::vector<int64_t> epoch_order(int64_t n, uint64_t seed, int64_t epoch) {
-  auto order = sequential_order(n);
-  std::mt19937_64 generator(epoch_seed(seed, epoch));
-  shuffle(order, generator);
-  return order;
-}
-
-uint64_t epoch_seed(uint64_t seed, int64_t epoch) {
-  return mix(seed, static_cast<uint64_t>(epoch));
 }
 
 }  // namespace respeft::data

@@ -10,7 +10,6 @@
 #include <set>
 #include <thread>
 
-#include "src/data/random.h"
 #include "tests/expect_error.h"
 
 namespace respeft::data {
@@ -47,8 +46,8 @@ class Source : public Dataset {
 
 const Transform kRandom({.size = 4, .resize_size = 6}, {.random_crop = true, .random_flip = true});
 
-std::vector<Batch> all_batches(Loader loader) {
-  std::vector<Batch> batches;
+std::vector<ImageBatch> all_batches(Loader loader) {
+  std::vector<ImageBatch> batches;
   while (auto batch = loader.next()) batches.push_back(std::move(*batch));
   EXPECT_FALSE(loader.next().has_value());
   EXPECT_EQ(static_cast<int64_t>(batches.size()), loader.batches());
@@ -80,7 +79,7 @@ TEST(Loader, BatchesHoldTheImagesOfTheirIndices) {
   const Transform transform({.size = 4});
   const auto order = epoch_order(20, 5, 2);
   size_t position = 0;
-  for (const Batch& batch : all_batches(Loader(source, transform, order, {.batch_size = 6, .workers = 2}))) {
+  for (const ImageBatch& batch : all_batches(Loader(source, transform, order, {.batch_size = 6, .workers = 2}))) {
     ASSERT_EQ(batch.images.scalar_type(), at::kFloat);
     ASSERT_EQ(batch.labels.scalar_type(), at::kLong);
     for (size_t i = 0; i < batch.indices.size(); ++i, ++position) {
@@ -205,35 +204,6 @@ TEST(Loader, RefusesWrongArguments) {
   expect_error<std::invalid_argument>([&] { make({0}, {.batch_size = 0}); }, {"batch size 0"});
   expect_error<std::invalid_argument>([&] { make({0}, {.workers = -1}); }, {"-1 workers"});
   expect_error<std::invalid_argument>([&] { make({0}, {.ahead = 0}); }, {"0 batches ahead"});
-}
-
-// ----------------------------------------------------------------------------------------------------------------- orders
-
-TEST(EpochOrder, IsAPermutationOfItsOwn) {
-  for (int64_t epoch : {0, 1, 2}) {
-    auto order = epoch_order(1000, 42, epoch);
-    EXPECT_EQ(order, epoch_order(1000, 42, epoch));
-    EXPECT_NE(order, epoch_order(1000, 42, epoch + 1));
-    EXPECT_NE(order, epoch_order(1000, 43, epoch));
-    std::sort(order.begin(), order.end());
-    EXPECT_EQ(order, sequential_order(1000));
-  }
-  EXPECT_TRUE(epoch_order(0, 1, 1).empty());
-}
-
-// Computed by a Python program with its own MT19937-64, SplitMix64 and Fisher-Yates, from their publications.
-TEST(EpochOrder, IsTheSameEverywhere) {
-  EXPECT_EQ(epoch_seed(42, 3), 18036798128018490698u);
-  EXPECT_EQ(epoch_order(12, 42, 3), (std::vector<int64_t>{4, 10, 0, 9, 5, 1, 8, 11, 6, 2, 3, 7}));
-  EXPECT_EQ(epoch_order(12, 42, 4), (std::vector<int64_t>{1, 2, 7, 10, 3, 8, 0, 6, 5, 11, 9, 4}));
-}
-
-TEST(DrawBelow, IsUniform) {
-  std::mt19937_64 generator(1);
-  std::vector<int> counts(6);
-  for (int i = 0; i < 60000; ++i) ++counts[draw_below(generator, 6)];
-  for (int count : counts) EXPECT_NEAR(count, 10000, 4 * 91.3);  // four standard deviations
-  EXPECT_EQ(draw_below(generator, 1), 0u);
 }
 
 }  // namespace

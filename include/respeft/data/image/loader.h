@@ -9,10 +9,12 @@
 
 #include <respeft/data/image/dataset.h>
 #include <respeft/data/image/transforms.h>
+#include <respeft/data/sampler.h>
 
 namespace respeft::data {
 
-struct Batch {
+/// Images of a dataset, transformed, with their labels.
+struct ImageBatch {
   at::Tensor images;             ///< float32 `[B, 3, S, S]`, normalized
   at::Tensor labels;             ///< int64 `[B]`
   std::vector<int64_t> indices;  ///< of the images in the dataset
@@ -37,7 +39,7 @@ class Loader {
 
   /// The next batch, or nothing after the last. What goes wrong with an image of this batch (`std::runtime_error` naming the
   /// file) is thrown here, again on every further call.
-  std::optional<Batch> next();
+  std::optional<ImageBatch> next();
 
   /// Batches in the whole pass.
   int64_t batches() const;
@@ -48,14 +50,5 @@ class Loader {
   class State;
   std::unique_ptr<State> state_;
 };
-
-/// 0 … n - 1.
-std::vector<int64_t> sequential_order(int64_t n);
-
-/// A permutation of 0 … n - 1: a pure function of its arguments, the same on every platform.
-std::vector<int64_t> epoch_order(int64_t n, uint64_t seed, int64_t epoch);
-
-/// A seed for one epoch, e.g. for `LoaderOptions::seed`: a pure function of its arguments.
-uint64_t epoch_seed(uint64_t seed, int64_t epoch);
 
 }  // namespace respeft::data

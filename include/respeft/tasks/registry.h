@@ -1,0 +1,59 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <respeft/data/image/dataset.h>
+#include <respeft/data/image/fingerprint.h>
+#include <respeft/data/image/options.h>
+#include <respeft/data/source.h>
+#include <respeft/tasks/task.h>
+
+namespace respeft::tasks {
+
+/// The data of a run, and how it is read.
+struct DataOptions {
+  std::string data;         ///< `KIND:PATH`
+  data::DatasetOptions dataset = {};  ///< how it is opened
+  std::string train_split;  ///< empty: trainval where there is one and nothing is chosen on val, otherwise train
+  bool val = false;         ///< whether the validation split is opened
+  bool test = true;         ///< whether the test split is opened
+  int64_t train_samples = 0;
+  int64_t test_samples = 0;
+  int64_t seed = 42;       ///< of the subset that `train_samples` draws
+  int64_t image_size = 0;  ///< pixels a side that the model reads
+  data::ImageOptions image;
+};
+
+/// A task and its data: everything that training needs besides a model.
+struct Assignment {
+  std::shared_ptr<const Task> task;
+  std::string train_split;  ///< the one that was opened
+  std::shared_ptr<const data::Source> train;
+  std::shared_ptr<const data::Source> val;   ///< null unless asked for
+  std::shared_ptr<const data::Source> test;  ///< null unless asked for
+  int64_t outputs = 0;                       ///< rows of the head, e.g. classes
+  std::vector<std::string> class_names;      ///< empty where there are none
+  data::DataFingerprint fingerprint;         ///< tells these data from others
+  /// True if a training example is the same in every epoch: neither augmented nor mixed.
+  bool fixed_inputs = false;
+};
+
+/// A task that the registry knows.
+struct Entry {
+  std::string name;
+  std::string summary;  ///< one line
+  /// Opens the data. Throws `std::invalid_argument` where the options ask for something that is not there, `std::runtime_error`
+  /// naming file and fault where the data are damaged.
+  std::function<Assignment(const DataOptions&)> open;
+};
+
+/// Every task, in the order they are documented. A new task is one header, one source and one line here.
+const std::vector<Entry>& registry();
+/// The entry of that name. Throws `std::invalid_argument` that suggests a name.
+const Entry& find(const std::string& name);
+
+}  // namespace respeft::tasks

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <respeft/core/batch.h>
+#include <respeft/models/model.h>
+
+namespace respeft::tasks {
+
+/// The loss of a batch, so that batches and ranks add up exactly.
+struct Loss {
+  at::Tensor sum;     ///< over the examples: a scalar on their device
+  int64_t count = 0;  ///< of the examples in the sum
+};
+
+/// Figures by name, in the order they are shown: `loss`, `accuracy`, …
+using NamedValues = std::vector<std::pair<std::string, double>>;
+
+/// Figures that add up over batches and ranks, on the device. Only `read` waits for it.
+class Metrics {
+ public:
+  virtual ~Metrics() = default;
+  /// Adds a batch: the model's output for it, and its loss.
+  virtual void add(const at::Tensor& output, const Batch& batch, const Loss& loss) = 0;
+  /// Everything that adds up: a float64 vector. What is copied into it continues from there.
+  virtual at::Tensor& sums() = 0;
+  virtual NamedValues read() const = 0;
+};
+
+/// How a model's output for a batch is scored and learned from.
+class Task {
+ public:
+  virtual ~Task() = default;
+
+  /// The registered name, e.g. `image-classification`.
+  virtual std::string name() const = 0;
+  /// The examples' name in the plural, e.g. `images`: part of keys such as `test_images`.
+  virtual std::string unit() const { return "examples"; }
+  /// The model's output for a batch, in a pass of its own.
+  virtual at::Tensor forward(models::Model& model, const Batch& batch) const = 0;
+  /// Changes a training batch into one that is learned from, e.g. a mixed one. `epoch` counts from 0. Draws from `generator`
+  /// alone.
+  virtual void prepare(Batch& /*batch*/, int64_t /*epoch*/, std::mt19937_64& /*generator*/) const {}
+  /// The loss of a model's output. `training` adds regularization such as label smoothing.
+  virtual Loss loss(const at::Tensor& output, const Batch& batch, bool training) const = 0;
+  /// Sums of zero on `device`.
+  virtual std::unique_ptr<Metrics> metrics(at::Device device) const = 0;
+  /// The metric that chooses among epochs, e.g. `accuracy`; higher is better.
+  virtual std::string score_name() const = 0;
+};
+
+}  // namespace respeft::tasks
