@@ -10,7 +10,7 @@
 #include <vector>
 
 #include <respeft/nn/adapter.h>
-#include <respeft/core/options.h>
+#include <respeft/core/fields.h>
 
 namespace respeft {
 
@@ -85,8 +85,8 @@ namespace methods {
 struct Entry {
   std::string name;
   std::string summary;              ///< one line
-  std::string folds;                ///< `exactly`, `approximately`, `no`, or `already plain`
-  std::vector<OptionInfo> options;  ///< with defaults
+  std::string folds;  ///< `exactly`, `approximately`, `no`, or `already plain`
+  Fields options;     ///< of defaults, which are not to be changed
   std::function<std::unique_ptr<Method>(const Options&)> create;
 };
 
