@@ -11,6 +11,7 @@
 #include <new>
 #include <sstream>
 #include <stdexcept>
+#include <utility>
 
 #include <respeft/core/interrupt.h>
 
@@ -101,10 +102,12 @@ int run_command(const CommandEntry& entry, const std::vector<std::string>& argum
   const auto command = entry.create();
   command->declare(app);
   command->declare_common(app);
-  if (!parse(app, arguments)) {
+  auto config = parse(app, arguments);
+  if (!config) {
     print(app.help());
     return kDone;
   }
+  command->take_config(std::move(*config));
   command->apply_common();
   return command->run();
 }

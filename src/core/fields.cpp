@@ -166,6 +166,19 @@ void replace(const Field& field, const Read& read) {
       field.member);
 }
 
+/// The value that `set` gives a field that is like `field` and holds a copy of its value.
+template <class Set>
+OptionValue with_copy(const Field& field, const Set& set) {
+  return std::visit(
+      [&](const auto* member) {
+        auto value = *member;
+        const Field copy{field.info, &value};
+        set(copy);
+        return copy.value();
+      },
+      field.member);
+}
+
 /// Calls `action`; its `std::invalid_argument` gets the field's name.
 template <class Action>
 void with_name(const std::string& name, const Action& action) {
@@ -243,6 +256,14 @@ void Field::read(const TomlEntry& entry) const {
     if (!takes(entry, value)) throw std::invalid_argument(fmt::format("must be {}", expected_toml(value)));
     parse(info, entry.text(), value);
   });
+}
+
+OptionValue Field::parsed(const std::string& text) const {
+  return with_copy(*this, [&](const Field& copy) { copy.set(text); });
+}
+
+OptionValue Field::parsed(const TomlEntry& entry) const {
+  return with_copy(*this, [&](const Field& copy) { copy.read(entry); });
 }
 
 void Field::check() const {

@@ -48,6 +48,11 @@ Options Loha::options() const {
   return options_of(options_);
 }
 
+void Loha::prepare(const std::vector<nn::NamedSite>& sites) {
+  targets_.check(sites);
+  targets_.check_rank("loha", options_.rank, sites);
+}
+
 std::shared_ptr<nn::Adapter> Loha::adapt(const nn::SiteInfo& info, const nn::Site& site) {
   if (info.kind != nn::SiteKind::Linear) return nullptr;
   const auto chosen = targets_.select(info);

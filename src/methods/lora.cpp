@@ -50,6 +50,7 @@ Options Lora::options() const {
 
 void Lora::prepare(const std::vector<nn::NamedSite>& sites) {
   targets_.check(sites);
+  targets_.check_rank("lora", options_.rank, sites);
   allocator_ = methods::make_allocator("lora", options_.allocation, targets_, sites);
 }
 

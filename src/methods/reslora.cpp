@@ -83,6 +83,7 @@ Options ResLora::options() const {
 
 void ResLora::prepare(const std::vector<nn::NamedSite>& sites) {
   targets_.check(sites);
+  targets_.check_rank(name(), options_.rank, sites);
   chains_.clear();
   allocator_ = methods::make_allocator(name(), options_.allocation, targets_, sites);
   struct Previous {

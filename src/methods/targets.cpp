@@ -76,4 +76,15 @@ void Targets::check(const std::vector<nn::NamedSite>& sites) const {
   }
 }
 
+void Targets::check_rank(const std::string& method, int64_t rank, const std::vector<nn::NamedSite>& sites) const {
+  for (const auto& [info, site] : sites) {
+    if (info.kind != nn::SiteKind::Linear || select(info).empty()) continue;
+    const int64_t rows = names_whole(info) ? info.out_features : info.part_features();
+    if (rank <= std::min(rows, info.in_features)) continue;
+    throw std::invalid_argument(fmt::format(
+        "{}: rank: must be at most {}, not {}: '{}' has {} with {} inputs and {} outputs", method, std::min(rows, info.in_features),
+        rank, info.name, rows == info.out_features ? "a weight" : "projections", info.in_features, rows));
+  }
+}
+
 }  // namespace respeft::methods

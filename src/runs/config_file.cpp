@@ -11,18 +11,6 @@ namespace {
 /// The options of a method with their defaults; none for an empty name, which stands for a method to be chosen.
 Fields options_of_method(const std::string& method) { return method.empty() ? Fields() : methods::find(method).options; }
 
-/// The value that an entry gives an option, whose default stays as it is.
-OptionValue read_option(const Field& option, const TomlEntry& entry) {
-  return std::visit(
-      [&](const auto* value) {
-        auto copy = *value;
-        const Field field{option.info, &copy};
-        field.read(entry);
-        return field.value();
-      },
-      option.member);
-}
-
 }  // namespace
 
 TrainConfig read_config(const TomlDocument& document, TrainConfig config) {
@@ -46,7 +34,7 @@ TrainConfig read_config(const TomlDocument& document, TrainConfig config) {
       for (auto& name : options.names()) known.push_back(std::move(name));
       document.fail(entry, text::unknown("key", entry.name, known));
     }
-    read(entry, [&] { config.method_options[entry.name] = read_option(*option, entry); });
+    read(entry, [&] { config.method_options[entry.name] = option->parsed(entry); });
   }
   return config;
 }

@@ -83,7 +83,7 @@ Trainer::Trainer(Task task, const TrainConfig& config, Observer& observer, const
       config_(config),
       observer_(observer),
       stop_(stop),
-      schedule_{config.lr,           config.warmup_lr,    config.min_lr, config.epochs, config.warmup_epochs,
+      schedule_{config.lr,           config.warmup_start(),    config.min_lr, config.epochs, config.warmup_epochs,
                 config.schedule_lag, config.warmup_prefix},
       optimizer_(make_optimizer(task_.trained, config)) {
   state_.insert(state_.end(), task_.recorded.begin(), task_.recorded.end());

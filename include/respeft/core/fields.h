@@ -49,7 +49,7 @@ struct Field {
   /// The value; three numbers are given as text.
   OptionValue value() const;
 
-  // The next four throw `std::invalid_argument` without the field's name, and then leave the member as it was.
+  // All below throw `std::invalid_argument` without the field's name, and then leave the member as it was.
 
   /// Sets the value from text, e.g. a flag's.
   void set(const std::string& text) const;
@@ -57,6 +57,9 @@ struct Field {
   void assign(const OptionValue& value) const;
   /// Sets the value from a file's entry.
   void read(const TomlEntry& entry) const;
+  /// The value that a text or an entry stands for; the member stays as it is.
+  OptionValue parsed(const std::string& text) const;
+  OptionValue parsed(const TomlEntry& entry) const;
   /// Checks the range or the choices.
   void check() const;
 };

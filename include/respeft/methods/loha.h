@@ -28,7 +28,7 @@ class Loha : public Method {
 
   std::string name() const override { return "loha"; }
   Options options() const override;
-  void prepare(const std::vector<nn::NamedSite>& sites) override { targets_.check(sites); }
+  void prepare(const std::vector<nn::NamedSite>& sites) override;
   std::shared_ptr<nn::Adapter> adapt(const nn::SiteInfo& info, const nn::Site& site) override;
 
  private:
