@@ -31,7 +31,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Wrong{{"bench", "--method", "lorra"}, {"did you mean 'lora'"}},
                     Wrong{{"bench", "--method", "rlrr", "--rank", "4"}, {"method rlrr has no option --rank", "--init"}},
                     Wrong{{"bench", "--method", "lora", "--rank", "many"}, {"--rank", "whole number", "'many'"}},
-                    Wrong{{"bench", "--method", "rlrr", "--residual", "maybe"}, {"--residual", "on or off"}},
+                    Wrong{{"bench", "--method", "rlrr", "--residual", "maybe"}, {"--residual", "must be true or false", "'maybe'"}},
                     Wrong{{"bench", "--method", "rlrr", "--targets", "q,vv"}, {"vv"}},
                     Wrong{{"export", "--out", "x.pt", "--format", "torchscrpt"}, {"did you mean 'torchscript'"}}));
 
