@@ -20,7 +20,7 @@ std::vector<std::string> method_names() {
 
 /// What the help says of an option that one or several methods have.
 struct OptionHelp {
-  const Field* option;  // the first method's
+  const Field* option;                                                     // the first method's
   std::vector<std::pair<std::string, std::vector<std::string>>> defaults;  // default -> methods
 };
 

@@ -6,18 +6,18 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include <respeft/adapters/peft.h>
 #include <respeft/data/image/dataset.h>
 #include <respeft/export/export.h>
-#include <respeft/adapters/peft.h>
 #include <respeft/formats/tensor_file.h>
 #include <respeft/methods/method.h>
 #include <respeft/models/model.h>
 
+#include <respeft/core/text.h>
 #include "src/cli/flags.h"
 #include "src/cli/help.h"
 #include "src/cli/output.h"
 #include "src/formats/json.h"
-#include <respeft/core/text.h>
 
 namespace respeft::cli {
 namespace {

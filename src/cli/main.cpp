@@ -15,10 +15,10 @@
 
 #include <respeft/core/interrupt.h>
 
+#include <respeft/core/text.h>
 #include "src/cli/command.h"
 #include "src/cli/output.h"
 #include "src/cli/parse.h"
-#include <respeft/core/text.h>
 
 C10_DECLARE_int(caffe2_log_level);
 

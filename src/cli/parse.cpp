@@ -25,7 +25,9 @@ std::vector<std::string> flag_names(const CLI::App& app) {
   return names;
 }
 
-bool is_switch(const CLI::Option& option) { return option.get_items_expected_max() == 0; }
+bool is_switch(const CLI::Option& option) {
+  return option.get_items_expected_max() == 0;
+}
 
 /// Whether an option's value is a file or a folder, by the placeholder in its help.
 bool names_file(const CLI::Option& option) {

@@ -7,19 +7,19 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include <respeft/core/interrupt.h>
 #include <respeft/data/image/dataset.h>
 #include <respeft/formats/file.h>
-#include <respeft/core/interrupt.h>
 #include <respeft/runs/recipe.h>
 #include <respeft/runs/suite.h>
 
+#include <respeft/core/text.h>
 #include "src/cli/command.h"
 #include "src/cli/output.h"
 #include "src/cli/recipes.h"
 #include "src/cli/suite_file.h"
 #include "src/cli/train_flags.h"
 #include "src/cli/training.h"
-#include <respeft/core/text.h>
 
 namespace respeft::cli {
 namespace {

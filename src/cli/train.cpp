@@ -5,10 +5,10 @@
 #include <stdexcept>
 #include <string>
 
+#include <respeft/core/interrupt.h>
 #include <respeft/data/image/fgvc.h>
 #include <respeft/data/image/vtab.h>
 #include <respeft/runs/experiment.h>
-#include <respeft/core/interrupt.h>
 #include <respeft/runs/run.h>
 
 #include "src/cli/command.h"

@@ -65,8 +65,7 @@ void TrainFlags::declare_field(const Field& field) {
   const auto keep = [this, name = field.info.name](const std::string& text) { given_.emplace_back(name, text); };
   const std::string flag = flag_name(field.info.name), value = field.text();
   if (field.is_switch()) {
-    declare_switch(*app_, field, keep)
-        ->description(field.info.help + (value == "true" ? "; on unless " + flag + "=false" : ""));
+    declare_switch(*app_, field, keep)->description(field.info.help + (value == "true" ? "; on unless " + flag + "=false" : ""));
   } else {
     declare_value(*app_, field, keep)->default_str(value);
   }

@@ -32,9 +32,9 @@ class TrainFlags {
   /// naming each setting that differs, if `same` is asked for; the epochs may.
   void take(const Settings& kept, const std::string& origin, bool same);
 
-  /// The resolved configuration: the defaults, over them the recipe, the `--config` file `file`, the flags, and last `fixed` (fields by
-  /// name, as text). With `--resume`, what the run in `out` was started with takes the place of defaults and recipe, and may not
-  /// be changed. Throws `std::invalid_argument` naming the flag and the fault.
+  /// The resolved configuration: the defaults, over them the recipe, the `--config` file `file`, the flags, and last `fixed`
+  /// (fields by name, as text). With `--resume`, what the run in `out` was started with takes the place of defaults and recipe,
+  /// and may not be changed. Throws `std::invalid_argument` naming the flag and the fault.
   runs::TrainConfig make_config(int threads, const TomlDocument& file,
                                 const std::vector<std::pair<std::string, std::string>>& fixed = {}) const;
 

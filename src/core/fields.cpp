@@ -28,10 +28,18 @@ Number parse_number(const std::string& text, const char* expected) {
   return number;
 }
 
-void parse(const FieldInfo&, const std::string& text, std::string& value) { value = text; }
-void parse(const FieldInfo&, const std::string& text, bool& value) { value = parse_bool(text); }
-void parse(const FieldInfo&, const std::string& text, int64_t& value) { value = parse_number<int64_t>(text, "a whole number"); }
-void parse(const FieldInfo&, const std::string& text, double& value) { value = parse_number<double>(text, "a number"); }
+void parse(const FieldInfo&, const std::string& text, std::string& value) {
+  value = text;
+}
+void parse(const FieldInfo&, const std::string& text, bool& value) {
+  value = parse_bool(text);
+}
+void parse(const FieldInfo&, const std::string& text, int64_t& value) {
+  value = parse_number<int64_t>(text, "a whole number");
+}
+void parse(const FieldInfo&, const std::string& text, double& value) {
+  value = parse_number<double>(text, "a number");
+}
 
 void parse(const FieldInfo& info, const std::string& text, Triple& value) {
   for (const auto& [name, numbers] : info.presets) {
@@ -48,18 +56,38 @@ void parse(const FieldInfo& info, const std::string& text, Triple& value) {
 
 // ---- from TOML
 
-const char* expected_toml(const std::string&) { return "a text in quotes"; }
-const char* expected_toml(bool) { return "true or false"; }
-const char* expected_toml(int64_t) { return "a whole number"; }
-const char* expected_toml(double) { return "a number"; }
-const char* expected_toml(const Triple&) { return "three numbers [R, G, B] or a name"; }
+const char* expected_toml(const std::string&) {
+  return "a text in quotes";
+}
+const char* expected_toml(bool) {
+  return "true or false";
+}
+const char* expected_toml(int64_t) {
+  return "a whole number";
+}
+const char* expected_toml(double) {
+  return "a number";
+}
+const char* expected_toml(const Triple&) {
+  return "three numbers [R, G, B] or a name";
+}
 
-bool is_number(Kind kind) { return kind == Kind::integer || kind == Kind::number; }
+bool is_number(Kind kind) {
+  return kind == Kind::integer || kind == Kind::number;
+}
 
-bool takes(Kind kind, const std::string&) { return kind == Kind::text; }
-bool takes(Kind kind, bool) { return kind == Kind::boolean || kind == Kind::text; }
-bool takes(Kind kind, int64_t) { return kind == Kind::integer; }
-bool takes(Kind kind, double) { return is_number(kind); }
+bool takes(Kind kind, const std::string&) {
+  return kind == Kind::text;
+}
+bool takes(Kind kind, bool) {
+  return kind == Kind::boolean || kind == Kind::text;
+}
+bool takes(Kind kind, int64_t) {
+  return kind == Kind::integer;
+}
+bool takes(Kind kind, double) {
+  return is_number(kind);
+}
 
 template <class T>
 bool takes(const TomlEntry& entry, const T& value) {
@@ -84,11 +112,21 @@ bool convert(const OptionValue&, T&) {
   return false;
 }
 
-const char* expected_value(const std::string&) { return "a text"; }
-const char* expected_value(bool) { return "true or false"; }
-const char* expected_value(int64_t) { return "a whole number"; }
-const char* expected_value(double) { return "a number"; }
-const char* expected_value(const Triple&) { return "three numbers R,G,B or a name"; }
+const char* expected_value(const std::string&) {
+  return "a text";
+}
+const char* expected_value(bool) {
+  return "true or false";
+}
+const char* expected_value(int64_t) {
+  return "a whole number";
+}
+const char* expected_value(double) {
+  return "a number";
+}
+const char* expected_value(const Triple&) {
+  return "three numbers R,G,B or a name";
+}
 
 template <class T>
 void take(const FieldInfo& info, const OptionValue& value, T& result) {
@@ -100,8 +138,7 @@ void take(const FieldInfo& info, const OptionValue& value, T& result) {
   }
   if (convert(value, result)) return;
   const auto* text = std::get_if<std::string>(&value);
-  if (text == nullptr)
-    throw std::invalid_argument(fmt::format("must be {}, not '{}'", expected_value(result), to_string(value)));
+  if (text == nullptr) throw std::invalid_argument(fmt::format("must be {}, not '{}'", expected_value(result), to_string(value)));
   parse(info, *text, result);
 }
 
@@ -129,22 +166,40 @@ void check_value(const FieldInfo&, bool) {}
 void check_value(const FieldInfo& info, int64_t value) {
   check_number(info, static_cast<double>(value), fmt::format("{}", value));
 }
-void check_value(const FieldInfo& info, double value) { check_number(info, value, fmt::format("{}", value)); }
+void check_value(const FieldInfo& info, double value) {
+  check_number(info, value, fmt::format("{}", value));
+}
 void check_value(const FieldInfo& info, const Triple& value) {
   for (const double number : value) check_value(info, number);
 }
 
 // ---- to text
 
-std::string text_of(const std::string& value) { return value; }
-std::string text_of(bool value) { return value ? "true" : "false"; }
-std::string text_of(int64_t value) { return fmt::format("{}", value); }
-std::string text_of(double value) { return fmt::format("{}", value); }  // the shortest that reads back equal
-std::string text_of(const Triple& value) { return fmt::format("{},{},{}", value[0], value[1], value[2]); }
+std::string text_of(const std::string& value) {
+  return value;
+}
+std::string text_of(bool value) {
+  return value ? "true" : "false";
+}
+std::string text_of(int64_t value) {
+  return fmt::format("{}", value);
+}
+std::string text_of(double value) {
+  return fmt::format("{}", value);
+}  // the shortest that reads back equal
+std::string text_of(const Triple& value) {
+  return fmt::format("{},{},{}", value[0], value[1], value[2]);
+}
 
-std::string toml_of(const std::string& value) { return quote_toml(value); }
-std::string toml_of(bool value) { return text_of(value); }
-std::string toml_of(int64_t value) { return text_of(value); }
+std::string toml_of(const std::string& value) {
+  return quote_toml(value);
+}
+std::string toml_of(bool value) {
+  return text_of(value);
+}
+std::string toml_of(int64_t value) {
+  return text_of(value);
+}
 std::string toml_of(double value) {
   const std::string text = text_of(value);
   return text.find_first_of(".einf") == std::string::npos ? text + ".0" : text;

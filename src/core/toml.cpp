@@ -70,14 +70,18 @@ void collect(const toml::table& table, std::vector<TomlEntry>& entries) {
 
 }  // namespace
 
-std::string TomlEntry::text() const { return text::join(values, ","); }
+std::string TomlEntry::text() const {
+  return text::join(values, ",");
+}
 
 const TomlEntry* TomlDocument::find(const std::string& name) const {
   const auto found = std::find_if(entries.begin(), entries.end(), [&](const TomlEntry& entry) { return entry.name == name; });
   return found == entries.end() ? nullptr : &*found;
 }
 
-void TomlDocument::fail(const TomlEntry& entry, const std::string& fault) const { fail_at(origin, entry.line, fault); }
+void TomlDocument::fail(const TomlEntry& entry, const std::string& fault) const {
+  fail_at(origin, entry.line, fault);
+}
 
 TomlDocument parse_toml(const std::string& text, const std::string& origin) {
   TomlDocument document{origin, {}};

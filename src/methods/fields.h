@@ -27,7 +27,9 @@ inline FieldInfo dropout_field() {
           .below_maximum = true};
 }
 
-inline FieldInfo targets_field(const std::string& help) { return {.name = "targets", .help = help, .group = "Method"}; }
+inline FieldInfo targets_field(const std::string& help) {
+  return {.name = "targets", .help = help, .group = "Method"};
+}
 
 /// Of methods that update linears alone.
 inline FieldInfo linears_field() {

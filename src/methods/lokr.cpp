@@ -58,7 +58,8 @@ struct KroneckerUpdate : methods::FactoredUpdate {
 
 Fields LokrOptions::fields() {
   Fields list;
-  list.add(methods::rank_field("rank r of the larger Kronecker factor; where that is no saving, the factor is trained whole"), rank);
+  list.add(methods::rank_field("rank r of the larger Kronecker factor; where that is no saving, the factor is trained whole"),
+           rank);
   list.add(methods::alpha_field(), alpha);
   list.add({.name = "factor",
             .help = "height and width of the first Kronecker factor, where it divides the layer's; -1: near the square root",

@@ -1,8 +1,8 @@
 #pragma once
 
+#include <respeft/core/options.h>
 #include <respeft/methods/rank_allocation.h>
 #include <respeft/nn/adapter.h>
-#include <respeft/core/options.h>
 
 #include <memory>
 #include <optional>

@@ -45,8 +45,7 @@ Entry entry(const std::string& summary, const std::string& folds) {
   const std::string name = M().name();
   return {name, summary, folds, {}, [name](const Options& options) -> std::unique_ptr<Method> {
             if (!options.empty())
-              throw std::invalid_argument(
-                  fmt::format("method '{}' has no options, got '{}'", name, options.begin()->first));
+              throw std::invalid_argument(fmt::format("method '{}' has no options, got '{}'", name, options.begin()->first));
             return std::make_unique<M>();
           }};
 }
@@ -80,6 +79,8 @@ const Entry& find(const std::string& name) {
   throw std::invalid_argument(text::unknown("method", name, names));
 }
 
-std::unique_ptr<Method> create(const std::string& name, const Options& options) { return find(name).create(options); }
+std::unique_ptr<Method> create(const std::string& name, const Options& options) {
+  return find(name).create(options);
+}
 
 }  // namespace respeft::methods

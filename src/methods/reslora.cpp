@@ -16,7 +16,9 @@ namespace {
 
 using reslora::Chain;
 
-bool is_number(const std::string& word) { return !word.empty() && word.find_first_not_of("0123456789") == std::string::npos; }
+bool is_number(const std::string& word) {
+  return !word.empty() && word.find_first_not_of("0123456789") == std::string::npos;
+}
 
 /// A site's kind: its name without the numbers of its block, so that the layers of all blocks share it. Numbers are path
 /// components (`blocks.3.attn.qkv`); where there is none, the digits that end the first component that has some (`block3.fc`).

@@ -116,11 +116,9 @@ Fields TrainConfig::fields() {
             .path = true,
             .placeholder = "FILE"},
            weights);
-  list.add({.name = "image_size",
-            .help = "pixels a side of the model's input; 0: the model's own",
-            .group = "Model",
-            .minimum = 0},
-           image_size);
+  list.add(
+      {.name = "image_size", .help = "pixels a side of the model's input; 0: the model's own", .group = "Model", .minimum = 0},
+      image_size);
   list.add({.name = "pool",
             .help = "input of the head: token or avg; empty: the model's own",
             .group = "Model",
@@ -160,21 +158,19 @@ Fields TrainConfig::fields() {
             .maximum = 0.99},
            branch_dropout);
   list.add(train::TrainerOptions::fields());
-  list.add({.name = "seeds",
-            .help = "train once with each, e.g. 1,2,3, and give mean and deviation; empty: with seed alone (protocol honest: with "
-                    "five from seed on)",
-            .group = "Run"},
-           seeds);
+  list.add(
+      {.name = "seeds",
+       .help = "train once with each, e.g. 1,2,3, and give mean and deviation; empty: with seed alone (protocol honest: with "
+               "five from seed on)",
+       .group = "Run"},
+      seeds);
   list.add({.name = "grid",
             .help = "settings that protocol honest chooses from on val, e.g. lr=1e-3,3e-3;weight_decay=0,1e-4",
             .group = "Run"},
            grid);
-  list.add({.name = "threads",
-            .help = "threads for computing; 0: as many as cores",
-            .group = "Run",
-            .minimum = 0,
-            .may_change = true},
-           threads);
+  list.add(
+      {.name = "threads", .help = "threads for computing; 0: as many as cores", .group = "Run", .minimum = 0, .may_change = true},
+      threads);
   list.add({.name = "out", .help = "the run's directory", .group = "Run", .placeholder = "DIR"}, out);
   return list;
 }

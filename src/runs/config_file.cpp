@@ -9,7 +9,9 @@ namespace respeft::runs {
 namespace {
 
 /// The options of a method with their defaults; none for an empty name, which stands for a method to be chosen.
-Fields options_of_method(const std::string& method) { return method.empty() ? Fields() : methods::find(method).options; }
+Fields options_of_method(const std::string& method) {
+  return method.empty() ? Fields() : methods::find(method).options;
+}
 
 }  // namespace
 

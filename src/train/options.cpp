@@ -25,21 +25,23 @@ Fields TrainerOptions::fields() {
   list.add({.name = "optimizer", .help = "adamw, or sgd with momentum", .choices = {"adamw", "sgd"}}, optimizer);
   list.add({.name = "momentum", .help = "momentum of SGD", .minimum = 0, .maximum = 1}, momentum);
   list.add({.name = "lr", .help = "highest learning rate", .minimum = 0, .above_minimum = true}, lr);
-  list.add({.name = "warmup_lr",
-            .help = "learning rate that the warm-up starts from; -1: lr / (warmup_epochs + 1), the first step of a line from 0 to lr",
-            .minimum = -1},
-           warmup_lr);
+  list.add(
+      {.name = "warmup_lr",
+       .help = "learning rate that the warm-up starts from; -1: lr / (warmup_epochs + 1), the first step of a line from 0 to lr",
+       .minimum = -1},
+      warmup_lr);
   list.add({.name = "min_lr", .help = "learning rate that the cosine ends at", .minimum = 0}, min_lr);
   list.add({.name = "schedule_lag",
             .help = "give each epoch the learning rate of the epoch before, as RLRR's and FacT's code does (the first two epochs "
                     "run at warmup_lr); off: its own, as timm's training script does"},
            schedule_lag);
   list.add({.name = "weight_decay", .help = "weight decay of the parameters that decay chooses", .minimum = 0}, weight_decay);
-  list.add({.name = "decay",
-            .help = "parameters that weight_decay applies to: names: those without bias or norm in their name; matrices: those of "
-                    "more than one dimension; all",
-            .choices = {"names", "matrices", "all"}},
-           decay);
+  list.add(
+      {.name = "decay",
+       .help = "parameters that weight_decay applies to: names: those without bias or norm in their name; matrices: those of "
+               "more than one dimension; all",
+       .choices = {"names", "matrices", "all"}},
+      decay);
   list.add({.name = "ema_decay",
             .help = "evaluate and keep the parameters' exponential moving average: its decay a step, e.g. 0.9998; 0: off",
             .minimum = 0,
@@ -47,15 +49,16 @@ Fields TrainerOptions::fields() {
             .below_maximum = true},
            ema_decay);
   list.add({.name = "clip_grad", .help = "largest norm of all gradients together; 0: no limit", .minimum = 0}, clip_grad);
-  list.add({.name = "protocol",
-            .help =
-                "which epoch counts: last; val: best on the validation split; paper: best on the TEST split; honest: the best on "
-                "val, then trained anew on train and val, once a seed, each tested once",
-            .group = "Run",
-            .choices = {"last", "val", "paper", "honest"}},
-           protocol);
-  list.add({.name = "stop_epoch", .help = "stop after this epoch of the schedule; 0: after the last", .group = "Run", .minimum = 0},
-           stop_epoch);
+  list.add(
+      {.name = "protocol",
+       .help = "which epoch counts: last; val: best on the validation split; paper: best on the TEST split; honest: the best on "
+               "val, then trained anew on train and val, once a seed, each tested once",
+       .group = "Run",
+       .choices = {"last", "val", "paper", "honest"}},
+      protocol);
+  list.add(
+      {.name = "stop_epoch", .help = "stop after this epoch of the schedule; 0: after the last", .group = "Run", .minimum = 0},
+      stop_epoch);
   list.add({.name = "final_test", .help = "evaluate on the test split at the end; off: it is not opened", .group = "Run"},
            final_test);
   list.add({.name = "eval_every", .help = "epochs between evaluations; 0: only after the last", .group = "Run", .minimum = 0},

@@ -373,7 +373,11 @@ TEST(MethodErrors, SayWhatWasMeant) {
   expect_invalid([] { methods::create("rlr"); }, "unknown method 'rlr'; did you mean 'rlrr'?");
   expect_invalid([] { methods::create("lora", {{"rnak", int64_t{8}}}); }, "did you mean 'rank'?");
   expect_invalid([] { methods::create("linear", {{"rank", int64_t{8}}}); }, "method 'linear' has no options");
-  expect_invalid([] { methods::create("lora", {{"rank", std::string("many")}}); }, "lora: rank: must be a whole number, not 'many'");
+  expect_invalid(
+      [] {
+        methods::create("lora", {{"rank", std::string("many")}});
+      },
+      "lora: rank: must be a whole number, not 'many'");
   expect_invalid([] { methods::create("lora", {{"rank", int64_t{0}}}); }, "lora: rank: must be at least 1, not 0");
   expect_invalid([] { methods::create("rlrr", {{"init", std::string("identty")}}); }, "did you mean 'identity'?");
   expect_invalid([&] { attach(net, Lora({.targets = "fc3"})); }, "unknown target 'fc3'; did you mean 'fc1'?");

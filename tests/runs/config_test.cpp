@@ -30,8 +30,7 @@ TrainConfig every_field_changed() {
   TrainConfig config;
   config.warmup_lr = 0.0;  // -1 stands for a value
   int next = 0;
-  for (const auto& field : config.fields())
-    std::visit([&](auto* member) { change(field.info, *member, next); }, field.member);
+  for (const auto& field : config.fields()) std::visit([&](auto* member) { change(field.info, *member, next); }, field.member);
   config.protocol = "paper";
   config.schedule_by = "step";
   config.method = "rlrr";

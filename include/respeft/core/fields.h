@@ -27,7 +27,7 @@ struct FieldInfo {
   std::vector<std::pair<std::string, std::array<double, 3>>> presets = {};  ///< names for three numbers
   bool may_change = false;                                                  ///< may differ when a run is resumed
   bool path = false;                                                        ///< a path, or `kind:path`
-  std::string placeholder = {};  ///< of the value in help texts; empty: by its type
+  std::string placeholder = {};                                             ///< of the value in help texts; empty: by its type
 };
 
 /// A setting and the member of an options struct that holds it.

@@ -21,7 +21,7 @@ struct TomlEntry {
 
 /// A TOML document as settings: the entries of all its tables. A table only groups keys; its name has no meaning.
 struct TomlDocument {
-  std::string origin;               ///< the file's path, for errors
+  std::string origin;              ///< the file's path, for errors
   std::vector<TomlEntry> entries;  ///< in the order of their lines
 
   /// Null where there is no such key.

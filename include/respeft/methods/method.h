@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
-#include <respeft/nn/adapter.h>
 #include <respeft/core/fields.h>
+#include <respeft/nn/adapter.h>
 
 namespace respeft {
 
@@ -56,7 +56,7 @@ class Method {
 struct Attachment {
   std::string method;
   Options options;
-  std::vector<std::pair<std::string, at::Tensor>> trained;   ///< by name, in the model's order
+  std::vector<std::pair<std::string, at::Tensor>> trained;  ///< by name, in the model's order
   /// What adapters and the hook note of what training showed, by name: a checkpoint must hold it.
   std::vector<std::pair<std::string, at::Tensor>> recorded;
   std::shared_ptr<TrainingHook> hook;  ///< to be called while training; null for most methods
@@ -84,9 +84,9 @@ namespace methods {
 /// A method that the registry knows.
 struct Entry {
   std::string name;
-  std::string summary;              ///< one line
-  std::string folds;  ///< `exactly`, `approximately`, `no`, or `already plain`
-  Fields options;     ///< of defaults, which are not to be changed
+  std::string summary;  ///< one line
+  std::string folds;    ///< `exactly`, `approximately`, `no`, or `already plain`
+  Fields options;       ///< of defaults, which are not to be changed
   std::function<std::unique_ptr<Method>(const Options&)> create;
 };
 

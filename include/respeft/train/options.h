@@ -43,8 +43,8 @@ struct TrainerOptions {
 
   Fields fields();
 
-  /// The learning rate that the warm-up starts from: `warmup_lr`, or with -1 that of a line through zero, lr / (warm-up epochs + 1),
-  /// so that the first epoch trains too.
+  /// The learning rate that the warm-up starts from: `warmup_lr`, or with -1 that of a line through zero, lr / (warm-up epochs +
+  /// 1), so that the first epoch trains too.
   double warmup_start() const;
 
   /// Epochs in all: the cosine's, then the cool-down's.

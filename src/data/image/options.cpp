@@ -104,10 +104,7 @@ Fields ImageOptions::fields() {
             .group = "Augmentation",
             .minimum = 0},
            mixup_off_epoch);
-  list.add({.name = "label_smoothing",
-            .help = "share of the target spread evenly over all classes",
-            .minimum = 0,
-            .maximum = 1},
+  list.add({.name = "label_smoothing", .help = "share of the target spread evenly over all classes", .minimum = 0, .maximum = 1},
            label_smoothing);
   list.add({.name = "workers",
             .help = "threads that read and resize images; 0: none, the main thread does it",
