@@ -4,10 +4,12 @@
 
 #include <respeft/adapters/adapter_file.h>
 #include <respeft/adapters/peft.h>
+#include <respeft/core/fields.h>
 #include <respeft/core/interrupt.h>
 #include <respeft/core/named_tensors.h>
 #include <respeft/core/options.h>
 #include <respeft/core/text.h>
+#include <respeft/core/toml.h>
 #include <respeft/data/image/augment.h>
 #include <respeft/data/image/check.h>
 #include <respeft/data/image/dataset.h>
@@ -15,6 +17,7 @@
 #include <respeft/data/image/image.h>
 #include <respeft/data/image/loader.h>
 #include <respeft/data/image/mixup.h>
+#include <respeft/data/image/options.h>
 #include <respeft/data/image/preprocessing.h>
 #include <respeft/data/image/transforms.h>
 #include <respeft/data/image/vtab.h>
@@ -59,6 +62,7 @@
 #include <respeft/train/checkpoint.h>
 #include <respeft/train/ema.h>
 #include <respeft/train/optimizer.h>
+#include <respeft/train/options.h>
 #include <respeft/train/record.h>
 #include <respeft/train/schedule.h>
 #include <respeft/train/trainer.h>

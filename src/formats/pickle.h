@@ -23,7 +23,7 @@ struct PickleValue {
 
   bool is(Kind wanted) const { return kind == wanted; }
   /// "a number" and the like, for messages.
-  const char* adapters::description() const;
+  const char* description() const;
 };
 
 /// A pickle as `torch.save` writes it, of protocol 2 to 5, with tensors and plain containers. Nothing is executed: a pickle
