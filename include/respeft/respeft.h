@@ -5,6 +5,7 @@
 #include <respeft/adapters/adapter_file.h>
 #include <respeft/adapters/peft.h>
 #include <respeft/core/batch.h>
+#include <respeft/core/fields.h>
 #include <respeft/core/interrupt.h>
 #include <respeft/core/named_tensors.h>
 #include <respeft/core/options.h>
@@ -12,6 +13,7 @@
 #include <respeft/core/runtime.h>
 #include <respeft/core/text.h>
 #include <respeft/core/version.h>
+#include <respeft/core/toml.h>
 #include <respeft/data/image/augment.h>
 #include <respeft/data/image/check.h>
 #include <respeft/data/image/dataset.h>
@@ -20,6 +22,7 @@
 #include <respeft/data/image/image_source.h>
 #include <respeft/data/image/loader.h>
 #include <respeft/data/image/mixup.h>
+#include <respeft/data/image/options.h>
 #include <respeft/data/image/preprocessing.h>
 #include <respeft/data/image/transforms.h>
 #include <respeft/data/image/vtab.h>

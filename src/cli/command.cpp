@@ -8,7 +8,7 @@
 namespace respeft::cli {
 
 void Command::declare_common(CLI::App& app) {
-  app.set_config("--config", "", "a TOML file whose keys are these flags' names; flags given here win")
+  app.add_option("--config", config_.origin, "a TOML file whose keys are these flags' names; flags given here win")
       ->type_name("FILE")
       ->group("General");
   app.add_option("--threads", threads_, "threads for the computation; default: all cores")->type_name("N")->group("General");

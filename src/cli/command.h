@@ -5,7 +5,10 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
+
+#include <respeft/core/toml.h>
 
 namespace respeft::cli {
 
@@ -32,14 +35,18 @@ class Command {
 
   /// Adds the flags that every command has: `--config`, `--threads`, `--json`.
   void declare_common(CLI::App& app);
+  /// Keeps the `--config` file, whose values the flags have already.
+  void take_config(TomlDocument config) { config_ = std::move(config); }
   /// Sets LibTorch's number of threads as the flag says.
   void apply_common() const;
 
  protected:
   bool json() const { return json_; }  ///< whether stdout is to be one JSON document
   int threads() const { return threads_; }
+  const TomlDocument& config_file() const { return config_; }  ///< the `--config` file; without entries where none was given
 
  private:
+  TomlDocument config_;
   bool json_ = false;
   int threads_ = 0;  ///< 0: LibTorch's own choice
 };

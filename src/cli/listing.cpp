@@ -6,18 +6,18 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include <respeft/adapters/peft.h>
 #include <respeft/data/image/dataset.h>
 #include <respeft/export/export.h>
-#include <respeft/adapters/peft.h>
 #include <respeft/formats/tensor_file.h>
 #include <respeft/methods/method.h>
 #include <respeft/models/model.h>
 
+#include <respeft/core/text.h>
 #include "src/cli/flags.h"
 #include "src/cli/help.h"
 #include "src/cli/output.h"
 #include "src/formats/json.h"
-#include <respeft/core/text.h>
 
 namespace respeft::cli {
 namespace {
@@ -67,9 +67,9 @@ bool is_empty(const nlohmann::json& value) {
 std::string method_text(const methods::Entry& entry) {
   std::string text = fmt::format("  {:<12}{} (folds: {})\n", entry.name, entry.summary, entry.folds);
   for (const auto& option : entry.options) {
-    const std::string value = value_text(option.default_value);
-    const std::string left = fmt::format("{} {}", flag_name(option.name), value.empty() ? "\"\"" : value);
-    text += fmt::format("{:12}{:<24} {}\n", "", left, wrap(option.help, 64, 37));
+    const std::string value = option.text();
+    const std::string left = fmt::format("{} {}", flag_name(option.info.name), value.empty() ? "\"\"" : value);
+    text += fmt::format("{:12}{:<24} {}\n", "", left, wrap(option.info.help, 64, 37));
   }
   return text;
 }
@@ -99,8 +99,8 @@ nlohmann::json list_everything_json() {
     nlohmann::json options = nlohmann::json::array();
     for (const auto& option : entry.options) {
       nlohmann::json value;
-      std::visit([&](const auto& typed) { value = typed; }, option.default_value);
-      options.push_back({{"name", option.name}, {"default", value}, {"help", option.help}});
+      std::visit([&](const auto& typed) { value = typed; }, option.value());
+      options.push_back({{"name", option.info.name}, {"default", value}, {"help", option.info.help}});
     }
     document["methods"].push_back(
         {{"name", entry.name}, {"summary", entry.summary}, {"folds", entry.folds}, {"options", options}});

@@ -11,14 +11,15 @@
 #include <new>
 #include <sstream>
 #include <stdexcept>
+#include <utility>
 
 #include <respeft/core/interrupt.h>
 #include <respeft/core/version.h>
 
+#include <respeft/core/text.h>
 #include "src/cli/command.h"
 #include "src/cli/output.h"
 #include "src/cli/parse.h"
-#include <respeft/core/text.h>
 
 C10_DECLARE_int(caffe2_log_level);
 
@@ -102,10 +103,12 @@ int run_command(const CommandEntry& entry, const std::vector<std::string>& argum
   const auto command = entry.create();
   command->declare(app);
   command->declare_common(app);
-  if (!parse(app, arguments)) {
+  auto config = parse(app, arguments);
+  if (!config) {
     print(app.help());
     return kDone;
   }
+  command->take_config(std::move(*config));
   command->apply_common();
   return command->run();
 }

@@ -2,16 +2,16 @@
 
 #include <fmt/format.h>
 
-#include <toml++/toml.h>
-#include <CLI/Config.hpp>
+#include <CLI/Error.hpp>
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <fstream>
-#include <sstream>
+#include <stdexcept>
 
-#include "src/cli/help.h"
+#include <respeft/core/fields.h>
 #include <respeft/core/text.h>
+#include <respeft/formats/file.h>
+
+#include "src/cli/flags.h"
+#include "src/cli/help.h"
 
 namespace respeft::cli {
 namespace {
@@ -25,80 +25,40 @@ std::vector<std::string> flag_names(const CLI::App& app) {
   return names;
 }
 
-std::string value_text(const toml::node& node) {
-  if (const auto* text = node.as_string()) return text->get();
-  if (const auto* flag = node.as_boolean()) return flag->get() ? "true" : "false";
-  if (const auto* integer = node.as_integer()) return std::to_string(integer->get());
-  if (const auto* number = node.as_floating_point()) return fmt::format("{}", number->get());
-  return {};
+bool is_switch(const CLI::Option& option) {
+  return option.get_items_expected_max() == 0;
 }
 
-/// Reads a TOML file whose keys are the names of flags. A table only groups keys; its name has no meaning.
-class TomlConfig : public CLI::Config {
- public:
-  explicit TomlConfig(const CLI::App& app) : app_(app) {}
+/// Whether an option's value is a file or a folder, by the placeholder in its help.
+bool names_file(const CLI::Option& option) {
+  const std::string type = option.get_type_name();
+  const auto has = [&](const char* word) { return type.find(word) != std::string::npos; };
+  return option.get_positional() || has("FILE") || has("DIR") || has("PATH") || has("FOLDER");
+}
 
-  std::string to_config(const CLI::App*, bool, bool, std::string) const override { return {}; }
-
-  std::vector<CLI::ConfigItem> from_config(std::istream& stream) const override {
-    const std::string path = app_.get_config_ptr()->as<std::string>();
-    std::vector<CLI::ConfigItem> found;
-    try {
-      add(toml::parse(stream, path), path, found);
-    } catch (const toml::parse_error& error) {
-      throw std::invalid_argument(fmt::format("{}:{}: {}", path, error.source().begin.line, error.description()));
-    }
-    return found;
-  }
-
- private:
-  void add(const toml::table& table, const std::string& path, std::vector<CLI::ConfigItem>& found) const {
-    for (const auto& [key, node] : table) {
-      if (const auto* inner = node.as_table()) {
-        add(*inner, path, found);
-        continue;
-      }
-      CLI::ConfigItem item;
-      item.name = key.str();
-      std::replace(item.name.begin(), item.name.end(), '_', '-');
-      const CLI::Option* option = app_.get_option_no_throw("--" + item.name);
-      if (option == nullptr || item.name == "config" || item.name == "help") {
-        throw std::invalid_argument(fmt::format("{}:{}: {}", path, node.source().begin.line,
-                                                text::unknown("key", std::string(key.str()), flag_names(app_))));
-      }
-      item.inputs = values(node, *option, path);
-      found.push_back(std::move(item));
-    }
-  }
-
-  static std::vector<std::string> values(const toml::node& node, const CLI::Option& option, const std::string& path) {
-    std::vector<std::string> texts;
-    if (const auto* array = node.as_array()) {
-      for (const auto& element : *array) texts.push_back(value_text(element));
-      if (option.get_items_expected_max() == 1) texts = {text::join(texts, ",")};
+/// CLI11 takes `--flag=` as a flag whose value follows; here the value is empty.
+std::vector<std::string> with_empty_values(const CLI::App& app, const std::vector<std::string>& arguments) {
+  std::vector<std::string> all;
+  for (const auto& argument : arguments) {
+    const bool empty_value = argument.starts_with("--") && argument.size() > 3 && argument.find('=') == argument.size() - 1;
+    const std::string flag = argument.substr(0, argument.size() - (empty_value ? 1 : 0));
+    const CLI::Option* option = empty_value ? app.get_option_no_throw(flag) : nullptr;
+    if (option == nullptr || is_switch(*option)) {
+      all.push_back(argument);
     } else {
-      texts.push_back(value_text(node));
+      all.insert(all.end(), {flag, ""});
     }
-    if (option.get_items_expected_max() == 0 && texts != std::vector<std::string>{"true"} &&
-        texts != std::vector<std::string>{"false"}) {
-      throw std::invalid_argument(fmt::format("{}: {} is true or false, not '{}'", path, option.get_single_name(), texts[0]));
-    }
-    return texts;
   }
+  return all;
+}
 
-  const CLI::App& app_;
-};
-
-/// CLI11 opens the file itself and has one message for everything; say why it cannot be read.
-void check_config_readable(const std::vector<std::string>& arguments) {
-  for (size_t i = 0; i < arguments.size(); ++i) {
-    std::string path;
-    if (arguments[i] == "--config" && i + 1 < arguments.size()) path = arguments[i + 1];
-    if (arguments[i].rfind("--config=", 0) == 0) path = arguments[i].substr(9);
-    if (path.empty()) continue;
-    std::ifstream file(path);
-    file.peek();
-    if (!file.good() && !file.eof()) throw std::invalid_argument(fmt::format("{}: {}", path, std::strerror(errno)));
+/// Without this, a shell variable that is not set would quietly mean another file, or none.
+void refuse_empty_paths(const CLI::App& app) {
+  for (const CLI::Option* option : app.get_options()) {
+    const auto& given = option->results();
+    if (names_file(*option) && std::find(given.begin(), given.end(), "") != given.end())
+      throw std::invalid_argument(
+          fmt::format("{}: its value is empty; is a shell variable not set?", option->get_name(option->get_positional())));
   }
 }
 
@@ -126,13 +86,61 @@ std::invalid_argument reworded(const CLI::App& app, const CLI::ParseError& error
     const std::string flag = message.substr(conversion.size(), equals - conversion.size());
     const CLI::Option* option = app.get_option_no_throw(flag);
     const bool number = option != nullptr && option->get_type_name() == "X";
-    const char* const expected = number ? "a number" : "a whole number";
-    return std::invalid_argument(fmt::format("{}: expected {}, not '{}'", flag, expected, message.substr(equals + 3)));
+    const bool on_or_off = option != nullptr && is_switch(*option);
+    const char* const expected = on_or_off ? "true or false" : number ? "a number" : "a whole number";
+    return std::invalid_argument(fmt::format("{}: must be {}, not '{}'", flag, expected, message.substr(equals + 3)));
   }
   const std::string flag = message.substr(0, message.find(':'));
   if (message.find(" missing") != std::string::npos) return std::invalid_argument(flag + ": its value is missing");
   if (message.find("At Most 1") != std::string::npos) return std::invalid_argument(flag + ": given more than once");
   return std::invalid_argument(message);
+}
+
+/// The option that a file's entry sets.
+CLI::Option& option_of(CLI::App& app, const TomlDocument& file, const TomlEntry& entry) {
+  const std::string flag = flag_name(entry.name);
+  CLI::Option* option = app.get_option_no_throw(flag);
+  if (option == nullptr || flag == "--config" || flag == "--help") {
+    auto keys = flag_names(app);
+    for (auto& key : keys) std::replace(key.begin(), key.end(), '-', '_');
+    file.fail(entry, text::unknown("key", entry.name, keys));
+  }
+  return *option;
+}
+
+/// An entry's values as the option takes them from the command line.
+std::vector<std::string> values_of(const TomlEntry& entry, const CLI::Option& option) {
+  if (entry.kind == TomlEntry::Kind::other)
+    throw std::invalid_argument("must be a text in quotes, a number, true or false, or a list of these");
+  if (is_switch(option)) return {parse_bool(entry.text()) ? "true" : "false"};
+  return option.get_items_expected_max() == 1 ? std::vector<std::string>{entry.text()} : entry.values;
+}
+
+/// Gives the file's values to all options that the command line left open.
+void apply(CLI::App& app, const TomlDocument& file) {
+  for (const auto& entry : file.entries) {
+    CLI::Option& option = option_of(app, file, entry);
+    try {
+      const auto values = values_of(entry, option);
+      if (option.count() > 0) continue;
+      option.add_result(values);
+      option.run_callback();
+    } catch (const CLI::ParseError& error) {
+      file.fail(entry, reworded(app, error).what());
+    } catch (const std::invalid_argument& error) {
+      file.fail(entry, fmt::format("{}: {}", entry.name, error.what()));
+    }
+  }
+}
+
+TomlDocument read_config(const std::string& path) {
+  std::string text;
+  try {
+    text = formats::read_file(path);
+  } catch (const std::runtime_error& error) {
+    throw std::invalid_argument(error.what());
+  }
+  return parse_toml(text, path);
 }
 
 }  // namespace
@@ -143,13 +151,12 @@ void prepare(CLI::App& app, const std::string& examples) {
   app.footer(examples);
   app.option_defaults()->group("Options");
   app.allow_extras();
-  app.config_formatter(std::make_shared<TomlConfig>(app));
 }
 
-bool parse(CLI::App& app, std::vector<std::string> arguments) {
+std::optional<TomlDocument> parse(CLI::App& app, std::vector<std::string> arguments) {
   const bool help = std::any_of(arguments.begin(), arguments.end(), [](auto& a) { return a == "-h" || a == "--help"; });
-  if (help) return false;
-  check_config_readable(arguments);
+  if (help) return std::nullopt;
+  arguments = with_empty_values(app, arguments);
   std::reverse(arguments.begin(), arguments.end());
   try {
     app.parse(arguments);
@@ -157,7 +164,12 @@ bool parse(CLI::App& app, std::vector<std::string> arguments) {
     throw reworded(app, error);
   }
   refuse_extras(app);
-  return true;
+  refuse_empty_paths(app);
+  const auto path = app.get_option("--config")->results();
+  if (path.empty()) return TomlDocument();
+  auto file = read_config(path[0]);
+  apply(app, file);
+  return file;
 }
 
 }  // namespace respeft::cli

@@ -34,7 +34,7 @@ class SuiteCommand : public Command {
     app.add_option("--recipes", recipes_,
                    "settings of each dataset: NAME/DATASET of 'respeft recipes', or a folder's DATASET.toml, or the word none: "
                    "the flags' alone; default: rlrr/vtab or rlrr/fgvc")
-        ->type_name("NAME")
+        ->type_name("NAME|DIR")
         ->group("Run");
     datasets_option_ = app.add_option("--datasets", datasets_, "only these, with commas between")->type_name("NAMES");
     datasets_option_->group("Data");
@@ -157,7 +157,7 @@ class SuiteCommand : public Command {
     std::vector<std::pair<std::string, std::string>> fixed = {{"data", task.data}, {"out", run_path(task.name)}};
     const bool folder = std::filesystem::path(recipes_).is_absolute();
     if (recipes_ != "none") fixed.emplace_back("recipe", recipes_ + "/" + task.name + (folder ? ".toml" : ""));
-    return flags_.make_config(threads(), fixed);
+    return flags_.make_config(threads(), config_file(), fixed);
   }
 
   /// Throws on what would only be found once the datasets before are trained.

@@ -47,7 +47,7 @@ class TrainCommand : public Command {
   }
 
   int run() override {
-    const runs::TrainConfig config = flags_.make_config(threads());
+    const runs::TrainConfig config = flags_.make_config(threads(), config_file());
     if (dry_run_) {
       print_settings(config);
       return kDone;

@@ -7,13 +7,13 @@
 #include <optional>
 #include <stdexcept>
 
+#include <respeft/core/text.h>
 #include <respeft/methods/method.h>
 #include <respeft/runs/recipe.h>
 #include <respeft/runs/run.h>
 
 #include "src/cli/output.h"
 #include "src/cli/recipes.h"
-#include <respeft/core/text.h>
 
 namespace respeft::cli {
 namespace {
@@ -25,42 +25,22 @@ std::optional<std::string> last_of(const std::vector<std::pair<std::string, std:
 }
 
 void set(runs::TrainConfig& config, const std::string& name, const std::string& text) {
-  try {
-    runs::set_field(config, name, text);
-  } catch (const std::invalid_argument& error) {
-    throw std::invalid_argument(flag_name(name) + std::string(error.what()).substr(name.size()));  // "lr: …" -> "--lr: …"
-  }
-}
-
-/// The field as it is listed; nothing where there is none of this name.
-std::optional<runs::FieldInfo> find_field(const std::string& name) {
-  std::optional<runs::FieldInfo> found;
-  const runs::TrainConfig defaults;
-  runs::visit_fields(defaults, [&](const runs::FieldInfo& info, const auto&) {
-    if (name == info.name) found = info;
-  });
-  return found;
+  Fields fields = config.fields();
+  set_from_flag(fields, name, text);
 }
 
 /// A field's value as `describe` writes it, a path absolute.
-std::string field_text(const runs::FieldInfo& field, const std::string& text) {
-  if (field.path && !text.empty()) return std::filesystem::absolute(text).lexically_normal().string();
-  runs::TrainConfig config;
-  set(config, field.name, text);
-  for (const auto& [name, value] : runs::describe(config)) {
-    if (name == field.name) return value;
-  }
-  return text;
+std::string field_text(const Field& field, const std::string& text) {
+  if (field.info.path && !text.empty()) return std::filesystem::absolute(text).lexically_normal().string();
+  return to_string(parse_flag(field, text));
 }
 
-/// The default of an option, by the first method that has one of this name; nothing where none has.
-std::optional<OptionValue> find_option(const std::string& name) {
+/// An option, of the first method that has one of this name; null where none has.
+const Field* find_option(const std::string& name) {
   for (const auto& entry : methods::registry()) {
-    for (const auto& option : entry.options) {
-      if (option.name == name) return option.default_value;
-    }
+    if (const Field* option = entry.options.find(name)) return option;
   }
-  return std::nullopt;
+  return nullptr;
 }
 
 }  // namespace
@@ -68,33 +48,26 @@ std::optional<OptionValue> find_option(const std::string& name) {
 void TrainFlags::declare(CLI::App& app, std::vector<std::string> without) {
   app_ = &app;
   without.push_back("threads");  // every command has it
-  const runs::TrainConfig defaults;
-  const auto texts = runs::describe(defaults);
-  size_t index = 0;
-  runs::visit_fields(defaults, [&](const runs::FieldInfo& info, const auto& value) {
-    const std::string name = info.name, text = texts[index++].second;
-    if (std::find(without.begin(), without.end(), name) != without.end()) return;
-    if (name == "method") return method_.declare(app, text);
-    declare_field(info, value, text);
-  });
-  app.add_flag("--resume", resume_, "go on with what is in --out from the last checkpoint")->group("Run");
+  runs::TrainConfig defaults;
+  for (const auto& field : defaults.fields()) {
+    const std::string& name = field.info.name;
+    if (std::find(without.begin(), without.end(), name) != without.end()) continue;
+    if (name == "method") {
+      method_.declare(app, field.text());
+    } else {
+      declare_field(field);
+    }
+  }
+  app.add_flag("--resume", resume_, "continue what is in --out from its last checkpoint")->group("Run");
 }
 
-template <class T>
-void TrainFlags::declare_field(const runs::FieldInfo& info, const T& value, const std::string& text) {
-  const std::string name = info.name, flag = flag_name(name);
-  if constexpr (std::is_same_v<T, bool>) {
-    const auto keep = [this, name](int64_t count) { given_.emplace_back(name, count > 0 ? "true" : "false"); };
-    app_->add_flag_function(flag, keep, info.help + std::string(value ? "; on unless " + flag + "=false" : ""))
-        ->group(info.group);
+void TrainFlags::declare_field(const Field& field) {
+  const auto keep = [this, name = field.info.name](const std::string& text) { given_.emplace_back(name, text); };
+  const std::string flag = flag_name(field.info.name), value = field.text();
+  if (field.is_switch()) {
+    declare_switch(*app_, field, keep)->description(field.info.help + (value == "true" ? "; on unless " + flag + "=false" : ""));
   } else {
-    const auto keep = [this, name](const std::string& given) { given_.emplace_back(name, given); };
-    const char* type = std::is_same_v<T, std::string> ? "TEXT"
-                       : std::is_same_v<T, int64_t>   ? "N"
-                       : std::is_same_v<T, double>    ? "X"
-                                                      : "R,G,B";
-    auto* option = app_->add_option_function<std::string>(flag, keep, info.help)->type_name(type)->group(info.group);
-    if (!text.empty()) option->default_str(text);
+    declare_value(*app_, field, keep)->default_str(value);
   }
 }
 
@@ -104,12 +77,14 @@ std::string TrainFlags::given(const std::string& field) const {
 
 Settings TrainFlags::settings() const {
   Settings all;
+  runs::TrainConfig defaults;
+  const Fields fields = defaults.fields();
   for (const auto& [name, text] : given_) {
-    const auto field = find_field(name);
-    if (!field->may_change && name != "out") all[name] = field_text(*field, text);
+    const Field& field = fields.at(name);
+    if (!field.info.may_change && name != "out") all[name] = field_text(field, text);
   }
   if (method_given()) all["method"] = method_.name;
-  for (const auto& [name, text] : method_.values) all[name] = to_string(parse_value(flag_name(name), text, *find_option(name)));
+  for (const auto& [name, text] : method_.values) all[name] = to_string(parse_flag(*find_option(name), text));
   return all;
 }
 
@@ -126,14 +101,16 @@ void TrainFlags::take(const Settings& kept, const std::string& origin, bool same
   if (same && !differing.empty())
     throw std::invalid_argument(fmt::format("cannot resume what {} began: {}", origin, text::join(differing, "; ")));
   std::vector<std::pair<std::string, std::string>> fields;
+  runs::TrainConfig defaults;
+  const Fields known = defaults.fields();
   for (const auto& [name, value] : kept) {
     if (own.contains(name)) continue;
     if (name == "method") {
       method_.name = value;
       method_taken_ = true;
-    } else if (find_field(name)) {
+    } else if (known.find(name) != nullptr) {
       fields.emplace_back(name, value);
-    } else if (find_option(name)) {
+    } else if (find_option(name) != nullptr) {
       method_.values[name] = value;
     } else {
       throw std::invalid_argument(fmt::format("{}: unknown setting '{}'", origin, name));
@@ -142,7 +119,8 @@ void TrainFlags::take(const Settings& kept, const std::string& origin, bool same
   given_.insert(given_.begin(), fields.begin(), fields.end());
 }
 
-runs::TrainConfig TrainFlags::make_config(int threads, const std::vector<std::pair<std::string, std::string>>& fixed) const {
+runs::TrainConfig TrainFlags::make_config(int threads, const TomlDocument& file,
+                                          const std::vector<std::pair<std::string, std::string>>& fixed) const {
   auto settings = given_;
   settings.insert(settings.end(), fixed.begin(), fixed.end());
   std::optional<runs::TrainConfig> started;
@@ -159,7 +137,7 @@ runs::TrainConfig TrainFlags::make_config(int threads, const std::vector<std::pa
   }
   if (resume_ && !started && config.model.empty() && given("model").empty())
     throw std::invalid_argument(fmt::format("--resume: {} holds no run; to begin one, give --model", *last_of(settings, "out")));
-  check_config_file(config);
+  check_file(file, config);
   for (const auto& [name, text] : settings) set(config, name, text);
   if (threads > 0) config.threads = threads;
   apply_method(config);
@@ -189,12 +167,14 @@ void TrainFlags::apply_method(runs::TrainConfig& config) const {
   for (const auto& [name, value] : method_.options(config.method)) config.method_options[name] = value;
 }
 
-/// Checks the `--config` file by itself first: its errors name the line.
-void TrainFlags::check_config_file(runs::TrainConfig defaults) const {
-  const std::string path = app_->get_config_ptr()->count() > 0 ? app_->get_config_ptr()->as<std::string>() : "";
-  if (path.empty()) return;
+/// Checks the types and ranges of the `--config` file's settings: the errors name the line.
+void TrainFlags::check_file(TomlDocument file, runs::TrainConfig defaults) const {
+  const Fields fields = defaults.fields();
+  std::erase_if(file.entries, [&](const TomlEntry& entry) {  // e.g. `json`, which is a flag alone
+    return fields.find(entry.name) == nullptr && find_option(entry.name) == nullptr;
+  });
   if (method_given()) defaults.method = method_.name;
-  runs::read_config(path, defaults);
+  runs::read_config(file, defaults);
 }
 
 }  // namespace respeft::cli

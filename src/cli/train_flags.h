@@ -32,20 +32,20 @@ class TrainFlags {
   /// naming each setting that differs, if `same` is asked for; the epochs may.
   void take(const Settings& kept, const std::string& origin, bool same);
 
-  /// The resolved configuration: the defaults, over them the recipe, the `--config` file, the flags, and last `fixed` (fields by
-  /// name, as text). With `--resume`, what the run in `out` was started with takes the place of defaults and recipe, and may not
-  /// be changed. Throws `std::invalid_argument` naming the flag and the fault.
-  runs::TrainConfig make_config(int threads, const std::vector<std::pair<std::string, std::string>>& fixed = {}) const;
+  /// The resolved configuration: the defaults, over them the recipe, the `--config` file `file`, the flags, and last `fixed`
+  /// (fields by name, as text). With `--resume`, what the run in `out` was started with takes the place of defaults and recipe,
+  /// and may not be changed. Throws `std::invalid_argument` naming the flag and the fault.
+  runs::TrainConfig make_config(int threads, const TomlDocument& file,
+                                const std::vector<std::pair<std::string, std::string>>& fixed = {}) const;
 
   /// Says on stderr that the recipe of a run to be begun chooses by the test split, unless that was asked for; whether it did.
   bool note_protocol(const runs::TrainConfig& config) const;
 
  private:
-  template <class T>
-  void declare_field(const runs::FieldInfo& info, const T& value, const std::string& text);
+  void declare_field(const Field& field);
   bool method_given() const;
   void apply_method(runs::TrainConfig& config) const;
-  void check_config_file(runs::TrainConfig defaults) const;
+  void check_file(TomlDocument file, runs::TrainConfig defaults) const;
 
   CLI::App* app_ = nullptr;
   std::vector<std::pair<std::string, std::string>> given_;  ///< fields by name, as text

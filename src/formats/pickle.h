@@ -24,7 +24,7 @@ struct PickleValue {
 
   bool is(Kind wanted) const { return kind == wanted; }
   /// The kind for messages, e.g. "a number".
-  const char* adapters::description() const;
+  const char* description() const;
 };
 
 /// A pickle of protocol 2 to 5, as `torch.save` writes it, with tensors and plain containers. Nothing is executed: a pickle

@@ -63,14 +63,20 @@ def forward(self, input, output):
 
 }  // namespace
 
-AdaptFormer::AdaptFormer(AdaptFormerOptions options) : options_(std::move(options)), blocks_(methods::parse_blocks(options_.blocks)) {
-  if (options_.bottleneck < 1)
-    throw std::invalid_argument(fmt::format("adaptformer: expected a bottleneck of at least 1, got {}", options_.bottleneck));
-  if (!(options_.dropout >= 0.0 && options_.dropout < 1.0))
-    throw std::invalid_argument(fmt::format("adaptformer: expected a dropout in [0, 1), got {}", options_.dropout));
+Fields AdaptFormerOptions::fields() {
+  Fields list;
+  list.add({.name = "bottleneck", .help = "width of the bottleneck", .group = "Method", .minimum = 1}, bottleneck);
+  list.add({.name = "scale", .help = "factor on the bottleneck's output", .group = "Method"}, scale);
+  list.add(methods::dropout_field(), dropout);
+  list.add(methods::blocks_field(), blocks);
+  return list;
 }
 
-Options AdaptFormer::options() const { return methods::to_options(options_); }
+AdaptFormer::AdaptFormer(AdaptFormerOptions options) : options_(std::move(options)), blocks_(methods::parse_blocks(options_.blocks)) {
+  methods::check_fields(name(), options_.fields());
+}
+
+Options AdaptFormer::options() const { return options_of(options_); }
 
 void AdaptFormer::check(const std::vector<nn::NamedSite>& sites) const {
   if (std::none_of(sites.begin(), sites.end(), [](const auto& named) { return is_mlp(named.info); }))

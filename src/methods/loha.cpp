@@ -1,11 +1,9 @@
 #include <respeft/methods/loha.h>
 
 #include <ATen/ATen.h>
-#include <fmt/format.h>
 #include <torch/nn/init.h>
 
 #include <cmath>
-#include <stdexcept>
 
 #include "src/methods/fields.h"
 #include "src/methods/updated_linear.h"
@@ -33,12 +31,26 @@ struct HadamardUpdate : methods::FactoredUpdate {
 
 }  // namespace
 
+Fields LohaOptions::fields() {
+  Fields list;
+  list.add(methods::rank_field("rank r of both products; their Hadamard product has a rank of up to r²"), rank);
+  list.add(methods::alpha_field(), alpha);
+  list.add(methods::linears_field(), targets);
+  list.add(methods::blocks_field(), blocks);
+  return list;
+}
+
 Loha::Loha(LohaOptions options) : options_(std::move(options)), targets_(options_.targets, options_.blocks) {
-  if (options_.rank < 1) throw std::invalid_argument(fmt::format("loha: expected a rank of at least 1, got {}", options_.rank));
+  methods::check_fields(name(), options_.fields());
 }
 
 Options Loha::options() const {
-  return methods::to_options(options_);
+  return options_of(options_);
+}
+
+void Loha::check(const std::vector<nn::NamedSite>& sites) const {
+  targets_.check(sites);
+  targets_.check_rank("loha", options_.rank, sites);
 }
 
 std::shared_ptr<nn::Adapter> Loha::adapt(const nn::NamedSite& named) const {

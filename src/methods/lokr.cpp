@@ -1,7 +1,6 @@
 #include <respeft/methods/lokr.h>
 
 #include <ATen/ATen.h>
-#include <fmt/format.h>
 #include <torch/nn/init.h>
 
 #include <algorithm>
@@ -57,15 +56,32 @@ struct KroneckerUpdate : methods::FactoredUpdate {
 
 }  // namespace
 
+Fields LokrOptions::fields() {
+  Fields list;
+  list.add(methods::rank_field("rank r of the larger Kronecker factor; where that is no saving, the factor is trained whole"),
+           rank);
+  list.add(methods::alpha_field(), alpha);
+  list.add({.name = "factor",
+            .help = "height and width of the first Kronecker factor, where it divides the layer's; -1: near the square root",
+            .group = "Method",
+            .minimum = -1},
+           factor);
+  list.add({.name = "decompose_both",
+            .help = "the smaller factor too is a product of rank r, where that is a saving",
+            .group = "Method"},
+           decompose_both);
+  list.add(methods::linears_field(), targets);
+  list.add(methods::blocks_field(), blocks);
+  return list;
+}
+
 Lokr::Lokr(LokrOptions options) : options_(std::move(options)), targets_(options_.targets, options_.blocks) {
-  if (options_.rank < 1) throw std::invalid_argument(fmt::format("lokr: expected a rank of at least 1, got {}", options_.rank));
-  if (options_.factor < 1 && options_.factor != -1) {
-    throw std::invalid_argument(fmt::format("lokr: expected a factor of at least 1, or -1, got {}", options_.factor));
-  }
+  methods::check_fields(name(), options_.fields());
+  if (options_.factor == 0) throw std::invalid_argument("lokr: factor: must be at least 1, or -1, not 0");
 }
 
 Options Lokr::options() const {
-  return methods::to_options(options_);
+  return options_of(options_);
 }
 
 std::pair<int64_t, int64_t> Lokr::factorize(int64_t size, int64_t factor) {

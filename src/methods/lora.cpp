@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 
 #include "src/methods/lora_layers.h"
+#include "src/methods/fields.h"
 #include "src/methods/low_rank.h"
 #include "src/methods/rank_allocation.h"
 
@@ -29,16 +30,28 @@ class LoraAdapter : public methods::LowRankAdapter {
 
 }  // namespace
 
+Fields LoraOptions::fields() {
+  Fields list;
+  list.add(methods::rank_field(), rank);
+  list.add(methods::alpha_field(), alpha);
+  list.add(methods::dropout_field(), dropout);
+  list.add(methods::linears_field(), targets);
+  list.add(methods::blocks_field(), blocks);
+  return list.add(allocation.fields());
+}
+
 Lora::Lora(LoraOptions options) : options_(std::move(options)), targets_(options_.targets, options_.blocks) {
-  methods::check_low_rank("lora", options_.rank, options_.dropout, options_.allocation);
+  methods::check_fields(name(), options_.fields());
+  options_.allocation.check(name(), options_.rank);
 }
 
 Options Lora::options() const {
-  return methods::to_options(options_);
+  return options_of(options_);
 }
 
 void Lora::check(const std::vector<nn::NamedSite>& sites) const {
   targets_.check(sites);
+  targets_.check_rank("lora", options_.rank, sites);
   methods::check_allocation("lora", options_.allocation, targets_, sites);
 }
 

@@ -3,11 +3,9 @@
 #include <respeft/ops/shortcut.h>
 
 #include <ATen/ATen.h>
-#include <fmt/format.h>
 #include <torch/nn/init.h>
 
 #include <cmath>
-#include <stdexcept>
 
 namespace respeft::methods {
 
@@ -54,14 +52,6 @@ std::optional<at::Tensor> LowRankAdapter::dropped(const at::Tensor& x) const {
 
 at::Tensor join(const std::vector<at::Tensor>& tensors, int64_t dim) {
   return tensors.size() == 1 ? tensors[0] : at::cat(tensors, dim);
-}
-
-void check_low_rank(const std::string& method, int64_t rank, double dropout, const RankAllocationOptions& allocation) {
-  if (rank < 1) throw std::invalid_argument(fmt::format("{}: expected a rank of at least 1, got {}", method, rank));
-  if (!(dropout >= 0.0 && dropout < 1.0)) {
-    throw std::invalid_argument(fmt::format("{}: expected a dropout in [0, 1), got {}", method, dropout));
-  }
-  allocation.check(method, rank);
 }
 
 }  // namespace respeft::methods

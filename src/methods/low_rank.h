@@ -1,15 +1,14 @@
 #pragma once
 
+#include <respeft/core/options.h>
 #include <respeft/methods/rank_allocation.h>
 #include <respeft/nn/adapter.h>
-#include <respeft/core/options.h>
 
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "src/methods/fields.h"
 #include "src/methods/projections.h"
 
 namespace respeft::methods {
@@ -62,8 +61,5 @@ class LowRankAdapter : public ProjectionAdapter<LowRankPair> {
 
 /// One tensor of several, below each other (`dim` 0) or side by side.
 at::Tensor join(const std::vector<at::Tensor>& tensors, int64_t dim);
-
-/// Throws `std::invalid_argument` on a rank below 1, a dropout outside [0, 1), or ranks that cannot be allocated as asked.
-void check_low_rank(const std::string& method, int64_t rank, double dropout, const RankAllocationOptions& allocation);
 
 }  // namespace respeft::methods

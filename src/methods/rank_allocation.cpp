@@ -12,17 +12,42 @@
 
 namespace respeft {
 
+Fields RankAllocationOptions::fields() {
+  Fields list;
+  list.add({.name = "target_rank",
+            .help = "prune to this rank on average, by importance (AdaLoRA); 0: every rank stays",
+            .group = "Method",
+            .minimum = 0},
+           target_rank);
+  list.add({.name = "prune_start",
+            .help = "share of the steps after which pruning begins",
+            .group = "Method",
+            .minimum = 0,
+            .maximum = 1},
+           prune_start);
+  list.add({.name = "prune_end",
+            .help = "share of the steps after which the ranks are final",
+            .group = "Method",
+            .minimum = 0,
+            .maximum = 1,
+            .above_minimum = true},
+           prune_end);
+  list.add({.name = "prune_every", .help = "steps between two prunings", .group = "Method", .minimum = 1}, prune_every);
+  list.add({.name = "orthogonality",
+            .help = "weight in the loss of how far the factors are from orthogonal",
+            .group = "Method",
+            .minimum = 0},
+           orthogonality);
+  return list;
+}
+
 void RankAllocationOptions::check(const std::string& method, int64_t rank) const {
-  const auto refuse = [&](bool wrong, const std::string& expected) {
-    if (wrong) throw std::invalid_argument(fmt::format("{}: expected {}", method, expected));
-  };
-  refuse(target_rank < 0 || target_rank >= rank,
-         fmt::format("a target_rank below the rank of {} (0: every rank stays), got {}", rank, target_rank));
-  refuse(!(0.0 <= prune_start && prune_start <= prune_end && 0.0 < prune_end && prune_end <= 1.0),
-         fmt::format("0 <= prune_start <= prune_end <= 1 and an end above 0, got {} and {}", prune_start, prune_end));
-  refuse(prune_every < 1, fmt::format("a prune_every of at least 1 step, got {}", prune_every));
-  refuse(!(orthogonality >= 0.0 && std::isfinite(orthogonality)),
-         fmt::format("an orthogonality of 0 or more, got {}", orthogonality));
+  if (target_rank >= rank)
+    throw std::invalid_argument(
+        fmt::format("{}: target_rank: must be below the rank of {} (0: every rank stays), not {}", method, rank, target_rank));
+  if (prune_start > prune_end)
+    throw std::invalid_argument(
+        fmt::format("{}: prune_start: must not be above prune_end = {}, not {}", method, prune_end, prune_start));
 }
 
 namespace methods {

@@ -5,6 +5,8 @@
 #include <map>
 #include <stdexcept>
 
+#include <respeft/core/text.h>
+
 #include "src/methods/fields.h"
 #include "src/methods/rank_allocation.h"
 #include "src/methods/reslora_adapter.h"
@@ -29,11 +31,26 @@ bool continues(const Layer& before, const Layer& layer) {
 
 }  // namespace
 
+Fields ResLoraOptions::fields() {
+  Fields list;
+  list.add(methods::rank_field(), rank);
+  list.add(methods::alpha_field(), alpha);
+  list.add(methods::dropout_field(), dropout);
+  list.add({.name = "pre_num",
+            .help = "how many earlier layers a shortcut reaches back; -1: all (reslora-is always reaches one)",
+            .group = "Method",
+            .minimum = -1},
+           pre_num);
+  list.add(methods::linears_field(), targets);
+  list.add(methods::blocks_field(), blocks);
+  list.add({.name = "shared_init", .help = "start every A of a chain from the same draw", .group = "Method"}, shared_init);
+  return list.add(allocation.fields());
+}
+
 ResLora::ResLora(Shortcut shortcut, ResLoraOptions options)
     : shortcut_(shortcut), options_(std::move(options)), targets_(options_.targets, options_.blocks) {
-  methods::check_low_rank(name(), options_.rank, options_.dropout, options_.allocation);
-  if (options_.pre_num < -1)
-    throw std::invalid_argument(fmt::format("{}: expected a pre_num of -1 (all) or more, got {}", name(), options_.pre_num));
+  methods::check_fields(name(), options_.fields());
+  options_.allocation.check(name(), options_.rank);
   if (shortcut_ == Shortcut::Input && options_.pre_num != -1 && options_.pre_num != 1) {
     throw std::invalid_argument(
         fmt::format("reslora-is: its shortcut reaches one layer back, so pre_num {} cannot be had", options_.pre_num));
@@ -53,11 +70,12 @@ std::string ResLora::name() const {
 }
 
 Options ResLora::options() const {
-  return methods::to_options(options_);
+  return options_of(options_);
 }
 
 void ResLora::check(const std::vector<nn::NamedSite>& sites) const {
   targets_.check(sites);
+  targets_.check_rank(name(), options_.rank, sites);
   methods::check_allocation(name(), options_.allocation, targets_, sites);
 }
 

@@ -2,10 +2,8 @@
 #include <respeft/ops/rescaled_linear.h>
 
 #include <ATen/ATen.h>
-#include <fmt/format.h>
 
 #include <cmath>
-#include <stdexcept>
 
 #include "src/methods/affine.h"
 #include "src/methods/fields.h"
@@ -92,20 +90,36 @@ class RlrrAdapter : public nn::WeightAdapter {
   at::Tensor scale_in_, scale_out_, shift_;  ///< the scales are undefined where they are not trained
 };
 
-void check_choice(const char* option, const std::string& value, const std::vector<std::string>& choices) {
-  if (std::find(choices.begin(), choices.end(), value) == choices.end()) {
-    throw std::invalid_argument(text::unknown(fmt::format("value of rlrr's option '{}'", option), value, choices));
-  }
-}
-
 }  // namespace
 
-Rlrr::Rlrr(RlrrOptions options) : options_(std::move(options)), targets_(options_.targets, options_.blocks) {
-  check_choice("scales", options_.scales, {"in", "out", "both"});
-  check_choice("init", options_.init, {"kaiming", "identity"});
+Fields RlrrOptions::fields() {
+  Fields list;
+  list.add({.name = "residual",
+            .help = "rescale around the frozen weight, W ⊙ (1 + s_out s_inᵀ), or replace its scale, W ⊙ s_out s_inᵀ",
+            .group = "Method"},
+           residual);
+  list.add({.name = "scales",
+            .help = "which scales are trained: in, out or both; the other is all ones",
+            .group = "Method",
+            .choices = {"in", "out", "both"}},
+           scales);
+  list.add({.name = "init",
+            .help = "kaiming (the published start) or identity (the adapted model starts equal to the base)",
+            .group = "Method",
+            .choices = {"kaiming", "identity"}},
+           init);
+  list.add(methods::targets_field("layers to adapt: q, k, v, o, fc1, fc2, norms, patch, linears or all"), targets);
+  list.add(methods::blocks_field(), blocks);
+  return list;
 }
 
-Options Rlrr::options() const { return methods::to_options(options_); }
+Rlrr::Rlrr(RlrrOptions options) : options_(std::move(options)), targets_(options_.targets, options_.blocks) {
+  methods::check_fields(name(), options_.fields());
+}
+
+Options Rlrr::options() const {
+  return options_of(options_);
+}
 
 std::shared_ptr<nn::Adapter> Rlrr::adapt(const nn::NamedSite& named) const {
   const auto& info = named.info;

@@ -9,9 +9,18 @@
 
 namespace respeft {
 
+Fields SsfOptions::fields() {
+  Fields list;
+  list.add(methods::targets_field("layers to adapt: qkv, o, fc1, fc2, norms, patch, linears or all"), targets);
+  list.add(methods::blocks_field(), blocks);
+  return list;
+}
+
 Ssf::Ssf(SsfOptions options) : options_(std::move(options)), targets_(options_.targets, options_.blocks) {}
 
-Options Ssf::options() const { return methods::to_options(options_); }
+Options Ssf::options() const {
+  return options_of(options_);
+}
 
 void Ssf::check(const std::vector<nn::NamedSite>& sites) const {
   targets_.check(sites);

@@ -35,7 +35,8 @@ const char* group_of(nn::SiteKind kind) {
 
 }  // namespace
 
-Targets::Targets(const std::string& names, const std::string& blocks) : names_(text::split(names, ',')), blocks_(parse_blocks(blocks)) {
+Targets::Targets(const std::string& names, const std::string& blocks)
+    : names_(text::split(names, ',')), blocks_(parse_blocks(blocks)) {
   if (names_.empty()) throw std::invalid_argument("targets: expected at least one, such as q,v,fc1 or all");
 }
 
@@ -94,6 +95,17 @@ void check_blocks(const std::set<int64_t>& wanted, const std::vector<nn::NamedSi
         blocks.empty() || *blocks.rbegin() < 0
             ? fmt::format("blocks: the model has no blocks, and {} is asked for", block)
             : fmt::format("blocks: the model has no block {}; its last is {}", block, *blocks.rbegin()));
+  }
+}
+
+void Targets::check_rank(const std::string& method, int64_t rank, const std::vector<nn::NamedSite>& sites) const {
+  for (const auto& [info, site] : sites) {
+    if (info.kind != nn::SiteKind::Linear || select(info).empty()) continue;
+    const int64_t rows = names_whole(info) ? info.out_features : info.part_features();
+    if (rank <= std::min(rows, info.in_features)) continue;
+    throw std::invalid_argument(fmt::format("{}: rank: must be at most {}, not {}: '{}' has {} with {} inputs and {} outputs",
+                                            method, std::min(rows, info.in_features), rank, info.name,
+                                            rows == info.out_features ? "a weight" : "projections", info.in_features, rows));
   }
 }
 

@@ -43,13 +43,18 @@ bool is_entry(const nn::SiteInfo& info) { return info.kind == nn::SiteKind::Toke
 
 }  // namespace
 
-Vpt::Vpt(bool deep, VptOptions options) : deep_(deep), options_(options) {
-  if (options_.prompts < 1) throw std::invalid_argument(fmt::format("{}: expected at least 1 prompt, got {}", name(), options_.prompts));
-  if (!(options_.dropout >= 0.0 && options_.dropout < 1.0))
-    throw std::invalid_argument(fmt::format("{}: expected a dropout in [0, 1), got {}", name(), options_.dropout));
+Fields VptOptions::fields() {
+  Fields list;
+  list.add({.name = "prompts", .help = "tokens that are added", .group = "Method", .minimum = 1}, prompts);
+  list.add(methods::dropout_field(), dropout);
+  return list;
 }
 
-Options Vpt::options() const { return methods::to_options(options_); }
+Vpt::Vpt(bool deep, VptOptions options) : deep_(deep), options_(options) {
+  methods::check_fields(name(), options_.fields());
+}
+
+Options Vpt::options() const { return options_of(options_); }
 
 void Vpt::check(const std::vector<nn::NamedSite>& sites) const {
   if (std::none_of(sites.begin(), sites.end(), [](const auto& named) { return is_entry(named.info); }))

@@ -12,7 +12,7 @@
 #include <respeft/models/model.h>
 
 #include <respeft/core/text.h>
-#include "src/runs/config_values.h"
+
 #include "src/runs/grid.h"
 
 namespace respeft::runs {
@@ -65,7 +65,11 @@ void check_together(const TrainConfig& c) {
   require(c.seeds.empty() || c.final_test, "final_test: must be on with seeds, whose mean on test is what they are for");
   require(c.grid.empty() || c.protocol == "honest", "grid: only with protocol = honest, which chooses from it on val");
   parse_seeds(c.seeds);
-  require(c.ema_decay < 1.0, "ema_decay: must be below 1: at 1 the average never leaves its first value");
+  require(c.warmup_lr >= 0.0 || c.warmup_lr == -1.0,
+          fmt::format("warmup_lr: must be at least 0, or -1 for lr / (warmup_epochs + 1), not {}", c.warmup_lr));
+  require(c.schedule_by == "step" || c.warmup_steps < 0, "warmup_steps: only with schedule_by = step; else give warmup_epochs");
+  require(c.schedule_by == "epoch" || !c.schedule_lag,
+          "schedule_lag: only with schedule_by = epoch: it delays the schedule by an epoch");
   require(!c.mixes() || c.batch_size % 2 == 0,
           fmt::format("batch_size: must be even with mixup or cutmix, where each image of a batch has a partner, not {}",
                       c.batch_size));
@@ -96,53 +100,115 @@ void check_crop(const TrainConfig& c) {
 
 }  // namespace
 
+Fields TrainConfig::fields() {
+  Fields list;
+  list.add({.name = "recipe",
+            .help = "where the settings that are not given come from: a name that 'respeft recipes' lists, or a TOML file",
+            .group = "Run",
+            .placeholder = "NAME|FILE"},
+           recipe);
+  list.add({.name = "model",
+            .help = "timm's name of the architecture, e.g. vit_base_patch16_224",
+            .group = "Model",
+            .placeholder = "NAME"},
+           model);
+  list.add({.name = "weights",
+            .help = "pretrained weights (safetensors, .npz, .pth, .bin or a folder of shards); none: drawn at random and kept "
+                    "in the run",
+            .group = "Model",
+            .path = true,
+            .placeholder = "FILE"},
+           weights);
+  list.add(
+      {.name = "image_size", .help = "pixels a side of the model's input; 0: the model's own", .group = "Model", .minimum = 0},
+      image_size);
+  list.add({.name = "pool",
+            .help = "input of the head: token or avg; empty: the model's own",
+            .group = "Model",
+            .choices = {"", "token", "avg"}},
+           pool);
+  list.add({.name = "data",
+            .help = "KIND:PATH, e.g. imagefolder:flowers, vtab:ROOT/cifar, fgvc:ROOT/cub or fashion-mnist:PATH",
+            .group = "Data",
+            .path = true,
+            .placeholder = "KIND:PATH"},
+           data);
+  list.add({.name = "train_split",
+            .help = "split to train on: train or trainval; empty: train with protocol val, otherwise trainval where there is one",
+            .group = "Run",
+            .choices = {"", "train", "trainval"}},
+           train_split);
+  list.add({.name = "split",
+            .help = "shares by which a folder of classes without train/ and test/ is split: train (the rest is test), or train,test, "
+                    "or train,val,test, e.g. 0.8,0.1,0.1; empty: the data have splits",
+            .group = "Data"},
+           split);
+  list.add({.name = "train_samples",
+            .help = "train on a seeded, class-balanced subset of this size; 0: all",
+            .group = "Data",
+            .minimum = 0},
+           train_samples);
+  list.add({.name = "test_samples", .help = "evaluate on the first so many test images; 0: all", .group = "Data", .minimum = 0},
+           test_samples);
+  list.add(data::ImageOptions::fields());
+  list.add({.name = "method", .help = "how to fine-tune", .group = "Method", .placeholder = "NAME"}, method);
+  list.add({.name = "zero_head", .help = "start with a head of zeros, not the weights file's", .group = "Method"}, zero_head);
+  list.add({.name = "drop_path",
+            .help = "stochastic depth: rate at which the last block's branches are dropped",
+            .group = "Method",
+            .minimum = 0,
+            .maximum = 0.99},
+           drop_path);
+  list.add({.name = "branch_dropout",
+            .help = "dropout of single elements of the branches: the last block's rate",
+            .group = "Method",
+            .minimum = 0,
+            .maximum = 0.99},
+           branch_dropout);
+  list.add(train::TrainerOptions::fields());
+  list.add(
+      {.name = "seeds",
+       .help = "train once with each, e.g. 1,2,3, and give mean and deviation; empty: with seed alone (protocol honest: with "
+               "five from seed on)",
+       .group = "Run"},
+      seeds);
+  list.add({.name = "grid",
+            .help = "settings that protocol honest chooses from on val, e.g. lr=1e-3,3e-3;weight_decay=0,1e-4",
+            .group = "Run"},
+           grid);
+  list.add(
+      {.name = "threads", .help = "threads for computing; 0: as many as cores", .group = "Run", .minimum = 0, .may_change = true},
+      threads);
+  list.add({.name = "out", .help = "the run's directory", .group = "Run", .placeholder = "DIR"}, out);
+  return list;
+}
+
 void set_field(TrainConfig& config, const std::string& name, const std::string& text) {
-  bool found = false;
-  visit_fields(config, [&](const FieldInfo& info, auto& member) {
-    if (name != info.name) return;
-    found = true;
-    try {
-      auto value = member;
-      values::parse(info, text, value);
-      values::check(info, value);
-      member = value;
-    } catch (const std::invalid_argument& error) {
-      throw std::invalid_argument(name + ": " + error.what());
-    }
-  });
-  if (!found) throw std::invalid_argument(text::unknown("setting", name, values::field_names()));
+  config.fields().set(name, text);
 }
 
 std::string to_toml(const TrainConfig& config) {
-  std::string text;
-  visit_fields(config, [&](const FieldInfo& info, const auto& member) {
-    text += fmt::format("# {}\n{} = {}\n", info.help, info.name, values::to_toml(member));
-  });
-  text += "\n[method_options]\n";
-  for (const auto& [name, value] : config.method_options) text += fmt::format("{} = {}\n", name, values::option_to_toml(value));
+  TrainConfig copy = config;
+  std::string text = copy.fields().toml() + "\n[method_options]\n";
+  for (const auto& [name, value] : config.method_options) text += fmt::format("{} = {}\n", name, respeft::to_toml(value));
   return text;
 }
 
 std::vector<std::pair<std::string, std::string>> describe(const TrainConfig& config) {
-  std::vector<std::pair<std::string, std::string>> rows;
-  visit_fields(config, [&](const FieldInfo& info, const auto& member) { rows.emplace_back(info.name, values::to_text(member)); });
+  TrainConfig copy = config;
+  auto rows = copy.fields().describe();
   for (const auto& [name, value] : config.method_options) rows.emplace_back("method: " + name, to_string(value));
   return rows;
 }
 
 TrainConfig resolve(TrainConfig config) {
-  visit_fields(config, [](const FieldInfo& info, auto& member) {
-    try {
-      values::check(info, member);
-    } catch (const std::invalid_argument& error) {
-      throw std::invalid_argument(fmt::format("{}: {}", info.name, error.what()));
-    }
-    if constexpr (std::is_same_v<std::decay_t<decltype(member)>, std::string>) {
-      if (info.path) member = absolute_spec(info.name, member);
-      require(text::is_utf8(member),
-              fmt::format("{}: '{}' is not UTF-8, which the run's config.toml has to be", info.name, text::to_utf8(member)));
-    }
-  });
+  const Fields fields = config.fields();
+  fields.check();
+  for (const auto& field : fields) {
+    if (field.info.path) field.set(absolute_spec(field.info.name, field.text()));
+    require(text::is_utf8(field.text()), fmt::format("{}: '{}' is not UTF-8, which the run's config.toml has to be", field.info.name,
+                                                     text::to_utf8(field.text())));
+  }
   check_together(config);
   config.out = absolute_path(config.out);
   config.method_options = methods::create(config.method, config.method_options)->options();
@@ -157,18 +223,20 @@ TrainConfig resolve(TrainConfig config) {
 }
 
 std::vector<std::string> conflicts(const TrainConfig& started, const TrainConfig& asked) {
-  const auto before = describe(started), now = describe(asked);
+  TrainConfig before = started, now = asked;
   std::vector<std::string> lines;
-  std::vector<std::string> changeable = {"epochs", "out"};
-  visit_fields(started, [&](const FieldInfo& info, const auto&) {
-    if (info.may_change) changeable.push_back(info.name);
-  });
-  for (size_t i = 0; i < std::min(before.size(), now.size()); ++i) {
-    const auto& [name, value] = before[i];
-    if (std::find(changeable.begin(), changeable.end(), name) != changeable.end() || before[i] == now[i]) continue;
-    if (now[i].second.empty() && filled_in_by_run(name, started)) continue;
-    if (name != now[i].first) break;  // another method: its name has been reported
-    lines.push_back(fmt::format("{}: the run was started with '{}', asked for is '{}'", name, value, now[i].second));
+  const auto differs = [&](const std::string& name, const std::string& was, const std::string& is) {
+    lines.push_back(fmt::format("{}: the run was started with '{}', asked for is '{}'", name, was, is));
+  };
+  for (const auto& [info, was, is] : before.fields().differences(now.fields())) {
+    const bool changeable = info.may_change || info.name == "epochs" || info.name == "out";
+    if (changeable || (is.empty() && filled_in_by_run(info.name, started))) continue;
+    differs(info.name, was, is);
+  }
+  for (const auto& [name, value] : started.method_options) {
+    const auto other = asked.method_options.find(name);
+    if (started.method != asked.method || other == asked.method_options.end() || other->second == value) continue;
+    differs("method: " + name, to_string(value), to_string(other->second));
   }
   if (started.protocol == "honest" && asked.epochs != started.epochs) {
     lines.push_back(fmt::format("epochs: with protocol = honest, a run that was started with {} cannot go on with others: {}",

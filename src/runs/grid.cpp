@@ -15,11 +15,10 @@ namespace {
 std::vector<std::string> fields_of_training() {
   std::vector<std::string> names;
   TrainConfig config;
-  visit_fields(config, [&](const FieldInfo& info, const auto&) {
-    const std::string group = info.group, name = info.name;
-    if (group == "Training" || group == "Augmentation" || (group == "Method" && name != "method") || name == "flip")
-      names.push_back(name);
-  });
+  for (const auto& [info, member] : config.fields()) {
+    const bool of_method = info.group == "Method" && info.name != "method";
+    if (info.group == "Training" || info.group == "Augmentation" || of_method || info.name == "flip") names.push_back(info.name);
+  }
   return names;
 }
 

@@ -74,7 +74,7 @@ void Trainer::check_options() const {
           "ema_decay: not with ranks that are pruned while training: an average keeps what was pruned");
   require(options_.schedule_by == "epoch" || options_.schedule_by == "step",
           fmt::format("schedule_by: must be epoch or step, not '{}'", options_.schedule_by));
-  require(options_.warmup_steps <= 0 || options_.schedule_by == "step",
+  require(options_.warmup_steps < 0 || options_.schedule_by == "step",
           "warmup_steps: only with schedule_by = step; otherwise warmup_epochs says how long the warm-up is");
   require(options_.warmup_steps <= options_.epochs * steps_an_epoch(),
           fmt::format("warmup_steps: must not be above the {} steps of {} epochs, not {}", options_.epochs * steps_an_epoch(),
@@ -152,11 +152,12 @@ double Trainer::rate() const {
   const bool by_step = options_.schedule_by == "step";
   const int64_t unit = by_step ? steps_an_epoch() : 1;
   const int64_t warmup_epochs = options_.warmup_epochs < 0 ? options_.epochs / 10 : options_.warmup_epochs;
+  const int64_t warmup = by_step && options_.warmup_steps >= 0 ? options_.warmup_steps : warmup_epochs * unit;
   const CosineSchedule schedule{.lr = options_.lr,
-                                .warmup_lr = options_.warmup_lr,
+                                .warmup_lr = options_.warmup_start(warmup),
                                 .min_lr = options_.min_lr,
                                 .duration = options_.epochs * unit,
-                                .warmup = options_.warmup_steps > 0 ? options_.warmup_steps : warmup_epochs * unit,
+                                .warmup = warmup,
                                 .lag = options_.schedule_lag,
                                 .prefix = options_.warmup_prefix};
   return schedule.at(by_step ? progress_.steps : progress_.epochs);

@@ -19,21 +19,20 @@ TEST_P(WrongCommandLine, IsOneLineAndStatusTwo) {
 
 INSTANTIATE_TEST_SUITE_P(
     Typos, WrongCommandLine,
-    testing::Values(Wrong{{"pedict"}, {"unknown command 'pedict'", "did you mean 'predict'"}},
-                    Wrong{{"qqqqqq"}, {"unknown command 'qqqqqq'", "merge, export"}},
-                    Wrong{{"--json", "info"}, {"--json", "respeft --help"}},
-                    Wrong{{"predict", "--modle", "x"}, {"unknown option '--modle'", "did you mean '--model'"}},
-                    Wrong{{"merge", "stray"}, {"unexpected argument 'stray'"}}, Wrong{{"eval", "-q"}, {"unknown option '-q'"}},
-                    Wrong{{"info", "--model", "vit_bse_patch16_224", "--method", "rlrr"},
-                          {"vit_bse_patch16_224", "vit_base_patch16_224"}},
-                    Wrong{{"info", "--model", "vit_tiny_patch16_224", "--method", "rllr"}, {"'rllr'", "did you mean 'rlrr'"}},
-                    Wrong{{"bench", "--model", "vit_tinny_patch16_224"}, {"vit_tiny_patch16_224"}},
-                    Wrong{{"bench", "--method", "lorra"}, {"did you mean 'lora'"}},
-                    Wrong{{"bench", "--method", "rlrr", "--rank", "4"}, {"method rlrr has no option --rank", "--init"}},
-                    Wrong{{"bench", "--method", "lora", "--rank", "many"}, {"--rank", "whole number", "'many'"}},
-                    Wrong{{"bench", "--method", "rlrr", "--residual", "maybe"}, {"--residual", "on or off"}},
-                    Wrong{{"bench", "--method", "rlrr", "--targets", "q,vv"}, {"vv"}},
-                    Wrong{{"export", "--out", "x.pt", "--format", "torchscrpt"}, {"did you mean 'torchscript'"}}));
+    testing::Values(
+        Wrong{{"pedict"}, {"unknown command 'pedict'", "did you mean 'predict'"}},
+        Wrong{{"qqqqqq"}, {"unknown command 'qqqqqq'", "merge, export"}}, Wrong{{"--json", "info"}, {"--json", "respeft --help"}},
+        Wrong{{"predict", "--modle", "x"}, {"unknown option '--modle'", "did you mean '--model'"}},
+        Wrong{{"merge", "stray"}, {"unexpected argument 'stray'"}}, Wrong{{"eval", "-q"}, {"unknown option '-q'"}},
+        Wrong{{"info", "--model", "vit_bse_patch16_224", "--method", "rlrr"}, {"vit_bse_patch16_224", "vit_base_patch16_224"}},
+        Wrong{{"info", "--model", "vit_tiny_patch16_224", "--method", "rllr"}, {"'rllr'", "did you mean 'rlrr'"}},
+        Wrong{{"bench", "--model", "vit_tinny_patch16_224"}, {"vit_tiny_patch16_224"}},
+        Wrong{{"bench", "--method", "lorra"}, {"did you mean 'lora'"}},
+        Wrong{{"bench", "--method", "rlrr", "--rank", "4"}, {"method rlrr has no option --rank", "--init"}},
+        Wrong{{"bench", "--method", "lora", "--rank", "many"}, {"--rank", "whole number", "'many'"}},
+        Wrong{{"bench", "--method", "rlrr", "--residual", "maybe"}, {"--residual", "must be true or false", "'maybe'"}},
+        Wrong{{"bench", "--method", "rlrr", "--targets", "q,vv"}, {"vv"}},
+        Wrong{{"export", "--out", "x.pt", "--format", "torchscrpt"}, {"did you mean 'torchscript'"}}));
 
 INSTANTIATE_TEST_SUITE_P(
     Values, WrongCommandLine,
@@ -46,6 +45,37 @@ INSTANTIATE_TEST_SUITE_P(
                     Wrong{{"merge", "--model", "vit_tiny_patch16_224"}, {"--out"}}, Wrong{{"export"}, {"--out"}},
                     Wrong{{"bench", "--config", "no/such.toml"}, {"no/such.toml", "No such file"}}));
 
+/// An unset shell variable leaves an empty value: never another file, or none, without a word.
+class EmptyPath : public testing::TestWithParam<Wrong> {};
+
+TEST_P(EmptyPath, IsAnErrorThatNamesTheFlag) {
+  expect_error(run(GetParam().arguments), 2, {GetParam().words[0] + ": its value is empty"});
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Flags, EmptyPath,
+    testing::Values(Wrong{{"predict", "--weights", "w", "--adapter", "", "cat.jpg"}, {"--adapter"}},
+                    Wrong{{"predict", "--weights", "w", "--adapter=", "cat.jpg"}, {"--adapter"}},
+                    Wrong{{"predict", "--run", "", "cat.jpg"}, {"--run"}},
+                    Wrong{{"predict", "--torchscript", "", "cat.jpg"}, {"--torchscript"}},
+                    Wrong{{"predict", "--pixels", "", "--logits", "l"}, {"--pixels"}},
+                    Wrong{{"predict", "--pixels", "p", "--logits", ""}, {"--logits"}}, Wrong{{"predict", ""}, {"IMAGE"}},
+                    Wrong{{"eval", "--weights", "", "--adapter", "a"}, {"--weights"}},
+                    Wrong{{"eval", "--run", "r", "--data", ""}, {"--data"}},
+                    Wrong{{"merge", "--run", "r", "--out", ""}, {"--out"}},
+                    Wrong{{"export", "--run", "r", "--out", ""}, {"--out"}}, Wrong{{"info", ""}, {"FILE"}},
+                    Wrong{{"bench", "--config", ""}, {"--config"}}, Wrong{{"bench", "--config="}, {"--config"}},
+                    Wrong{{"doctor", "--weights", "", "--model", "vit_tiny_patch16_224"}, {"--weights"}},
+                    Wrong{{"inspect", "--run", ""}, {"--run"}}, Wrong{{"train", "--weights", ""}, {"--weights"}},
+                    Wrong{{"train", "--data", ""}, {"--data"}}, Wrong{{"train", "--out", "", "--resume"}, {"--out"}},
+                    Wrong{{"train", "--recipe", ""}, {"--recipe"}}, Wrong{{"suite", "vtab:v", "--recipes", ""}, {"--recipes"}},
+                    Wrong{{"suite", ""}, {"benchmark"}}, Wrong{{"recipes", ""}, {"recipe"}}));
+
+/// An empty value of a flag that names no file is given as such, and does not take the next argument.
+TEST(EmptyValue, AfterAnEqualsSignStaysEmpty) {
+  expect_error(run({"train", "--model=", "--dry-run", "--data", "fashion-mnist:d", "--out", "o"}), 2, {"model: missing"});
+}
+
 TEST(WrongConfig, NamesFileKeyAndWhatWasMeant) {
   const Folder folder;
   const std::string path = folder / "c.toml";
@@ -57,6 +87,63 @@ TEST(WrongConfig, NamesFileKeyAndWhatWasMeant) {
   expect_error(run({"bench", "--config", path}), 2, {"steps", "ten"});
   write_text(path, "json = \"perhaps\"\n");
   expect_error(run({"bench", "--config", path}), 2, {"json", "perhaps"});
+  write_text(path, "model = \"vit_tiny_patch16_224\"\n[more]\nsteps = 1\nmodel = \"x\"\n");
+  expect_error(run({"bench", "--config", path}), 2, {path + ":4: model is given twice"});
+  write_text(path, "steps = 2024-05-06\n");
+  expect_error(run({"bench", "--config", path}), 2, {path + ":1: steps: must be"});
+}
+
+/// One reader: a file's errors are the same for a command's flags and for a training's settings, with the line.
+TEST(WrongConfig, OfATrainingNamesTheLine) {
+  const Folder folder;
+  const std::string path = folder / "run.toml", start = "model = \"vit_tiny_patch16_224\"\ndata = \"fashion-mnist:d\"\n";
+  const auto error = [&](const std::string& line, const std::vector<std::string>& more = {}) {
+    write_text(path, start + line + "\n");
+    std::vector<std::string> arguments = {"train", "--dry-run", "--out", folder / "out", "--config", path};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run(arguments);
+  };
+  expect_error(error("lr = -1"), 2, {path + ":3: lr: must be above 0, not -1"});
+  expect_error(error("epochs = \"9\""), 2, {path + ":3: epochs: must be a whole number"});
+  expect_error(error("lrr = 1"), 2, {path + ":3: unknown key 'lrr'", "did you mean 'lr'"});
+  expect_error(error("rank = 4"), 2, {path + ":3: unknown key 'rank'"});  // rlrr has none
+  expect_error(error("rank = 0", {"--method", "lora"}), 2, {path + ":3: rank: must be at least 1, not 0"});
+  expect_error(error("flip = \"perhaps\""), 2, {path + ":3: flip: must be true or false"});
+  EXPECT_EQ(error("flip = \"on\"\nzero-head = false\nmean = [0, 0.5, 1]").status, 0);
+  const auto settings =
+      run({"train", "--dry-run", "--json", "--out", folder / "out", "--config", path, "--zero-head=yes"}).json();
+  EXPECT_EQ(settings["flip"], "true");
+  EXPECT_EQ(settings["zero_head"], "true") << "a flag wins";
+  EXPECT_EQ(settings["mean"], "0,0.5,1");
+}
+
+TEST(Switches, HaveTheSpellingsOfAllTrueOrFalseOptions) {
+  const std::vector<std::string> flags = {"train",  "--dry-run",       "--json", "--model", "vit_tiny_patch16_224",
+                                          "--data", "fashion-mnist:d", "--out",  "o"};
+  const auto with = [&](const std::string& flag) {
+    auto arguments = flags;
+    arguments.push_back(flag);
+    return run(arguments);
+  };
+  for (const char* yes : {"--flip", "--flip=true", "--flip=on", "--flip=yes", "--flip=1"})
+    EXPECT_EQ(with(yes).json()["flip"], "true") << yes;
+  for (const char* no : {"--zero-head=false", "--zero-head=off", "--zero-head=no", "--zero-head=0"})
+    EXPECT_EQ(with(no).json()["zero_head"], "false") << no;
+  expect_error(with("--flip=maybe"), 2, {"--flip: must be true or false, not 'maybe'"});
+  expect_error(with("--residual=maybe"), 2, {"--residual: must be true or false, not 'maybe'"});
+  EXPECT_EQ(with("--residual=no").json()["method: residual"], "false");
+}
+
+TEST(DefaultSchedule, TrainsFromTheFirstEpoch) {
+  const auto settings =
+      run({"train", "--dry-run", "--json", "--model", "vit_tiny_patch16_224", "--data", "fashion-mnist:d", "--out", "o"}).json();
+  EXPECT_EQ(settings["schedule_lag"], "false");
+  EXPECT_EQ(settings["warmup_lr"], "-1");                              // lr / (warmup_epochs + 1)
+  for (const char* recipe : {"rlrr/vtab/cifar", "fact/vtab/cifar"}) {  // whose code has both
+    const auto published = run({"recipes", recipe, "--json"}).json()["settings"];
+    EXPECT_EQ(published["schedule_lag"], "true") << recipe;
+    EXPECT_EQ(published["warmup_lr"], std::string(recipe).starts_with("rlrr") ? "1e-07" : "1e-06") << recipe;
+  }
 }
 
 /// Runs a command that must fail, leave nothing new in the folder, and say one line.

@@ -122,13 +122,13 @@ std::vector<Variant> variants() {
   std::vector<Variant> all = {{"ssf", {}},
                               {"bitfit", {}},
                               {"lora", {{"rank", int64_t{2}}}},
-                              {"lora", {{"targets", text("qkv,fc1")}}},
-                              {"lora", {{"targets", text("q,v")}, {"alpha", 3.0}}},
+                              {"lora", {{"rank", int64_t{3}}, {"targets", text("qkv,fc1")}}},
+                              {"lora", {{"rank", int64_t{4}}, {"targets", text("q,v")}, {"alpha", 3.0}}},
                               {"lora", {{"rank", int64_t{3}}, {"target_rank", int64_t{1}}}}};
   for (const char* method : {"loha", "lokr"}) {
     all.push_back({method, {{"rank", int64_t{1}}, {"alpha", 2.0}}});
     all.push_back({method, {{"rank", int64_t{2}}, {"targets", text("qkv,fc1")}}});
-    all.push_back({method, {{"targets", text("k")}}});
+    all.push_back({method, {{"rank", int64_t{4}}, {"targets", text("k")}}});
   }
   all.push_back({"lokr", {{"rank", int64_t{1}}, {"factor", int64_t{3}}, {"decompose_both", true}}});
   for (const bool residual : {true, false}) {
@@ -314,7 +314,7 @@ TEST(FactoredMethods, GiveGradientsToWhatAsksForThem) {
 TEST(Lora, DropsOnlyWhileTraining) {
   at::manual_seed(9);
   Net net;
-  shake(attach(net, Lora({.dropout = 0.5})).parameters());
+  shake(attach(net, Lora({.rank = 4, .dropout = 0.5})).parameters());
   const auto x = at::randn({8, 6}, at::kDouble);
   EXPECT_FALSE(at::equal(net.forward(x), net.forward(x)));
   net.eval();
@@ -323,18 +323,18 @@ TEST(Lora, DropsOnlyWhileTraining) {
 
 TEST(Attach, FreezesAllButTheAdaptersAndTheHead) {
   Net net;
-  const auto attachment = attach(net, Lora());
+  const auto attachment = attach(net, Lora({.rank = 4}));
   for (const auto& item : net.named_parameters()) {
     const bool trained = item.key().find("adapter") != std::string::npos || item.key().rfind("head.", 0) == 0;
     EXPECT_EQ(item.value().requires_grad(), trained) << item.key();
     EXPECT_EQ(item.key().find("head.adapter"), std::string::npos) << item.key();
   }
-  EXPECT_THROW(attach(net, Lora()), std::invalid_argument);
+  EXPECT_THROW(attach(net, Lora({.rank = 4})), std::invalid_argument);
 }
 
 TEST(Attach, GoesOnFromAMergedModelWhereTrainingIsAnError) {
   Net net;
-  attach(net, Lora(), AttachOptions{{}});  // the head too, which the next one trains as it is
+  attach(net, Lora({.rank = 4}), AttachOptions{{}});  // the head too, which the next one trains as it is
   merge(net);
   const auto x = at::randn({3, 6}, at::kDouble);
   try {
@@ -346,7 +346,7 @@ TEST(Attach, GoesOnFromAMergedModelWhereTrainingIsAnError) {
   net.eval();
   const auto merged = net.forward(x);
   net.train();
-  attach(net, Lora());
+  attach(net, Lora({.rank = 4}));
   EXPECT_TRUE(at::equal(net.forward(x), merged));
 }
 
@@ -373,13 +373,51 @@ TEST(MethodErrors, SayWhatWasMeant) {
   expect_invalid([] { methods::create("rlr"); }, "unknown method 'rlr'; did you mean 'rlrr'?");
   expect_invalid([] { methods::create("lora", {{"rnak", int64_t{8}}}); }, "did you mean 'rank'?");
   expect_invalid([] { methods::create("linear", {{"rank", int64_t{8}}}); }, "method 'linear' has no options");
-  expect_invalid([] { methods::create("lora", {{"rank", std::string("many")}}); }, "expected a whole number, got 'many'");
-  expect_invalid([] { methods::create("lora", {{"rank", int64_t{0}}}); }, "rank of at least 1");
+  expect_invalid(
+      [] {
+        methods::create("lora", {{"rank", std::string("many")}});
+      },
+      "lora: rank: must be a whole number, not 'many'");
+  expect_invalid([] { methods::create("lora", {{"rank", int64_t{0}}}); }, "lora: rank: must be at least 1, not 0");
   expect_invalid([] { methods::create("rlrr", {{"init", std::string("identty")}}); }, "did you mean 'identity'?");
   expect_invalid([&] { attach(net, Lora({.targets = "fc3"})); }, "unknown target 'fc3'; did you mean 'fc1'?");
   expect_invalid([&] { attach(net, Lora({.blocks = "3-1"})); }, "runs backwards");
   expect_invalid([&] { attach(net, Ssf({.targets = "q"})); }, "name the target 'qkv'");
+  expect_invalid([] { methods::create("lora", {{"dropout", 1.0}}); }, "lora: dropout: must be below 1, not 1");
+  expect_invalid([] { methods::create("lokr", {{"factor", int64_t{0}}}); }, "lokr: factor: must be at least 1, or -1");
+  expect_invalid([] { methods::create("rlrr", {{"residual", std::string("maybe")}}); }, "rlrr: residual: must be true or false");
   EXPECT_FALSE(has_adapters(net));
+}
+
+TEST(MethodErrors, ARankAboveALayersSizeNamesTheLayer) {
+  Net net;  // qkv: 6 inputs, 4 outputs a projection; fc1: 12 inputs, 5 outputs
+  expect_invalid([&] { attach(net, Lora({.rank = 5})); },
+                 "lora: rank: must be at most 4, not 5: 'qkv' has projections with 6 inputs and 4 outputs");
+  expect_invalid([&] { attach(net, Lora({.rank = 7, .targets = "qkv"})); },
+                 "lora: rank: must be at most 6, not 7: 'qkv' has a weight with 6 inputs and 12 outputs");
+  expect_invalid([&] { attach(net, Loha({.rank = 6, .targets = "fc1"})); }, "loha: rank: must be at most 5, not 6: 'fc1'");
+  expect_invalid([&] { attach(net, *methods::create("reslora-bs")); }, "reslora-bs: rank: must be at most 4, not 8: 'qkv'");
+  EXPECT_FALSE(has_adapters(net));
+  attach(net, Lora({.rank = 5, .targets = "fc1"}));
+  detach(net);
+  attach(net, Lokr({.rank = 50}));  // where the rank is no saving, the factor is trained whole
+}
+
+/// Every option of every method can be written as text and read back, and is described.
+TEST(MethodOptions, AreListedWithTheirDefaults) {
+  for (const auto& entry : methods::registry()) {
+    SCOPED_TRACE(entry.name);
+    EXPECT_EQ(methods::create(entry.name)->name(), entry.name);
+    EXPECT_EQ(methods::create(entry.name)->options(), entry.options.values());
+    Options texts;
+    for (const auto& [name, text] : entry.options.describe()) texts[name] = text;
+    EXPECT_EQ(methods::create(entry.name, texts)->options(), entry.options.values());
+    for (const auto& field : entry.options) EXPECT_GT(field.info.help.size(), 10U) << field.info.name;
+  }
+  for (const char* yes : {"true", "on", "yes", "1"}) {
+    const auto options = methods::create("lokr", {{"decompose_both", std::string(yes)}})->options();
+    EXPECT_EQ(options.at("decompose_both"), OptionValue(true)) << yes;
+  }
 }
 
 }  // namespace

@@ -210,11 +210,12 @@ TEST(RankAllocation, WrongOptionsAreErrors) {
     };
   };
   expect_error<std::invalid_argument>(with([](auto& o) { o.target_rank = kRank; }),
-                                      {"lora", "target_rank below the rank of 4", "got 4"});
+                                      {"lora", "target_rank: must be below the rank of 4", "not 4"});
   expect_error<std::invalid_argument>(with([](auto& o) { o.target_rank = -1; }), {"target_rank", "-1"});
-  expect_error<std::invalid_argument>(with([](auto& o) { o.prune_start = 0.8; }), {"prune_start <= prune_end", "0.8"});
+  expect_error<std::invalid_argument>(with([](auto& o) { o.prune_start = 0.8; }),
+                                      {"prune_start: must not be above prune_end", "0.8"});
   expect_error<std::invalid_argument>(with([](auto& o) { o.prune_end = 1.5; }), {"prune_end", "1.5"});
-  expect_error<std::invalid_argument>(with([](auto& o) { o.prune_start = o.prune_end = 0.0; }), {"an end above 0"});
+  expect_error<std::invalid_argument>(with([](auto& o) { o.prune_start = o.prune_end = 0.0; }), {"prune_end: must be above 0"});
   expect_error<std::invalid_argument>(with([](auto& o) { o.prune_every = 0; }), {"prune_every", "0"});
   expect_error<std::invalid_argument>(with([](auto& o) { o.orthogonality = -1; }), {"orthogonality", "-1"});
   expect_error<std::invalid_argument>([] { ResLora(Shortcut::Middle, {.rank = 2, .allocation = {.target_rank = 3}}); },

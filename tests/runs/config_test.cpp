@@ -1,16 +1,17 @@
 #include <gtest/gtest.h>
 
+#include <functional>
+#include <set>
 #include <stdexcept>
-#include <type_traits>
 
 #include <respeft/runs/config.h>
 
 namespace respeft::runs {
 namespace {
 
-/// Another value than the default, different for each field.
+/// Gives a member another value than its default, different for each field.
 void change(const FieldInfo& info, std::string& value, int&) {
-  value = info.choices.empty() ? "a \"quoted\" \\ value\nof " + std::string(info.name) : info.choices.back();
+  value = info.choices.empty() ? "a \"quoted\" \\ value\nof " + info.name : info.choices.back();
 }
 void change(const FieldInfo&, bool& value, int&) {
   value = !value;
@@ -27,11 +28,21 @@ void change(const FieldInfo& info, std::array<double, 3>& value, int& next) {
 
 TrainConfig every_field_changed() {
   TrainConfig config;
+  config.warmup_lr = 0.0;  // -1 stands for a value
   int next = 0;
-  visit_fields(config, [&](const FieldInfo& info, auto& member) { change(info, member, next); });
+  for (const auto& field : config.fields()) std::visit([&](auto* member) { change(field.info, *member, next); }, field.member);
   config.protocol = "paper";
+  config.schedule_by = "step";
   config.method = "rlrr";
   config.method_options = {{"residual", false}};
+  return config;
+}
+
+TrainConfig minimal() {
+  TrainConfig config;
+  config.model = "vit_tiny_patch16_224";
+  config.data = "fashion-mnist:somewhere";
+  config.out = "runs/a";
   return config;
 }
 
@@ -44,16 +55,26 @@ std::string error_of(const std::function<void()>& action) {
   return "(no error)";
 }
 
+/// Bytes of the listed members. Members are stored one after another, so a member that is not in the list is missing from this
+/// sum (bools are padded to 8 bytes).
+size_t listed_bytes(const Fields& fields) {
+  size_t bytes = 0;
+  for (const auto& field : fields) {
+    std::visit([&](const auto* member) { bytes += (sizeof(*member) + 7) / 8 * 8; }, field.member);
+    EXPECT_GT(field.info.help.size(), 10U) << field.info.name;
+  }
+  return bytes;
+}
+
 TEST(TrainConfig, TheListHasEveryMember) {
-  const TrainConfig config;
-  size_t bytes = sizeof(config.method_options), fields = 0;
-  visit_fields(config, [&](const FieldInfo& info, const auto& member) {
-    bytes += (sizeof(member) + 7) / 8 * 8;
-    ++fields;
-    EXPECT_GT(std::string(info.help).size(), 10U) << info.name;
-  });
-  // Members are stored one after another; what is not in the list would be missing from this sum (bools are padded to 8).
-  EXPECT_EQ(bytes, sizeof(TrainConfig)) << fields << " fields";
+  TrainConfig config;
+  EXPECT_EQ(listed_bytes(config.fields()) + sizeof(config.method_options), sizeof(TrainConfig)) << config.fields().size();
+  data::ImageOptions images;
+  EXPECT_EQ(listed_bytes(images.fields()), sizeof(images));
+  train::TrainerOptions trainer;
+  EXPECT_EQ(listed_bytes(trainer.fields()), sizeof(trainer));
+  const auto names = config.fields().names();
+  EXPECT_EQ(std::set<std::string>(names.begin(), names.end()).size(), names.size()) << "a name is given twice";
 }
 
 TEST(TrainConfig, RoundTripsThroughToml) {
@@ -96,6 +117,24 @@ TEST(TrainConfig, TomlErrorsNameFileLineAndKey) {
   EXPECT_EQ(error("method = \"rlrr\"\n[method_options]\nresiduals = true\n"),
             "run.toml:3: unknown key 'residuals'; did you mean 'residual'?");
   EXPECT_EQ(error("[method_options]\nresidual = 3\n"), "run.toml:2: residual: must be true or false");
+  EXPECT_EQ(error("flip = \"maybe\"\n"), "run.toml:1: flip: must be true or false, not 'maybe'");
+  EXPECT_EQ(error("method = \"lora\"\nrank = 0\n"), "run.toml:2: rank: must be at least 1, not 0");
+}
+
+TEST(TrainConfig, SwitchesAreReadInEverySpelling) {
+  for (const char* yes : {"true", "on", "yes", "1"}) {
+    TrainConfig config = parse_config(std::string("flip = \"") + yes + "\"\n", "run.toml");
+    EXPECT_TRUE(config.flip) << yes;
+    config.flip = false;
+    set_field(config, "flip", yes);
+    EXPECT_TRUE(config.flip) << yes;
+  }
+  for (const char* no : {"false", "off", "no", "0"}) {
+    TrainConfig config;
+    set_field(config, "zero_head", no);
+    EXPECT_FALSE(config.zero_head) << no;
+    EXPECT_NE(to_toml(config).find("\nzero_head = false\n"), std::string::npos);
+  }
 }
 
 TEST(TrainConfig, NamesOfNormalizations) {
@@ -108,6 +147,32 @@ TEST(TrainConfig, NamesOfNormalizations) {
   EXPECT_EQ(error_of([&] { set_field(config, "mean", "gray"); }), "mean: must be three numbers R,G,B or a name, not 'gray'");
 }
 
+/// A configuration as version 0.1.0 wrote it: without the fields that are newer, which then have their defaults.
+TEST(TrainConfig, ReadsFilesOfVersion010) {
+  std::string toml = to_toml(resolve(minimal()));
+  for (const char* newer : {"schedule_by", "warmup_steps", "eval_every_steps", "checkpoint_every_steps"}) {
+    const size_t key = toml.find(std::string("\n") + newer + " = ");
+    ASSERT_NE(key, std::string::npos) << newer;
+    toml.erase(key, toml.find('\n', key + 1) - key);
+  }
+  const std::string lag = "schedule_lag = false", start = "warmup_lr = -1.0";
+  toml.replace(toml.find(lag), lag.size(), "schedule_lag = true");
+  toml.replace(toml.find(start), start.size(), "warmup_lr = 1e-07");
+  TrainConfig expected = resolve(minimal());
+  expected.schedule_lag = true;
+  expected.warmup_lr = 1e-7;
+  EXPECT_EQ(parse_config(toml, "config.toml"), expected);
+}
+
+TEST(TrainConfig, TheFirstEpochOfTheDefaultWarmUpTrains) {
+  TrainConfig config = resolve(minimal());
+  EXPECT_FALSE(config.schedule_lag);
+  EXPECT_EQ(config.warmup_epochs, 10);
+  EXPECT_DOUBLE_EQ(config.warmup_start(), config.lr / 11);  // the line from 0 to lr has its second point there
+  config.warmup_lr = 1e-7;
+  EXPECT_EQ(config.warmup_start(), 1e-7);
+}
+
 TEST(TrainConfig, TextErrors) {
   TrainConfig config;
   EXPECT_EQ(error_of([&] { set_field(config, "epochs", "9x"); }), "epochs: must be a whole number, not '9x'");
@@ -115,14 +180,6 @@ TEST(TrainConfig, TextErrors) {
   EXPECT_EQ(error_of([&] { set_field(config, "flip", "maybe"); }), "flip: must be true or false, not 'maybe'");
   EXPECT_EQ(error_of([&] { set_field(config, "epoch", "1"); }), "unknown setting 'epoch'; did you mean 'epochs'?");
   EXPECT_EQ(config, TrainConfig());
-}
-
-TrainConfig minimal() {
-  TrainConfig config;
-  config.model = "vit_tiny_patch16_224";
-  config.data = "fashion-mnist:somewhere";
-  config.out = "runs/a";
-  return config;
 }
 
 TEST(TrainConfig, ResolveFillsIn) {
@@ -162,6 +219,10 @@ TEST(TrainConfig, ResolveRefuses) {
   EXPECT_EQ(error([](auto& c) { c.protocol = "honest", c.grid = "lr=1,-2"; }), "lr: must be above 0, not -2");
   EXPECT_EQ(error([](auto& c) { c.protocol = "honest", c.grid = "lr=1,1e-9"; }),
             "min_lr: must not be above lr = 1e-09, not 1e-08");
+  EXPECT_EQ(error([](auto& c) { c.warmup_lr = -0.5; }).rfind("warmup_lr: must be at least 0, or -1", 0), 0U);
+  EXPECT_EQ(error([](auto& c) { c.warmup_steps = 10; }).rfind("warmup_steps: only with schedule_by = step", 0), 0U);
+  EXPECT_EQ(error([](auto& c) { c.schedule_by = "step", c.warmup_steps = 10; }), "(no error)");
+  EXPECT_EQ(error([](auto& c) { c.schedule_by = "step", c.schedule_lag = true; }).rfind("schedule_lag: only with", 0), 0U);
   EXPECT_EQ(error([](auto& c) { c.seeds = "1,1"; }), "seeds: 1 is given twice");
   EXPECT_EQ(error([](auto& c) { c.cutmix = 1.0, c.batch_size = 33; }),
             "batch_size: must be even with mixup or cutmix, where each image of a batch has a partner, not 33");

@@ -4,21 +4,13 @@
 #include <map>
 #include <string>
 #include <variant>
-#include <vector>
 
 namespace respeft {
 
-/// A setting's value as it stands in files and on the command line.
+/// A setting's value in files and on the command line.
 using OptionValue = std::variant<bool, int64_t, double, std::string>;
 /// Named settings, e.g. `{{"rank", 8}, {"residual", true}}`.
 using Options = std::map<std::string, OptionValue>;
-
-/// One setting that something understands.
-struct OptionInfo {
-  std::string name;
-  OptionValue default_value;
-  std::string help;
-};
 
 /// `"true"`, `"8"`, `"0.1"`, `"q,v"`.
 std::string to_string(const OptionValue& value);

@@ -4,6 +4,7 @@
 #include <set>
 #include <string>
 
+#include <respeft/core/fields.h>
 #include <respeft/methods/method.h>
 
 namespace respeft {
@@ -14,13 +15,7 @@ struct AdaptFormerOptions {
   double dropout = 0.1;
   std::string blocks = "";
 
-  template <class Visitor>
-  static void fields(AdaptFormerOptions& options, Visitor&& visit) {
-    visit("bottleneck", options.bottleneck, "width of the bottleneck");
-    visit("scale", options.scale, "factor on the bottleneck's output");
-    visit("dropout", options.dropout, "probability of dropping an element of the bottleneck while training");
-    visit("blocks", options.blocks, "blocks to adapt, such as 0-5,11; empty: everywhere");
-  }
+  Fields fields();
 };
 
 /// A bottleneck beside the MLP of every block. Source: Chen et al., NeurIPS 2022, "AdaptFormer"; initialization and dropout are

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <respeft/core/fields.h>
 #include <respeft/methods/method.h>
 #include <respeft/methods/targets.h>
 
@@ -11,13 +12,7 @@ struct LohaOptions {
   std::string targets = "linears";
   std::string blocks = "";
 
-  template <class Visitor>
-  static void fields(LohaOptions& options, Visitor&& visit) {
-    visit("rank", options.rank, "rank r of both products; their Hadamard product has a rank of up to r²");
-    visit("alpha", options.alpha, "the update is multiplied by alpha / rank");
-    visit("targets", options.targets, "linears to adapt: q, k, v, o, fc1, fc2 or linears; qkv adapts the fused weight as one");
-    visit("blocks", options.blocks, "blocks to adapt, such as 0-5,11; empty: everywhere");
-  }
+  Fields fields();
 };
 
 /// Low-rank Hadamard product. Source: Hyeon-Woo et al., ICLR 2022, "FedPara"; as LoHa in LyCORIS (Yeh et al., ICLR 2024) and
@@ -33,7 +28,7 @@ class Loha : public SiteMethod {
 
   std::string name() const override { return "loha"; }
   Options options() const override;
-  void check(const std::vector<nn::NamedSite>& sites) const override { targets_.check(sites); }
+  void check(const std::vector<nn::NamedSite>& sites) const override;
   std::shared_ptr<nn::Adapter> adapt(const nn::NamedSite& named) const override;
 
  private:

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <respeft/core/fields.h>
 #include <respeft/methods/method.h>
 #include <respeft/methods/targets.h>
 
@@ -15,16 +16,7 @@ struct LokrOptions {
   std::string targets = "linears";
   std::string blocks = "";
 
-  template <class Visitor>
-  static void fields(LokrOptions& options, Visitor&& visit) {
-    visit("rank", options.rank, "rank r of the larger Kronecker factor; where that is no saving, the factor is trained whole");
-    visit("alpha", options.alpha, "the update is multiplied by alpha / rank");
-    visit("factor", options.factor,
-          "height and width of the first Kronecker factor, where it divides the layer's; -1: near the square root");
-    visit("decompose_both", options.decompose_both, "the smaller factor too is a product of rank r, where that is a saving");
-    visit("targets", options.targets, "linears to adapt: q, k, v, o, fc1, fc2 or linears; qkv adapts the fused weight as one");
-    visit("blocks", options.blocks, "blocks to adapt, such as 0-5,11; empty: everywhere");
-  }
+  Fields fields();
 };
 
 /// Low-rank Kronecker product. Source: Yeh et al., ICLR 2024, "Navigating Text-To-Image Customization: From LyCORIS Fine-Tuning

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <respeft/core/fields.h>
 #include <respeft/methods/method.h>
 #include <respeft/methods/rank_allocation.h>
 #include <respeft/methods/targets.h>
@@ -13,15 +14,7 @@ struct LoraOptions {
   std::string blocks = "";
   RankAllocationOptions allocation = {};
 
-  template <class Visitor>
-  static void fields(LoraOptions& options, Visitor&& visit) {
-    visit("rank", options.rank, "rank r of every update");
-    visit("alpha", options.alpha, "the update is multiplied by alpha / rank");
-    visit("dropout", options.dropout, "probability of dropping an element of the update's input while training");
-    visit("targets", options.targets, "linears to adapt: q, k, v, o, fc1, fc2 or linears; qkv adapts the fused weight as one");
-    visit("blocks", options.blocks, "blocks to adapt, such as 0-5,11; empty: everywhere");
-    RankAllocationOptions::fields(options.allocation, visit);
-  }
+  Fields fields();
 };
 
 /// Low-rank adaptation. Source: Hu et al. 2021.

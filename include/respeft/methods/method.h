@@ -9,10 +9,11 @@
 #include <utility>
 #include <vector>
 
+#include <respeft/core/fields.h>
+#include <respeft/core/options.h>
 #include <respeft/methods/attachment.h>
 #include <respeft/nn/adapter.h>
 #include <respeft/nn/names.h>
-#include <respeft/core/options.h>
 
 namespace respeft {
 
@@ -65,9 +66,9 @@ namespace methods {
 /// A method that the registry knows.
 struct Entry {
   std::string name;
-  std::string summary;              ///< one line
-  std::string folds;                ///< `exactly`, `approximately`, `no`, or `already plain`
-  std::vector<OptionInfo> options;  ///< with defaults
+  std::string summary;  ///< one line
+  std::string folds;    ///< `exactly`, `approximately`, `no`, or `already plain`
+  Fields options;       ///< of defaults, which are not to be changed
   std::function<std::unique_ptr<Method>(const Options&)> create;
 };
 

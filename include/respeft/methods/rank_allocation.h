@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <string>
 
+#include <respeft/core/fields.h>
+
 namespace respeft {
 
 /// How LoRA and ResLoRA spread a budget of ranks over their updates while training. Source: Zhang et al., ICLR 2023, "AdaLoRA:
@@ -27,17 +29,10 @@ struct RankAllocationOptions {
   int64_t prune_every = 10;
   double orthogonality = 0.5;
 
-  template <class Visitor>
-  static void fields(RankAllocationOptions& options, Visitor&& visit) {
-    visit("target_rank", options.target_rank, "prune to this rank on average, by importance (AdaLoRA); 0: every rank stays");
-    visit("prune_start", options.prune_start, "share of the steps after which pruning begins");
-    visit("prune_end", options.prune_end, "share of the steps after which the ranks are final");
-    visit("prune_every", options.prune_every, "steps between two prunings");
-    visit("orthogonality", options.orthogonality, "weight in the loss of how far the factors are from orthogonal");
-  }
+  Fields fields();
 
   bool enabled() const { return target_rank != 0; }
-  /// Throws `std::invalid_argument` on a target that is not below `rank`, shares that are not 0 ≤ start ≤ end ≤ 1, and the like.
+  /// Throws `std::invalid_argument` on a target that is not below `rank`, or a start of pruning after its end.
   void check(const std::string& method, int64_t rank) const;
 };
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <respeft/core/fields.h>
 #include <respeft/methods/method.h>
 #include <respeft/methods/rank_allocation.h>
 #include <respeft/methods/targets.h>
@@ -15,17 +16,7 @@ struct ResLoraOptions {
   bool shared_init = false;
   RankAllocationOptions allocation = {};
 
-  template <class Visitor>
-  static void fields(ResLoraOptions& options, Visitor&& visit) {
-    visit("rank", options.rank, "rank r of every update");
-    visit("alpha", options.alpha, "the update is multiplied by alpha / rank");
-    visit("dropout", options.dropout, "probability of dropping an element of the update's input while training");
-    visit("pre_num", options.pre_num, "how many earlier layers a shortcut reaches back; -1: all (reslora-is always reaches one)");
-    visit("targets", options.targets, "linears to adapt: q, k, v, o, fc1, fc2 or linears; qkv adapts the fused weight as one");
-    visit("blocks", options.blocks, "blocks to adapt, such as 0-5,11; empty: everywhere");
-    visit("shared_init", options.shared_init, "start every A of a chain from the same draw");
-    RankAllocationOptions::fields(options.allocation, visit);
-  }
+  Fields fields();
 };
 
 /// What a layer takes from those before it.

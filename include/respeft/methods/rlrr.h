@@ -1,5 +1,6 @@
 #pragma once
 
+#include <respeft/core/fields.h>
 #include <respeft/methods/method.h>
 #include <respeft/methods/targets.h>
 
@@ -12,14 +13,7 @@ struct RlrrOptions {
   std::string targets = "all";
   std::string blocks = "";
 
-  template <class Visitor>
-  static void fields(RlrrOptions& options, Visitor&& visit) {
-    visit("residual", options.residual, "rescale around the frozen weight, W ⊙ (1 + s_out s_inᵀ), or replace its scale, W ⊙ s_out s_inᵀ");
-    visit("scales", options.scales, "which scales are trained: in, out or both; the other is all ones");
-    visit("init", options.init, "kaiming (the published start) or identity (the adapted model starts equal to the base)");
-    visit("targets", options.targets, "layers to adapt: q, k, v, o, fc1, fc2, norms, patch, linears or all");
-    visit("blocks", options.blocks, "blocks to adapt, such as 0-5,11; empty: everywhere");
-  }
+  Fields fields();
 };
 
 /// Residual low-rank rescaling. Source: Dong et al., CVPR 2024, "Low-Rank Rescaled Vision Transformer Fine-Tuning".

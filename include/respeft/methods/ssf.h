@@ -1,5 +1,6 @@
 #pragma once
 
+#include <respeft/core/fields.h>
 #include <respeft/methods/method.h>
 #include <respeft/methods/targets.h>
 
@@ -9,11 +10,7 @@ struct SsfOptions {
   std::string targets = "all";
   std::string blocks = "";
 
-  template <class Visitor>
-  static void fields(SsfOptions& options, Visitor&& visit) {
-    visit("targets", options.targets, "layers to adapt: qkv, o, fc1, fc2, norms, patch, linears or all");
-    visit("blocks", options.blocks, "blocks to adapt, such as 0-5,11; empty: everywhere");
-  }
+  Fields fields();
 };
 
 /// Scaling and shifting features: `y ⊙ scale + shift` after every linear, norm and patch projection, `scale, shift [out]`.

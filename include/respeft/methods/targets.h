@@ -25,6 +25,9 @@ class Targets {
   bool names_whole(const nn::SiteInfo& site) const;
   /// Throws `std::invalid_argument` naming the entry that matches none of `sites`, with the names that would.
   void check(const std::vector<nn::NamedSite>& sites) const;
+  /// Throws `std::invalid_argument` naming the first chosen linear whose rank cannot be as high as `rank`: a projection of
+  /// it has fewer rows or columns.
+  void check_rank(const std::string& method, int64_t rank, const std::vector<nn::NamedSite>& sites) const;
 
  private:
   bool matches(const std::string& entry, const nn::SiteInfo& site, const std::string& part) const;

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include <respeft/core/fields.h>
 #include <respeft/methods/method.h>
 
 namespace respeft {
@@ -10,11 +11,7 @@ struct VptOptions {
   int64_t prompts = 10;
   double dropout = 0.0;
 
-  template <class Visitor>
-  static void fields(VptOptions& options, Visitor&& visit) {
-    visit("prompts", options.prompts, "tokens that are added");
-    visit("dropout", options.dropout, "probability of dropping an element of a prompt while training");
-  }
+  Fields fields();
 };
 
 /// Visual prompt tuning. Source: Jia et al., ECCV 2022; initialization is that of its released code.

@@ -4,12 +4,16 @@
 #include <cstdint>
 #include <string>
 
+#include <respeft/core/fields.h>
+
 namespace respeft::train {
 
-/// How parameters are trained, whatever the model and the task.
+/// How parameters are trained, whatever the model and the task. `fields()` describes each member.
 struct TrainerOptions {
   int64_t epochs = 100;
+  std::string schedule_by = "epoch";
   int64_t warmup_epochs = -1;
+  int64_t warmup_steps = -1;
   bool warmup_prefix = false;
   int64_t cooldown_epochs = 0;
   int64_t batch_size = 32;
@@ -18,26 +22,30 @@ struct TrainerOptions {
   std::string optimizer = "adamw";
   double momentum = 0.9;
   double lr = 1e-3;
-  double warmup_lr = 1e-7;
+  double warmup_lr = -1.0;
   double min_lr = 1e-8;
-  bool schedule_lag = true;
+  bool schedule_lag = false;
   double weight_decay = 5e-5;
   std::string decay = "names";
   double ema_decay = 0.0;
   double clip_grad = 0.0;
-  std::string schedule_by = "epoch";   ///< `step`: the learning rate changes at every step
-  int64_t warmup_steps = 0;            ///< with `schedule_by` step; 0: the steps of `warmup_epochs`
-  int64_t eval_every_steps = 0;        ///< besides evaluations after epochs; 0: none
-  int64_t checkpoint_every_steps = 0;  ///< besides checkpoints after epochs; 0: none
 
   std::string protocol = "last";
   int64_t stop_epoch = 0;
   bool final_test = true;
   int64_t eval_every = 1;
+  int64_t eval_every_steps = 0;
+  int64_t checkpoint_every_steps = 0;
   int64_t seed = 42;
   std::string precision = "float32";
 
   bool operator==(const TrainerOptions&) const = default;
+
+  Fields fields();
+
+  /// The learning rate that a warm-up of `warmup` epochs or steps starts from: `warmup_lr`, or where that is negative the first
+  /// point of a line through zero, lr / (warmup + 1), so that the first epoch trains too.
+  double warmup_start(int64_t warmup) const;
 
   /// Epochs in all: the cosine's, then the cool-down's.
   int64_t total_epochs() const { return epochs + cooldown_epochs; }

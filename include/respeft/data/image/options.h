@@ -4,9 +4,11 @@
 #include <cstdint>
 #include <string>
 
+#include <respeft/core/fields.h>
+
 namespace respeft::data {
 
-/// How images become a model's input, and how training images are changed at random.
+/// How images become a model's input, and how training images are changed at random. `fields()` describes each member.
 struct ImageOptions {
   std::array<double, 3> mean = {0.5, 0.5, 0.5};
   std::array<double, 3> std = {0.5, 0.5, 0.5};
@@ -30,6 +32,8 @@ struct ImageOptions {
   int64_t workers = 1;
 
   bool operator==(const ImageOptions&) const = default;
+
+  Fields fields();
 
   /// Whether batches are mixed with themselves.
   bool mixes() const { return mixup > 0 || cutmix > 0; }
