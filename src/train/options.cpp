@@ -82,9 +82,8 @@ Fields TrainerOptions::fields() {
   return list;
 }
 
-double TrainerOptions::warmup_start() const {
-  if (warmup_lr >= 0.0) return warmup_lr;
-  return lr / static_cast<double>(std::max<int64_t>(warmup_epochs, 0) + 1);
+double TrainerOptions::warmup_start(int64_t warmup) const {
+  return warmup_lr >= 0.0 ? warmup_lr : lr / static_cast<double>(std::max<int64_t>(warmup, 0) + 1);
 }
 
 }  // namespace respeft::train
