@@ -25,11 +25,11 @@ using test::small_config;
 AdapterFile trained_rlrr(models::VisionTransformerImpl& model) {
   RlrrOptions options;
   options.residual = false;
-  const Attachment attachment = attach(model, Rlrr(options));
+  const auto attachment = attach(model, Rlrr(options));
   AdapterFile adapter;
   adapter.info = {.method = "rlrr",
                   .model = model.name(),
-                  .options = attachment.options,
+                  .options = attachment->options(),
                   .weights_sha256 = std::string(64, 'a'),
                   .preprocessing = {{0.1, 0.2, 0.3}, {1, 2, 3}, 16, "bilinear"},
                   .class_names = {"a \"b\"", "ç"},
@@ -65,8 +65,8 @@ TEST(AdapterFile, RestoresTheAdaptedModel) {
 
   const auto fresh = random_model(small_config(), 1);
   fresh->reset_head(5);
-  const Attachment attachment = attach_adapter(*fresh, read);
-  EXPECT_EQ(attachment.trained.size(), adapter.tensors.size());
+  const auto attachment = attach_adapter(*fresh, read);
+  EXPECT_EQ(attachment->trainable().size(), adapter.tensors.size());
   const auto images = random_images(small_config());
   EXPECT_TRUE(at::equal(test::logits(*fresh, images), test::logits(*trained, images)));
 }
@@ -102,8 +102,8 @@ TEST(AttachAdapter, LeavesASiteThatTheFileLacksPlain) {
   AdapterFile adapter = trained_rlrr(*trained);
   std::erase_if(adapter.tensors, [](const auto& item) { return item.first.rfind("blocks.0.attn.qkv.adapter.", 0) == 0; });
   const auto fresh = random_model(small_config(), 1);
-  const Attachment attachment = attach_adapter(*fresh, adapter);
-  EXPECT_EQ(attachment.trained.size(), adapter.tensors.size());
+  const auto attachment = attach_adapter(*fresh, adapter);
+  EXPECT_EQ(attachment->trainable().size(), adapter.tensors.size());
   for (const auto& [info, site] : nn::find_sites(*fresh))
     EXPECT_EQ(site->adapter() == nullptr, info.name == "blocks.0.attn.qkv") << info.name;
 }
@@ -150,12 +150,12 @@ TEST(AttachAdapter, RefusesWhatDoesNotFitAndLeavesThePlainModel) {
 
 /// LoRA or one of its kin on the small model, with every trained tensor random.
 AdapterFile randomised(models::VisionTransformerImpl& model, Method& method) {
-  const Attachment attachment = attach(model, method);
+  const auto attachment = attach(model, method);
   AdapterFile adapter;
   adapter.info.method = method.name();
   adapter.info.options = method.options();
   const at::NoGradGuard no_grad;
-  for (const auto& [key, tensor] : attachment.trained)
+  for (const auto& [key, tensor] : attachment->trainable())
     adapter.tensors[key] = at::Tensor(tensor).normal_(0.0, 0.3).detach().clone();
   return adapter;
 }
