@@ -16,7 +16,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-const VisionTransformerImpl& as_vit(const Model& model) {
+const VisionTransformerImpl& vit_of(const Model& model) {
   return dynamic_cast<const VisionTransformerImpl&>(model);
 }
 
@@ -47,7 +47,7 @@ std::string architecture(const std::string& model_type) {
 class VitExports : public ExportSources {
  public:
   std::string timm_config(const Model& model) const override {
-    const auto& config = as_vit(model).config;
+    const auto& config = vit_of(model).config;
     const auto names = vit_family().list();
     const bool named = std::find(names.begin(), names.end(), config.name) != names.end();
     // A size that has no name of its own in timm is another one's with every number given.
@@ -63,7 +63,7 @@ class VitExports : public ExportSources {
     const auto refuse = [&](const std::string& reason) {
       throw std::invalid_argument(fmt::format("{} has no equal in Transformers: {}", model.name(), reason));
     };
-    const auto& config = as_vit(model).config;
+    const auto& config = vit_of(model).config;
     if (config.mean_pooling) {
       refuse("its head reads the mean over the patches, normalized after it was taken; theirs reads the class token");
     }
@@ -80,7 +80,7 @@ class VitExports : public ExportSources {
   /// The names of the members are those of Transformers' ViTConfig and Dinov2Config.
   std::string huggingface_config(const Model& model) const override {
     const std::string type = huggingface_type(model);
-    const auto& config = as_vit(model).config;
+    const auto& config = vit_of(model).config;
     if (type != "vit" && config.num_classes == 0) {
       throw std::invalid_argument(model.name() + " has no head, and Transformers' classifier without one returns other features");
     }
@@ -111,7 +111,7 @@ class VitExports : public ExportSources {
     return to_huggingface_layout(state, huggingface_type(model));
   }
 
-  torch::jit::Module torchscript(const Model& model) const override { return scripted(as_vit(model)); }
+  torch::jit::Module torchscript(const Model& model) const override { return scripted(vit_of(model)); }
 };
 
 }  // namespace
