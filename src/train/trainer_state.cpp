@@ -17,7 +17,7 @@ namespace respeft::train {
 namespace {
 
 // Of an epoch that is not at its end, in a checkpoint.
-constexpr const char* kSums = "epoch/sums";      // the metrics'
+constexpr const char* kSums = "epoch/sums";           // the metrics'
 constexpr const char* kMixingState = "epoch/mixing";  // the state of the generator that mixing draws from
 
 /// Puts the moving average, if there is one, into the parameters while it lives.

@@ -10,9 +10,9 @@
 
 #include <respeft/formats/file.h>
 
+#include <respeft/core/text.h>
 #include "src/data/image/benchmark.h"
 #include "src/data/image/kinds.h"
-#include <respeft/core/text.h>
 
 namespace respeft::data {
 namespace {
