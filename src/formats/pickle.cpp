@@ -123,7 +123,7 @@ class Unpickler {
       if (!put_number(instruction) && !put_text(instruction) && !put_container(instruction) && !fill_container(instruction) &&
           !use_memo(instruction) && !make_object(instruction)) {
         fail_pickle(fmt::format("instruction 0x{:02x} at byte {} is not one that a pickle of tensors and plain containers has",
-                         instruction, at_ - 1));
+                                instruction, at_ - 1));
       }
     }
   }
@@ -388,7 +388,9 @@ class Unpickler {
   }
 
   bool call(const KnownGlobal& known, const PickleValue& arguments) {
-    const auto refuse = [&] { fail_pickle(fmt::format("{}.{} has arguments that PyTorch does not write", known.module, known.name)); };
+    const auto refuse = [&] {
+      fail_pickle(fmt::format("{}.{} has arguments that PyTorch does not write", known.module, known.name));
+    };
     if (!arguments.is(Kind::sequence)) refuse();
     const auto& items = arguments.items;
     switch (known.global) {
