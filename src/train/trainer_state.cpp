@@ -148,7 +148,7 @@ Outcome Trainer::choose() {
   Outcome outcome;
   if (options_.protocol == "last") {
     if (!progress_.last) throw std::logic_error("Trainer::choose: no epoch has been trained");
-    if (ema_) load_parameters(job_.attachment->trainable(), {ema_->values().begin(), ema_->values().end()}, "");
+    if (ema_) load_parameters(trainable(), {ema_->values().begin(), ema_->values().end()}, "");
     outcome.chosen = *progress_.last;
     outcome.selection = options_.last_epoch() < options_.total_epochs() ? "the epoch that stop_epoch names" : "the last epoch";
   } else {
