@@ -79,6 +79,7 @@ class Trainer {
 
  private:
   void check_options() const;
+  const NamedTensors& trainable() const { return job_.attachment->trainable(); }
   int64_t steps_an_epoch() const;
   int64_t total_steps() const { return options_.total_epochs() * steps_an_epoch(); }
   int64_t step_examples() const { return options_.batch_size * options_.accumulate; }
