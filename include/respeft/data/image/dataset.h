@@ -82,8 +82,9 @@ SplitShares split_shares_from_text(const std::string& text);
 
 /// How a dataset is opened.
 struct DatasetOptions {
-  /// Shares (see `split_shares_from_text`) for splitting an `imagefolder` of classes without train/ and test/. Each class is split
-  /// separately, by its images' paths in the folder and a constant seed, so always in the same way. Empty: the data have splits.
+  /// Shares (see `split_shares_from_text`) for splitting an `imagefolder` of classes without train/ and test/. Each class is
+  /// split separately, by its images' paths in the folder and a constant seed, so always in the same way. Empty: the data have
+  /// splits.
   std::string split;
 };
 
