@@ -52,7 +52,7 @@ ExportFormat peft_format() {
 
 ExportFormat peft_transformers_format() {
   return {.name = "peft-transformers",
-          .summary = "the same on Transformers' MODEL, such as the one that --format huggingface writes",
+          .summary = "the same for Transformers' MODEL, e.g. one that --format huggingface writes",
           .write =
               [](models::Model& model, const std::string& folder, const ExportInfo& info) {
                 adapters::save_peft_adapter(folder, adapter_of(model, info), huggingface_model_type(model));

@@ -43,10 +43,10 @@ TEST(AdapterFile, ANameThatIsNotUtf8IsSavedWithAReplacement) {
   const Folder folder;
   const auto model = random_model();
   AdapterFile adapter = trained_rlrr(*model);
-  adapter.info.class_names = {"caf\xe9", "tea"};
+  adapter.info.class_names = {"calf\xe9", "tea"};
   save_adapter(folder / "a.safetensors", adapter);
   const auto names = load_adapter(folder / "a.safetensors").info.class_names;
-  EXPECT_EQ(names, (std::vector<std::string>{"caf\xEF\xBF\xBD", "tea"}));  // U+FFFD
+  EXPECT_EQ(names, (std::vector<std::string>{"calf\xEF\xBF\xBD", "tea"}));  // U+FFFD
 }
 
 TEST(AdapterFile, RestoresTheAdaptedModel) {
@@ -149,8 +149,8 @@ TEST(AttachAdapter, RefusesWhatDoesNotFitAndLeavesThePlainModel) {
 }
 
 /// LoRA or one of its kin on the small model, with every trained tensor random.
-AdapterFile randomised(models::VisionTransformerImpl& model, Method& method) {
-  const auto attachment = attach(model, method);
+AdapterFile randomized(models::VisionTransformerImpl& model, Method& method) {
+  const Attachment attachment = attach(model, method);
   AdapterFile adapter;
   adapter.info.method = method.name();
   adapter.info.options = method.options();
@@ -166,7 +166,7 @@ TEST(AttachAdapter, ComparesTheRankWithTheTensorsFirst) {
     SCOPED_TRACE(method);
     const auto model = random_model(small_config(), 1), fresh = random_model(small_config(), 1);
     const auto created = methods::create(method, {{"rank", int64_t{2}}, {"targets", std::string("fc1")}});
-    AdapterFile adapter = randomised(*model, *created);
+    AdapterFile adapter = randomized(*model, *created);
     for (const int64_t rank : {int64_t{1'000'000'000'000}, int64_t{1} << 61}) {
       adapter.info.options["rank"] = rank;
       expect_error<std::runtime_error>([&] { attach_adapter(*fresh, adapter); }, {"adapter: 'blocks.0.mlp.fc1"});
@@ -185,7 +185,7 @@ TEST(AttachAdapter, ASiteThatTheFileLacksEndsAChainOfResLora) {
     const auto whole = random_model(config, 1), gap = random_model(config, 1);
     ResLora everywhere(shortcut, {.rank = 2, .targets = "fc1"}),
         apart(shortcut, {.rank = 2, .targets = "fc1", .blocks = "0,2-3"});
-    AdapterFile adapter = randomised(*whole, everywhere);
+    AdapterFile adapter = randomized(*whole, everywhere);
     std::erase_if(adapter.tensors, [](const auto& item) { return item.first.starts_with("blocks.1."); });
     const auto fresh = random_model(config, 1);
     attach_adapter(*fresh, adapter);

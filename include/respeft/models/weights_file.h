@@ -38,12 +38,12 @@ class WeightsFile {
   /// The architecture's and the pooling's name, where metadata say them; empty otherwise.
   std::string model() const { return metadata("model"); }
   std::string pool() const { return metadata("pool"); }
-  /// Names of the classes, where metadata say them. Throws `std::runtime_error` where they are no JSON.
+  /// Class names in the metadata; may be empty. Throws `std::runtime_error` if they are not JSON.
   std::vector<std::string> class_names() const;
-  /// The preprocessing in the metadata. Throws `std::runtime_error` where that is no such object.
+  /// The preprocessing in the metadata, if it is there. Throws `std::runtime_error` if it is not such an object.
   std::optional<data::Preprocessing> preprocessing() const;
-  /// The normalization that the weights were trained with: as the file says, or the configuration beside it, or the names of
-  /// `model` (perhaps with a tag such as `.augreg_in21k`) and file, as `known_normalization`.
+  /// The normalization that the weights were trained with: from the file, the configuration next to it, or the names of `model`
+  /// (optionally with a tag such as `.augreg_in21k`) and file, as `known_normalization`.
   std::optional<Normalization> normalization(const std::string& model = "") const;
 
   /// Of the tensors under our names, without data. Throw `std::runtime_error` on a layout that no family has.

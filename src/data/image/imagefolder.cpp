@@ -215,7 +215,7 @@ DatasetPtr divide(const std::string& folder, Split split, const SplitShares& sha
 DatasetKind imagefolder_kind() {
   DatasetKind kind;
   kind.name = "imagefolder";
-  kind.summary = "folders train/, test/ and perhaps val/, each with a folder of JPEG and PNG images a class";
+  kind.summary = "folders train/, test/ and optionally val/, each with one folder of JPEG and PNG images per class";
   kind.splits = folder_splits;
   kind.open = open_folder;
   kind.divide = divide;
