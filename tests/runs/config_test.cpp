@@ -168,7 +168,8 @@ TEST(TrainConfig, TheFirstEpochOfTheDefaultWarmUpTrains) {
   TrainConfig config = resolve(minimal());
   EXPECT_FALSE(config.schedule_lag);
   EXPECT_EQ(config.warmup_epochs, 10);
-  EXPECT_DOUBLE_EQ(config.warmup_start(config.warmup_epochs), config.lr / 11);  // the line from 0 to lr has its second point there
+  EXPECT_DOUBLE_EQ(config.warmup_start(config.warmup_epochs),
+                   config.lr / 11);  // the line from 0 to lr has its second point there
   config.warmup_lr = 1e-7;
   EXPECT_EQ(config.warmup_start(config.warmup_epochs), 1e-7);
 }
