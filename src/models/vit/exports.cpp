@@ -16,10 +16,6 @@ namespace {
 
 using nlohmann::ordered_json;
 
-const VisionTransformerImpl& as_vit(const Model& model) {
-  return dynamic_cast<const VisionTransformerImpl&>(model);
-}
-
 /// What timm's constructor is told besides the architecture's name.
 ordered_json model_args(const VitConfig& config, bool named) {
   ordered_json args;

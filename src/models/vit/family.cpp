@@ -58,11 +58,11 @@ class VitFamily : public ModelFamily {
   }
 
   std::shared_ptr<Model> like(const Model& model) const override {
-    return std::make_shared<VisionTransformerImpl>(dynamic_cast<const VisionTransformerImpl&>(model).config);
+    return std::make_shared<VisionTransformerImpl>(vit::as_vit(model).config);
   }
 
   ModelOptions options(const Model& model) const override {
-    const auto& config = dynamic_cast<const VisionTransformerImpl&>(model).config;
+    const auto& config = vit::as_vit(model).config;
     return {.num_classes = config.num_classes,
             .image_size = config.image_size,
             .pool = config.mean_pooling ? "avg" : "",

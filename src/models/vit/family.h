@@ -1,8 +1,14 @@
 #pragma once
 
 #include <respeft/models/exports.h>
+#include <respeft/models/vit/vit.h>
 
 namespace respeft::models::vit {
+
+/// A model of this family.
+inline const VisionTransformerImpl& as_vit(const Model& model) {
+  return dynamic_cast<const VisionTransformerImpl&>(model);
+}
 
 const ExportSources& export_sources();
 

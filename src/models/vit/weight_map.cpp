@@ -16,6 +16,7 @@
 #include "src/models/state_dict.h"
 #include "src/models/unwrap.h"
 #include "src/models/vit/configurations.h"
+#include "src/models/vit/family.h"
 #include "src/models/vit/layouts.h"
 #include "src/models/vit/names.h"
 
@@ -43,10 +44,6 @@ const Anchor kAnchors[] = {
     {"embedding/kernel", kGooglePrefixes, from_google},
     {"conv_proj.weight", kNone, [](TensorMap tensors, std::string_view) { return from_torchvision(std::move(tensors)); }},
 };
-
-const VisionTransformerImpl& as_vit(const Model& model) {
-  return dynamic_cast<const VisionTransformerImpl&>(model);
-}
 
 const at::Tensor* find(const TensorMap& tensors, const std::string& key) {
   const auto found = tensors.find(key);
