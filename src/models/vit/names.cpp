@@ -23,6 +23,8 @@ constexpr Name kNames[] = {
     {"reg_token", "embeddings.register_tokens", kHuggingFace},
     {"reg_token", "register_tokens", kMeta},
 
+    {"dist_token", "embeddings.distillation_token", kHuggingFace},  // of distilled DeiTs, which are refused
+
     {"pos_embed", "embeddings.position_embeddings", kHuggingFace},
     {"pos_embed", "Transformer/posembed_input/pos_embedding", kGoogle},
     {"pos_embed", "pos_embedding", kBigVision},

@@ -168,6 +168,10 @@ class VitWeightMap : public WeightMap {
 
   bool fit(const Model& model, OwnTensors& own) const override {
     const auto& vit = as_vit(model);
+    if (own.tensors.count("dist_token") != 0) {
+      throw std::runtime_error(fmt::format(
+          "it is a distilled DeiT: {} has no place for its distillation token 'dist_token' and the head that reads it", vit.name()));
+    }
     if (own.heads && *own.heads != vit.config.num_heads) {
       throw std::runtime_error(
           fmt::format("its attention has {} heads; {} has {}", *own.heads, vit.name(), vit.config.num_heads));
