@@ -63,9 +63,9 @@ void Loading::fail(const std::string& fault) const {
   throw std::runtime_error(fmt::format("{}: {}", origin_, fault));
 }
 
-/// What `call` returns; its fault is said to be in the file.
+/// The result of `call`; its fault is said to be in the file.
 template <class Call>
-auto Loading::checked(const Call& call) const {
+auto Loading::checked(const Call& call) const -> decltype(call()) {
   try {
     return call();
   } catch (const std::runtime_error& error) {

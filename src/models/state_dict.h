@@ -34,7 +34,7 @@ class Loading {
  private:
   [[noreturn]] void fail(const std::string& fault) const;
   template <class Call>
-  auto checked(const Call& call) const;
+  auto checked(const Call& call) const -> decltype(call());
 
   bool is_head(const std::string& key) const;
   void leave_out_other_head();

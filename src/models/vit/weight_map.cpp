@@ -200,9 +200,9 @@ class VitWeightMap : public WeightMap {
     return true;
   }
 
-  void check_config(const Model& model, const std::string& layout, const std::string& json,
+  void check_config(const Model& model, const std::string& layout, const std::string& text,
                     const std::string& file) const override {
-    check_configuration(as_vit(model).config, layout, json, file);
+    check_configuration(as_vit(model).config, layout, text, file);
   }
 
   PatchGrid patch_grid(const Model& model, const TensorMap& own) const override {
