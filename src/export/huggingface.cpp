@@ -53,7 +53,7 @@ ordered_json processor_config(const data::Preprocessing& preprocessing) {
   return config;
 }
 
-at::Tensor run(const std::string& folder, const at::Tensor& images, const models::Model& like) {
+at::Tensor run_huggingface(const std::string& folder, const at::Tensor& images, const models::Model& like) {
   return run_weights(folder + "/model.safetensors", images, like);
 }
 
@@ -63,7 +63,7 @@ ExportFormat huggingface_format() {
   return {.name = "huggingface",
           .summary = "a folder for Transformers' AutoModelForImageClassification.from_pretrained(FOLDER)",
           .write = export_huggingface,
-          .run = run,
+          .run = run_huggingface,
           .folder = true};
 }
 

@@ -17,7 +17,7 @@ namespace respeft {
 namespace exporting {
 namespace {
 
-at::Tensor run(const std::string& path, const at::Tensor& images, const models::Model&) {
+at::Tensor run_torchscript(const std::string& path, const at::Tensor& images, const models::Model&) {
   const at::NoGradGuard no_grad;
   torch::jit::Module module = torch::jit::load(path);
   module.eval();
@@ -36,7 +36,7 @@ void refuse_foldable_adapters(torch::nn::Module& model) {
 
 ExportFormat torchscript_format() {
   return {"torchscript", "a TorchScript program, for torch.jit.load(FILE) in Python and torch::jit::load in C++",
-          export_torchscript, run};
+          export_torchscript, run_torchscript};
 }
 
 }  // namespace exporting
