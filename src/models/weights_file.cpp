@@ -208,7 +208,7 @@ const TensorMap& WeightsFile::shapes() const {
   return contents_->own().tensors;
 }
 int64_t WeightsFile::head_classes() const {
-  const auto head = shapes().find("head.weight");
+  const auto head = shapes().find(nn::kHeadWeight);
   if (head != shapes().end() && head->second.dim() != 2) {
     throw std::runtime_error(fmt::format("{}: 'head.weight' has shape [{}]; a head is a matrix [classes, features]", path(),
                                          fmt::join(head->second.sizes(), ", ")));

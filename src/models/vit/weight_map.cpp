@@ -296,7 +296,7 @@ TensorMap to_huggingface_layout(const TensorMap& timm_tensors, const std::string
     const auto found = tensors.find(key);
     if (found != tensors.end()) found->second = changed(found->second);
   };
-  if (dinov2) change("head.weight", vit::wide_head);
+  if (dinov2) change(nn::kHeadWeight, vit::wide_head);
   if (model_type == "dinov2_with_registers") {  // timm's class token holds its position, which is zero here
     change("pos_embed", [](const at::Tensor& positions) {
       return at::cat({at::zeros_like(positions.narrow(1, 0, 1)), positions}, 1);
