@@ -22,7 +22,6 @@
 #include "src/adapters/adapter_metadata.h"
 #include "src/adapters/peft_config.h"
 #include "src/adapters/peft_factors.h"
-#include <respeft/core/text.h>
 
 namespace respeft::adapters {
 namespace {
@@ -281,7 +280,8 @@ class Reading {
 
   void put(TensorMap& tensors, const LayerPlace& place, const FactorMap& factors) const {
     const std::string part = place.part < 0 ? "" : part_name(*family_, place) + ".";
-    for (const auto& [kind, factor] : factors) tensors[fmt::format("{}{}{}{}", place.site, nn::kAdapterMarker, part, kind)] = factor;
+    for (const auto& [kind, factor] : factors)
+      tensors[fmt::format("{}{}{}{}", place.site, nn::kAdapterMarker, part, kind)] = factor;
   }
 
   /// Where some projections of a layer are adapted, those that are adapted in other layers get an update of zeros.

@@ -1,8 +1,8 @@
 #include <ATen/ATen.h>
 #include <respeft/adapters/peft.h>
-#include <respeft/models/weights.h>
 #include <respeft/merge/merge.h>
 #include <respeft/models/family.h>
+#include <respeft/models/weights.h>
 #include <respeft/nn/names.h>
 
 #include <stdexcept>
@@ -16,7 +16,8 @@ namespace {
 adapters::AdapterFile adapter_of(models::Model& model, const ExportInfo& info) {
   if (!has_adapters(model)) throw std::invalid_argument(model.name() + " has no adapters to write");
   adapters::AdapterFile adapter;
-  adapter.info = {info.method, model.name(), info.options, info.weights_sha256, preprocessing_for(model, info), info.class_names, ""};
+  adapter.info = {info.method, model.name(), info.options, info.weights_sha256, preprocessing_for(model, info), info.class_names,
+                  ""};
   adapter.info.pool = model.family().options(model).pool;
   adapter.tensors = adapters::trained_state(model);
   return adapter;

@@ -134,10 +134,10 @@ const PickleValue& state_dict(const PickleValue& saved, const std::string& name,
     for (const auto& candidate : found) names.push_back(candidate.name);
     if (!name.empty())
       throw std::runtime_error(fmt::format("it holds no state dict '{}'; it has '{}'", name, fmt::join(names, "', '")));
-    throw std::runtime_error(fmt::format(
-        "it holds several state dicts: '{}'. Name one (--state-dict {}), or in Python, torch.save(torch.load(FILE, "
-        "weights_only={})['{}'], NEW) writes one",
-        fmt::join(names, "', '"), names.back(), weights_only ? "True" : "False", names.front()));
+    throw std::runtime_error(
+        fmt::format("it holds several state dicts: '{}'. Name one (--state-dict {}), or in Python, torch.save(torch.load(FILE, "
+                    "weights_only={})['{}'], NEW) writes one",
+                    fmt::join(names, "', '"), names.back(), weights_only ? "True" : "False", names.front()));
   }
   if (!found.empty()) return *found.front().dict;
   if (!saved.holds_tensors) throw std::runtime_error("it holds no tensors by name");
@@ -163,9 +163,8 @@ class PytorchFile : public TensorFile {
     pickle_ = stream.rest();
     const std::string where = fmt::format("{}: '{}{}'", path_, folder_, kPickleName);
     document_.emplace(checked(where, [&] { return Pickle(pickle_); }));
-    read_state_dict(checked(where, [&]() -> const PickleValue& {
-      return state_dict(document_->root(), name, !document_->has_objects(), rest);
-    }));
+    read_state_dict(checked(
+        where, [&]() -> const PickleValue& { return state_dict(document_->root(), name, !document_->has_objects(), rest); }));
   }
 
  private:

@@ -21,7 +21,9 @@ constexpr Signature kSignatures[] = {
     {"\x89HDF\r\n\x1a\n"sv, "it is an HDF5 file, as Keras and TensorFlow write them, which is not read here"},
     {"GGUF"sv, "it is a GGUF file, llama.cpp's quantized weights, which are not read here"},
     {"\x1f\x8b"sv, "it is compressed with gzip; unpack it first"},
-    {"\xfd" "7zXZ\0"sv, "it is compressed with xz; unpack it first"},
+    {"\xfd"
+     "7zXZ\0"sv,
+     "it is compressed with xz; unpack it first"},
     {"7z\xbc\xaf\x27\x1c"sv, "it is a 7-Zip archive; unpack it first"},
     {"Rar!\x1a\x07"sv, "it is a RAR archive; unpack it first"},
 };
@@ -32,7 +34,8 @@ bool is_web_page(std::string_view bytes) {
   bytes = bytes.substr(std::min(bytes.find_first_not_of(" \t\r\n"), bytes.size())).substr(0, 16);
   std::string text(bytes);
   std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
-  return text.starts_with("<!doctype html") || text.starts_with("<html") || text.starts_with("<head") || text.starts_with("<?xml");
+  return text.starts_with("<!doctype html") || text.starts_with("<html") || text.starts_with("<head") ||
+         text.starts_with("<?xml");
 }
 
 /// A map whose first key is a text, as Flax writes parameters.
@@ -55,8 +58,10 @@ std::string foreign_format(std::string_view bytes) {
   for (const auto& signature : kSignatures) {
     if (bytes.starts_with(signature.begin)) return signature.description;
   }
-  if (is_web_page(bytes)) return "it is a web page (HTML or XML), perhaps an error's, in the place of the file; download the file itself";
-  if (is_msgpack(bytes)) return "it is a msgpack file, as Flax writes them, which is not read here; Transformers can save it as safetensors";
+  if (is_web_page(bytes))
+    return "it is a web page (HTML or XML), perhaps an error's, in the place of the file; download the file itself";
+  if (is_msgpack(bytes))
+    return "it is a msgpack file, as Flax writes them, which is not read here; Transformers can save it as safetensors";
   if (is_tar(bytes)) return "it is a tar archive; unpack it first";
   return "";
 }

@@ -76,7 +76,8 @@ std::unique_ptr<TensorFile> selected(std::unique_ptr<TensorFile> file, const std
   const std::string path = file->path(), prefix = state_dict.ends_with('.') ? state_dict : state_dict + ".";
   auto chosen = std::make_unique<SelectedTensors>(std::move(file), prefix);
   if (chosen->entries().empty())
-    throw std::runtime_error(fmt::format("{}: there is no state dict '{}', and no tensor's name begins with '{}'", path, state_dict, prefix));
+    throw std::runtime_error(
+        fmt::format("{}: there is no state dict '{}', and no tensor's name begins with '{}'", path, state_dict, prefix));
   return chosen;
 }
 
@@ -112,10 +113,9 @@ bool is_bare_pickle(std::string_view bytes) {
   // The number that torch.save puts first, in pickle's own form. Source: MAGIC_NUMBER in torch/serialization.py.
   constexpr std::string_view magic = "\x8a\x0al\xfc\x9c\x46\xf9\x20j\xa8P\x19.";
   if (bytes.substr(2).starts_with(magic)) {
-    throw std::runtime_error(
-        path +
-        ": a pickle by itself, as PyTorch wrote before version 1.6, is not read; in Python, "
-        "torch.save(torch.load(FILE, weights_only=True), NEW) writes it anew");
+    throw std::runtime_error(path +
+                             ": a pickle by itself, as PyTorch wrote before version 1.6, is not read; in Python, "
+                             "torch.save(torch.load(FILE, weights_only=True), NEW) writes it anew");
   }
   throw std::runtime_error(path +
                            ": a pickle of another program than PyTorch is not read; in Python, pickle.load reads it, and "

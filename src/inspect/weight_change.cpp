@@ -61,7 +61,8 @@ std::vector<WeightMatrix> weight_matrices(torch::nn::Module& model) {
   for (const auto& named : nn::find_sites(model)) {
     const auto& info = named.info;
     const auto* layer = named.layer();
-    if (named.site->adapter()) throw std::invalid_argument(fmt::format("'{}' has an adapter attached: merge it first", info.name));
+    if (named.site->adapter())
+      throw std::invalid_argument(fmt::format("'{}' has an adapter attached: merge it first", info.name));
     if (!layer || info.kind == nn::SiteKind::Norm) continue;
     const auto weight = layer->weight.detach().flatten(1);
     for (size_t part = 0; part < info.parts.size(); ++part) {

@@ -110,7 +110,8 @@ std::vector<std::string> Companions::class_names() const {
     for (size_t i = 0; i < labels->size(); ++i) {
       const auto* name = member(*labels, std::to_string(i).c_str());
       if (!name || !name->is_string())
-        throw std::runtime_error(fmt::format("{}: 'id2label' has {} classes and no name of class {}", config_file_, labels->size(), i));
+        throw std::runtime_error(
+            fmt::format("{}: 'id2label' has {} classes and no name of class {}", config_file_, labels->size(), i));
       names.push_back(name->get<std::string>());
     }
     return only_numbered(names) ? std::vector<std::string>() : names;
@@ -128,7 +129,8 @@ std::optional<int64_t> Companions::image_size() const {
   const auto* size = huggingface() ? member(config_, "image_size") : model_arg("img_size");
   if (!size) return std::nullopt;
   if (!size->is_number_integer() || size->get<int64_t>() < 1)
-    throw std::runtime_error(fmt::format("{}: image size {}: expected the pixels of a square's side", config_file_, formats::shown(*size)));
+    throw std::runtime_error(
+        fmt::format("{}: image size {}: expected the pixels of a square's side", config_file_, formats::shown(*size)));
   return size->get<int64_t>();
 }
 

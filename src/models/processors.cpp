@@ -155,7 +155,8 @@ void take_values(data::Preprocessing& result, const Members& config, const Proce
 data::Preprocessing huggingface_preprocessing(const json& object, const std::string& file) {
   const Members config(object, file);
   const Processor& processor = processor_of(config);
-  constexpr const char* known[] = {"do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb", "do_reduce_labels"};
+  constexpr const char* known[] = {"do_resize",    "do_center_crop", "do_rescale",
+                                   "do_normalize", "do_convert_rgb", "do_reduce_labels"};
   for (const auto& [key, value] : object.items()) {
     const bool understood = std::find(std::begin(known), std::end(known), key) != std::end(known);
     if (key.starts_with("do_") && value == true && !understood) config.refuse(key, "it is not done here");

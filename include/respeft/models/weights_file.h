@@ -37,8 +37,8 @@ class WeightsFile {
   const std::string& sha256() const;
 
   // What the file says of its model, in its metadata, or else the configuration beside it: Transformers' `config.json` and
-  // `preprocessor_config.json`, timm's `config.json`. Each throws `std::runtime_error` that names the file and the member where that
-  // cannot be taken.
+  // `preprocessor_config.json`, timm's `config.json`. Each throws `std::runtime_error` that names the file and the member where
+  // that cannot be taken.
   /// The architecture's name; empty: not known.
   std::string model() const;
   /// The pooling's name; empty: the architecture's own.
@@ -52,8 +52,8 @@ class WeightsFile {
   /// `model` (perhaps with a tag such as `.augreg_in21k`) and file, as `known_normalization`.
   std::optional<Normalization> normalization(const std::string& model = "") const;
 
-  /// Of the tensors under our names, without data. Throw `std::runtime_error` on a layout that no family has; `head_classes` also on
-  /// a head that is no matrix.
+  /// Of the tensors under our names, without data. Throw `std::runtime_error` on a layout that no family has; `head_classes` also
+  /// on a head that is no matrix.
   const std::string& layout() const;
   const TensorMap& shapes() const;
   int64_t head_classes() const;

@@ -19,8 +19,8 @@ class Configuration {
   Configuration(const json& members, std::string file) : members_(members), file_(std::move(file)) {}
 
   [[noreturn]] void refuse(const std::string& key, const std::string& computed) const {
-    throw std::runtime_error(fmt::format("{}: '{}' is {}, and the model here has {}", file_, key,
-                                         formats::shown(members_.at(key)), computed));
+    throw std::runtime_error(
+        fmt::format("{}: '{}' is {}, and the model here has {}", file_, key, formats::shown(members_.at(key)), computed));
   }
   /// Throws unless `key`, where the file has it, is `fits`.
   template <class Fits>
@@ -50,9 +50,9 @@ void check_huggingface(const json& config, const std::string& file, const VitCon
 
 /// Arguments of timm's `VisionTransformer` that change nothing of what a trained model computes for images of its size.
 constexpr const char* kWithoutEffect[] = {
-    "img_size",       "num_classes",        "drop_rate",        "pos_drop_rate",   "patch_drop_rate", "proj_drop_rate",
-    "attn_drop_rate", "drop_path_rate",     "weight_init",      "fix_init",        "dynamic_img_size", "dynamic_img_pad",
-    "strict_img_size", "pretrained_strict", "device",           "dtype",
+    "img_size",        "num_classes",       "drop_rate",   "pos_drop_rate", "patch_drop_rate",  "proj_drop_rate",
+    "attn_drop_rate",  "drop_path_rate",    "weight_init", "fix_init",      "dynamic_img_size", "dynamic_img_pad",
+    "strict_img_size", "pretrained_strict", "device",      "dtype",
 };
 
 /// `model_args` of timm's `config.json`. Source: timm/models/vision_transformer.py, version 1.0.31.
@@ -85,7 +85,8 @@ void check_timm_arguments(const json& args, const std::string& file, const VitCo
   const std::vector<std::pair<const char*, json>> defaults = {
       {"fc_norm", model.mean_pooling}, {"act_layer", "gelu"}, {"norm_layer", "layernorm"}, {"embed_norm_layer", nullptr}};
   for (const auto& [key, value] : values) check.require_value(key, value);
-  for (const auto& [key, value] : defaults) check.require(key, is_null_or(value), value.is_string() ? value.get<std::string>() : value.dump());
+  for (const auto& [key, value] : defaults)
+    check.require(key, is_null_or(value), value.is_string() ? value.get<std::string>() : value.dump());
   check.require(
       "init_values", [&](const json& value) { return value.is_null() != model.layer_scale.has_value(); },
       model.layer_scale ? "layer scale" : "no layer scale");
@@ -98,7 +99,8 @@ void check_timm_arguments(const json& args, const std::string& file, const VitCo
         std::any_of(std::begin(kWithoutEffect), std::end(kWithoutEffect), is)) {
       continue;
     }
-    throw std::runtime_error(fmt::format("{}: 'model_args' has '{}': {}, which is not understood here", file, key, formats::shown(value)));
+    throw std::runtime_error(
+        fmt::format("{}: 'model_args' has '{}': {}, which is not understood here", file, key, formats::shown(value)));
   }
 }
 

@@ -68,7 +68,8 @@ class VitExports : public ExportSources {
       if (config.register_tokens > 0 || !config.position_for_prefix) refuse("their ViT has no register tokens");
       return "vit";
     }
-    if (config.position_for_prefix != (config.register_tokens == 0)) refuse("its position embedding has entries for other tokens");
+    if (config.position_for_prefix != (config.register_tokens == 0))
+      refuse("its position embedding has entries for other tokens");
     if (config.mlp_dim % config.embed_dim != 0) refuse("its MLP is not a whole number of times as wide as its tokens");
     return config.register_tokens == 0 ? "dinov2" : "dinov2_with_registers";
   }

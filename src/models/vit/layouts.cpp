@@ -216,8 +216,8 @@ OwnTensors from_timm(TensorMap tensors) {
 
 OwnTensors from_huggingface(TensorMap tensors, std::string_view prefix) {
   const bool registers = tensors.count(fmt::format("{}embeddings.register_tokens", prefix)) != 0;
-  tensors = fuse_projections(
-      renamed(std::move(tensors), [&](const std::string& key) { return from_huggingface_name(key, prefix); }));
+  tensors =
+      fuse_projections(renamed(std::move(tensors), [&](const std::string& key) { return from_huggingface_name(key, prefix); }));
   if (registers) split_class_position(tensors);
   set_wide_head_aside(tensors);
   return {std::move(tensors), "huggingface", std::nullopt};

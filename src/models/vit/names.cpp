@@ -107,8 +107,8 @@ constexpr Name kNames[] = {
     {"", "heads.pre_logits", kTorchvision},
 };
 
-/// True if `name` is `pattern`, or a module of that name with `.weight` or `.bias` behind it. `block` receives what stands for the
-/// asterisk, a number, and `rest` what follows the pattern.
+/// True if `name` is `pattern`, or a module of that name with `.weight` or `.bias` behind it. `block` receives what stands for
+/// the asterisk, a number, and `rest` what follows the pattern.
 bool matches(std::string_view name, std::string_view pattern, std::string_view& block, std::string_view& rest) {
   const size_t star = pattern.find('*');
   block = {};

@@ -93,8 +93,8 @@ bool fit_positions(const VisionTransformerImpl& vit, OwnTensors& own) {
   const auto& embedding = found->second;
   const int64_t prefix = prefix_positions(vit);
   if (grid_of(&embedding, prefix) == 0 || embedding.size(2) != vit.pos_embed.size(2)) {
-    throw std::runtime_error(fmt::format("'pos_embed' has shape [{}]; {} takes [1, {} + n², {}]", fmt::join(embedding.sizes(), ", "),
-                                         vit.name(), prefix, vit.pos_embed.size(2)));
+    throw std::runtime_error(fmt::format("'pos_embed' has shape [{}]; {} takes [1, {} + n², {}]",
+                                         fmt::join(embedding.sizes(), ", "), vit.name(), prefix, vit.pos_embed.size(2)));
   }
   const auto resampling = own.layout == "google" ? Resampling::kBilinear : Resampling::kBicubic;  // timm's choice
   found->second = resample_position_embedding(embedding, vit.config.grid(), prefix, resampling);
@@ -170,7 +170,8 @@ class VitWeightMap : public WeightMap {
     const auto& vit = as_vit(model);
     if (own.tensors.count("dist_token") != 0) {
       throw std::runtime_error(fmt::format(
-          "it is a distilled DeiT: {} has no place for its distillation token 'dist_token' and the head that reads it", vit.name()));
+          "it is a distilled DeiT: {} has no place for its distillation token 'dist_token' and the head that reads it",
+          vit.name()));
     }
     if (own.heads && *own.heads != vit.config.num_heads) {
       throw std::runtime_error(
@@ -193,9 +194,10 @@ class VitWeightMap : public WeightMap {
     };
     if (!all_of(missing, own) || !all_of(unknown, other)) return false;
     if (with_head) {
-      throw std::runtime_error(fmt::format(
-          "it has '{}' where the model has '{}': its head was trained with another pooling (class token or mean) than the model's",
-          unknown.front(), missing.front()));
+      throw std::runtime_error(
+          fmt::format("it has '{}' where the model has '{}': its head was trained with another pooling (class token or mean) "
+                      "than the model's",
+                      unknown.front(), missing.front()));
     }
     return true;
   }
