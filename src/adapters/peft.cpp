@@ -22,7 +22,6 @@
 #include "src/adapters/adapter_metadata.h"
 #include "src/adapters/peft_config.h"
 #include "src/adapters/peft_factors.h"
-#include <respeft/core/text.h>
 
 namespace respeft::adapters {
 namespace {
@@ -281,7 +280,8 @@ class Reading {
 
   void put(TensorMap& tensors, const LayerPlace& place, const FactorMap& factors) const {
     const std::string part = place.part < 0 ? "" : part_name(*family_, place) + ".";
-    for (const auto& [kind, factor] : factors) tensors[fmt::format("{}{}{}{}", place.site, nn::kAdapterMarker, part, kind)] = factor;
+    for (const auto& [kind, factor] : factors)
+      tensors[fmt::format("{}{}{}{}", place.site, nn::kAdapterMarker, part, kind)] = factor;
   }
 
   /// Where some projections of a layer are adapted, those that are adapted in other layers get an update of zeros.
@@ -301,9 +301,9 @@ class Reading {
 
   void add_head(TensorMap& tensors) const {
     for (const auto& [name, key] : head_keys_) {
-      if (name != "head.weight" && name != "head.bias") fail_at(key, "a head has a weight and a bias");
+      if (name != nn::kHeadWeight && name != nn::kHeadBias) fail_at(key, "a head has a weight and a bias");
       tensors[name] = file_->tensor(key);
-      if (name != "head.weight") continue;
+      if (name != nn::kHeadWeight) continue;
       try {
         tensors[name] = family_->weights().head_from(tensors[name], base_);
       } catch (const std::runtime_error& error) {
@@ -378,11 +378,11 @@ class Writing {
   }
 
   void add_head(const std::string& key, const at::Tensor& tensor) {
-    if (key != "head.weight" && key != "head.bias")
+    if (key != nn::kHeadWeight && key != nn::kHeadBias)
       throw std::invalid_argument(fmt::format("'{}' has no place in PEFT's layout", key));
     const std::string name = map_.head_name(base_);
     tensors_[fmt::format("{}{}.{}", kPrefix, name, key.substr(nn::kHeadPrefix.size()))] =
-        key == "head.weight" ? map_.head_to(tensor, base_) : tensor;
+        key == nn::kHeadWeight ? map_.head_to(tensor, base_) : tensor;
     config_.saved = {name};
   }
 

@@ -6,6 +6,7 @@
 
 #include <respeft/data/image/check.h>
 #include <respeft/models/weights_check.h>
+#include <respeft/nn/names.h>
 
 #include <respeft/core/text.h>
 #include "src/cli/command.h"
@@ -37,7 +38,7 @@ std::vector<Finding> weight_findings(const models::WeightsCheck& check, const st
     std::vector<std::string> items;
     for (const auto& key : check.missing) items.push_back(fmt::format("'{}' is missing", key));
     for (const auto& key : check.unused) {
-      if (!key.starts_with("head.")) items.push_back(fmt::format("'{}' has no place in {}", key, model));
+      if (!nn::is_head_name(key)) items.push_back(fmt::format("'{}' has no place in {}", key, model));
     }
     items.insert(items.end(), check.wrong_shapes.begin(), check.wrong_shapes.end());
     std::string message = fmt::format("{}: {}", path, check.fault);

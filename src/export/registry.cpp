@@ -2,8 +2,8 @@
 
 #include <stdexcept>
 
-#include "src/export/formats.h"
 #include <respeft/core/text.h>
+#include "src/export/formats.h"
 
 namespace respeft::exporting {
 

@@ -58,8 +58,7 @@ std::string json_text(const nlohmann::ordered_json& document) {
   return document.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
-void write_weights(const models::Model& model, const std::string& path, const TensorMap& tensors,
-                   const ExportInfo& info) {
+void write_weights(const models::Model& model, const std::string& path, const TensorMap& tensors, const ExportInfo& info) {
   formats::Metadata metadata = {
       {"format", "pt"}, {"model", model.name()}, {"preprocessing", data::to_json(preprocessing_for(model, info))}};
   if (!info.class_names.empty()) metadata["class_names"] = class_names_json(info.class_names);

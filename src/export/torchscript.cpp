@@ -4,6 +4,7 @@
 #include <respeft/models/exports.h>
 #include <respeft/models/family.h>
 #include <respeft/models/weights.h>
+#include <respeft/nn/site.h>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/serialization/import.h>
 

@@ -18,7 +18,7 @@ using Kind = PickleValue::Kind;
 }
 
 /// How an object that a pickle refers to is read.
-enum class Global { dict, sequence, tensor, parameter, storage, other };
+enum class Global { dict, sequence, tensor, parameter, storage, other, object };
 
 struct KnownGlobal {
   std::string_view module, name;
@@ -28,7 +28,7 @@ struct KnownGlobal {
 
 constexpr KnownGlobal kGlobals[] = {
     {"collections", "OrderedDict", Global::dict},
-    {"argparse", "Namespace", Global::other},  // a record of plain values: a training program's flags
+    {"argparse", "Namespace", Global::object},  // a record of plain values: a training program's flags
     {"__builtin__", "set", Global::sequence},
     {"builtins", "set", Global::sequence},
     {"torch", "Size", Global::sequence},
@@ -127,6 +127,8 @@ class Unpickler {
       }
     }
   }
+
+  bool has_objects() const { return has_objects_; }
 
  private:
   // ---- bytes
@@ -378,7 +380,9 @@ class Unpickler {
 
   bool put_global(std::string_view module, std::string_view name) {
     for (size_t i = 0; i < std::size(kGlobals); ++i) {
-      if (kGlobals[i].module == module && kGlobals[i].name == name) return push(Kind::global, static_cast<int64_t>(i));
+      if (kGlobals[i].module != module || kGlobals[i].name != name) continue;
+      has_objects_ = has_objects_ || kGlobals[i].global == Global::object;
+      return push(Kind::global, static_cast<int64_t>(i));
     }
     constexpr size_t kShown = 200;
     fail_pickle(fmt::format(
@@ -453,6 +457,7 @@ class Unpickler {
   std::vector<PickleValue*> stack_;
   std::vector<size_t> marks_;
   std::map<uint32_t, PickleValue*> memo_;
+  bool has_objects_ = false;
 };
 
 }  // namespace
@@ -484,7 +489,9 @@ const char* PickleValue::description() const {
 }
 
 Pickle::Pickle(std::string_view bytes) {
-  root_ = Unpickler(bytes, values_).run();
+  Unpickler unpickler(bytes, values_);
+  root_ = unpickler.run();
+  has_objects_ = unpickler.has_objects();
 }
 
 }  // namespace respeft::formats

@@ -35,9 +35,12 @@ class Pickle {
   /// `bytes` must outlive the pickle. Throws `std::runtime_error` with the fault.
   explicit Pickle(std::string_view bytes);
   const PickleValue& root() const { return *root_; }
+  /// True if it refers to objects that `torch.load(FILE, weights_only=True)` refuses, such as a training program's flags.
+  bool has_objects() const { return has_objects_; }
 
  private:
   std::deque<PickleValue> values_;
+  bool has_objects_ = false;
   const PickleValue* root_ = nullptr;
 };
 

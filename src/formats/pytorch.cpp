@@ -63,23 +63,83 @@ View view_of(const PickleValue& tensor) {
   return view;
 }
 
-/// The state dict in a checkpoint: the saved object itself, or the one dictionary of tensors in it.
-const PickleValue& state_dict(const PickleValue& saved) {
-  if (!saved.is(Kind::dict)) throw std::runtime_error(fmt::format("it holds {}, not a state dict", saved.description()));
-  std::vector<std::string_view> names;
-  const PickleValue* found = nullptr;
+/// The number of dimensions of a tensor of floating-point numbers; −1 for other values.
+int64_t float_dimensions(const PickleValue& value) {
+  if (!value.is(Kind::tensor) || !at::isFloatingType(value.items[0]->dtype)) return -1;
+  return static_cast<int64_t>(value.items[1]->items.size());
+}
+
+/// How much a dictionary looks like a model's state dict: 3 if it has matrices, 2 if vectors, 1 if other tensors, as generators'
+/// states and metrics are; 0 without tensors.
+int likeness(const PickleValue& dict) {
+  int found = 0;
+  for (size_t i = 0; i + 1 < dict.items.size(); i += 2) {
+    const PickleValue& value = *dict.items[i + 1];
+    if (!value.is(Kind::tensor)) continue;
+    const int64_t dimensions = float_dimensions(value);
+    found = std::max(found, dimensions >= 2 ? 3 : dimensions == 1 ? 2 : 1);
+  }
+  return found;
+}
+
+struct Candidate {
+  std::string_view name;
+  const PickleValue* dict;
+};
+
+/// The dictionaries in a checkpoint that look most like a model's state dict.
+std::vector<Candidate> state_dicts(const PickleValue& saved) {
+  std::vector<Candidate> found;
+  int best = 1;
   for (size_t i = 0; i + 1 < saved.items.size(); i += 2) {
     const PickleValue &key = *saved.items[i], &value = *saved.items[i + 1];
-    if (!key.is(Kind::text) || !value.is(Kind::dict) || !value.holds_tensors) continue;
-    names.push_back(key.text);
-    found = &value;
+    if (!key.is(Kind::text) || !value.is(Kind::dict)) continue;
+    const int here = likeness(value);
+    if (here > best) found.clear();
+    best = std::max(best, here);
+    if (here == best) found.push_back({key.text, &value});
   }
-  if (names.size() > 1) {
+  return found;
+}
+
+/// The dictionary of this name, with dots between nested ones; null if there is none.
+const PickleValue* find_dict(const PickleValue& saved, std::string_view name) {
+  const PickleValue* dict = &saved;
+  while (dict) {
+    const PickleValue* inner = nullptr;
+    for (size_t i = 0; i + 1 < dict->items.size(); i += 2) {
+      const PickleValue &key = *dict->items[i], &value = *dict->items[i + 1];
+      if (!key.is(Kind::text) || key.text.empty() || !value.is(Kind::dict) || !name.starts_with(key.text)) continue;
+      const auto rest = name.substr(key.text.size());
+      if (rest.empty()) return &value;
+      if (rest[0] == '.') inner = &value, name = rest.substr(1);
+      if (inner) break;
+    }
+    dict = inner;
+  }
+  return nullptr;
+}
+
+/// The state dict in a checkpoint: the one that is called `name`, else the saved object itself, or the one model's in it. `rest`
+/// receives the name if there is none of it.
+const PickleValue& state_dict(const PickleValue& saved, const std::string& name, bool weights_only, std::string& rest) {
+  if (!saved.is(Kind::dict)) throw std::runtime_error(fmt::format("it holds {}, not a state dict", saved.description()));
+  const PickleValue* named = name.empty() ? nullptr : find_dict(saved, name);
+  if (named && named->holds_tensors) return *named;
+  rest = name;
+  auto found = state_dicts(saved);
+  if (!found.empty() && likeness(saved) > likeness(*found.front().dict)) found.clear();
+  if (found.size() > 1) {
+    std::vector<std::string_view> names;
+    for (const auto& candidate : found) names.push_back(candidate.name);
+    if (!name.empty())
+      throw std::runtime_error(fmt::format("it holds no state dict '{}'; it has '{}'", name, fmt::join(names, "', '")));
     throw std::runtime_error(
-        fmt::format("it holds several state dicts: '{}'. In Python, torch.save(torch.load(FILE)['{}'], NEW) writes one",
-                    fmt::join(names, "', '"), names.front()));
+        fmt::format("it holds several state dicts: '{}'. Name one (--state-dict {}), or in Python, torch.save(torch.load(FILE, "
+                    "weights_only={})['{}'], NEW) writes one",
+                    fmt::join(names, "', '"), names.back(), weights_only ? "True" : "False", names.front()));
   }
-  if (found) return *found;
+  if (!found.empty()) return *found.front().dict;
   if (!saved.holds_tensors) throw std::runtime_error("it holds no tensors by name");
   return saved;
 }
@@ -96,13 +156,15 @@ decltype(auto) checked(const std::string& where, const Call& call) {
 
 class PytorchFile : public TensorFile {
  public:
-  explicit PytorchFile(OpenArchive archive) : TensorFile(archive.archive->path(), "pytorch"), archive_(std::move(archive)) {
+  PytorchFile(OpenArchive archive, const std::string& name, std::string& rest)
+      : TensorFile(archive.archive->path(), "pytorch"), archive_(std::move(archive)) {
     find_folder();
     ZipStream stream(*archive_.archive, folder_ + std::string(kPickleName));
     pickle_ = stream.rest();
     const std::string where = fmt::format("{}: '{}{}'", path_, folder_, kPickleName);
     document_.emplace(checked(where, [&] { return Pickle(pickle_); }));
-    read_state_dict(checked(where, [&]() -> const PickleValue& { return state_dict(document_->root()); }));
+    read_state_dict(checked(
+        where, [&]() -> const PickleValue& { return state_dict(document_->root(), name, !document_->has_objects(), rest); }));
   }
 
  private:
@@ -178,8 +240,8 @@ class PytorchFile : public TensorFile {
 
 }  // namespace
 
-std::unique_ptr<TensorFile> open_pytorch(OpenArchive archive) {
-  return std::make_unique<PytorchFile>(std::move(archive));
+std::unique_ptr<TensorFile> open_pytorch(OpenArchive archive, const std::string& state_dict, std::string& rest) {
+  return std::make_unique<PytorchFile>(std::move(archive), state_dict, rest);
 }
 
 }  // namespace respeft::formats

@@ -12,6 +12,7 @@
 
 #include "src/formats/bytes.h"
 #include "src/formats/mapped_file.h"
+#include "src/formats/recognize.h"
 #include "src/formats/tensor_formats.h"
 #include "src/formats/zip.h"
 
@@ -50,9 +51,43 @@ bool is_pytorch(const ZipArchive& archive) {
   return std::any_of(entries.begin(), entries.end(), [](const auto& item) { return item.first.ends_with("/data.pkl"); });
 }
 
-std::unique_ptr<TensorFile> open_zip(std::shared_ptr<const MappedFile> file, const std::string& path) {
+/// The tensors of another file whose names begin with a prefix, without it.
+class SelectedTensors : public TensorFile {
+ public:
+  SelectedTensors(std::unique_ptr<TensorFile> file, std::string prefix)
+      : TensorFile(file->path(), file->format()), file_(std::move(file)), prefix_(std::move(prefix)) {
+    files_ = file_->files();
+    metadata_ = file_->metadata();
+    for (const auto& [key, entry] : file_->entries()) {
+      if (key.starts_with(prefix_)) entries_.emplace(key.substr(prefix_.size()), entry);
+    }
+  }
+
+ private:
+  at::Tensor read(const std::string& key) const override { return file_->tensor(prefix_ + key); }
+
+  std::unique_ptr<TensorFile> file_;
+  std::string prefix_;
+};
+
+/// The tensors that stand under `state_dict.`, or all where that is empty.
+std::unique_ptr<TensorFile> selected(std::unique_ptr<TensorFile> file, const std::string& state_dict) {
+  if (state_dict.empty()) return file;
+  const std::string path = file->path(), prefix = state_dict.ends_with('.') ? state_dict : state_dict + ".";
+  auto chosen = std::make_unique<SelectedTensors>(std::move(file), prefix);
+  if (chosen->entries().empty())
+    throw std::runtime_error(
+        fmt::format("{}: there is no state dict '{}', and no tensor's name begins with '{}'", path, state_dict, prefix));
+  return chosen;
+}
+
+std::unique_ptr<TensorFile> open_zip(std::shared_ptr<const MappedFile> file, const std::string& path,
+                                     const std::string& state_dict) {
   OpenArchive archive{file, std::make_shared<ZipArchive>(file->bytes(), path)};
-  return is_pytorch(*archive.archive) ? open_pytorch(std::move(archive)) : open_npz(std::move(archive));
+  if (!is_pytorch(*archive.archive)) return selected(open_npz(std::move(archive)), state_dict);
+  std::string rest;  // what chooses among the names, if it is no dictionary's name
+  auto opened = open_pytorch(std::move(archive), state_dict, rest);
+  return selected(std::move(opened), rest);
 }
 
 /// Starts with eight bytes that give the length of the JSON object after them.
@@ -72,6 +107,19 @@ bool is_json(std::string_view bytes) {
 /// Starts with a pickle protocol number: files of PyTorch before version 1.6, and other pickled objects.
 bool is_bare_pickle(std::string_view bytes) {
   return !is_safetensors(bytes) && bytes.size() > 8 && bytes[0] == '\x80' && bytes[1] >= 2 && bytes[1] <= 5;
+}
+
+[[noreturn]] void refuse_bare_pickle(std::string_view bytes, const std::string& path) {
+  // The number that torch.save puts first, in pickle's own form. Source: MAGIC_NUMBER in torch/serialization.py.
+  constexpr std::string_view magic = "\x8a\x0al\xfc\x9c\x46\xf9\x20j\xa8P\x19.";
+  if (bytes.substr(2).starts_with(magic)) {
+    throw std::runtime_error(path +
+                             ": a pickle by itself, as PyTorch wrote before version 1.6, is not read; in Python, "
+                             "torch.save(torch.load(FILE, weights_only=True), NEW) writes it anew");
+  }
+  throw std::runtime_error(path +
+                           ": a pickle of another program than PyTorch is not read; in Python, pickle.load reads it, and "
+                           "torch.save({name: torch.as_tensor(array), …}, NEW) writes its arrays");
 }
 
 }  // namespace
@@ -99,22 +147,20 @@ TensorMap TensorFile::shapes() const {
   return result;
 }
 
-std::unique_ptr<TensorFile> open_tensor_file(const std::string& given) {
+std::unique_ptr<TensorFile> open_tensor_file(const std::string& given, const std::string& state_dict) {
   const std::string path = fs::is_directory(given) ? in_folder(given) : given;
-  return is_json(MappedFile(path).bytes()) ? open_index(path) : open_shard(path);
+  if (is_json(MappedFile(path).bytes())) return selected(open_index(path), state_dict);
+  return open_shard(path, state_dict);
 }
 
-std::unique_ptr<TensorFile> open_shard(const std::string& path) {
+std::unique_ptr<TensorFile> open_shard(const std::string& path, const std::string& state_dict) {
   auto file = std::make_shared<const MappedFile>(path);
   const std::string_view bytes = file->bytes();
-  if (is_zip(bytes)) return open_zip(std::move(file), path);
-  if (is_bare_pickle(bytes)) {
-    throw std::runtime_error(
-        path +
-        ": a pickle by itself, as PyTorch wrote before version 1.6, is not read; in Python, torch.save(torch.load(FILE), NEW) "
-        "writes it anew");
-  }
-  return open_safetensors(path);
+  if (is_zip(bytes)) return open_zip(std::move(file), path, state_dict);
+  if (is_bare_pickle(bytes)) refuse_bare_pickle(bytes, path);
+  if (const std::string foreign = is_safetensors(bytes) ? "" : foreign_format(bytes); !foreign.empty())
+    throw std::runtime_error(fmt::format("{}: {}", path, foreign));
+  return selected(open_safetensors(path), state_dict);
 }
 
 std::unique_ptr<TensorFile> open_safetensors(const std::string& path) {
@@ -125,12 +171,16 @@ std::string weights_sha256(const std::string& path) {
   return weights_sha256(*open_tensor_file(path));
 }
 
-std::string weights_sha256(const TensorFile& file) {
-  const auto& files = file.files();
-  if (files.size() == 1) return file_sha256(files.front());
-  std::string lines;
-  for (const auto& name : files) lines += fmt::format("{}  {}\n", file_sha256(name), fs::path(name).filename().string());
-  return sha256(lines);
+std::string weights_sha256(const TensorFile& file, const std::string& state_dict) {
+  std::string hash;
+  if (file.files().size() == 1) {
+    hash = file_sha256(file.files().front());
+  } else {
+    std::string lines;
+    for (const auto& name : file.files()) lines += fmt::format("{}  {}\n", file_sha256(name), fs::path(name).filename().string());
+    hash = sha256(lines);
+  }
+  return state_dict.empty() ? hash : sha256(fmt::format("{}  {}\n", hash, state_dict));
 }
 
 }  // namespace respeft::formats

@@ -34,9 +34,7 @@ void add(ModelSummary& summary, LayerSummary& layer, const std::string& name, co
     return;
   }
   layer.trained += count;
-  (adapter                ? summary.trained_adapters
-   : layer.kind == "head"       ? summary.trained_head
-                                : summary.trained_base) += count;
+  (adapter ? summary.trained_adapters : layer.kind == "head" ? summary.trained_head : summary.trained_base) += count;
 }
 
 }  // namespace

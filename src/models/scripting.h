@@ -29,8 +29,8 @@ class Builder {
 
 Module linear(const at::Tensor& weight, const at::Tensor& bias);
 Module layer_norm(const nn::LayerNorm& layer);
-/// The adapter at `site`, for one that does not fold; nothing where there is none. Throws `std::invalid_argument` on an adapter that
-/// has no script: it must be merged first.
+/// The adapter at `site`, for one that does not fold; nothing where there is none. Throws `std::invalid_argument` on an adapter
+/// that has no script: it must be merged first.
 std::optional<Module> adapter(const nn::Site& site);
 
 }  // namespace respeft::models::scripting

@@ -63,9 +63,9 @@ void Loading::fail(const std::string& fault) const {
   throw std::runtime_error(fmt::format("{}: {}", origin_, fault));
 }
 
-/// What `call` returns; its fault is said to be in the file.
+/// The result of `call`; its fault is said to be in the file.
 template <class Call>
-auto Loading::checked(const Call& call) const {
+auto Loading::checked(const Call& call) const -> decltype(call()) {
   try {
     return call();
   } catch (const std::runtime_error& error) {
@@ -93,6 +93,9 @@ bool Loading::is_head(const std::string& key) const {
 
 /// A head for other classes, or one that reads other features, is not this model's.
 void Loading::leave_out_other_head() {
+  if (const auto head = own_.tensors.find(nn::kHeadWeight); model_ && head != own_.tensors.end() && head->second.dim() != 2)
+    fail(fmt::format("'head.weight' has shape [{}]; a head is a matrix [classes, features]",
+                     fmt::join(head->second.sizes(), ", ")));
   const int64_t own = head_classes(state_), found = head_classes(own_.tensors);
   const bool wanted = model_ ? own > 0 && own == found : own == found || own == 0 || found == 0;
   for (auto item = own_.tensors.begin(); item != own_.tensors.end();) {

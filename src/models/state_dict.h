@@ -9,14 +9,15 @@
 // A state dict on its way from a file into a module.
 namespace respeft::models {
 
-/// Tensors under the names of `family`'s models; null: of the first family that has their layout. Throws `std::runtime_error` where
-/// none has.
+/// Tensors under the names of `family`'s models; null: of the first family that has their layout. Throws `std::runtime_error`
+/// where none has.
 OwnTensors to_own(const TensorMap& tensors, const ModelFamily* family = nullptr);
 
 /// The plain module's parameters and buffers by name. Throws `std::invalid_argument` if an adapter is attached.
 TensorMap plain_tensors(const torch::nn::Module& module);
 
-/// One state dict on its way into one module. A `Model` takes it through its family's weight map, another module by its own names.
+/// One state dict on its way into one module. A `Model` takes it through its family's weight map, another module by its own
+/// names.
 class Loading {
  public:
   /// `tensors` are the file's, under its names; they may be without data. `origin` names the file in errors.
@@ -34,7 +35,7 @@ class Loading {
  private:
   [[noreturn]] void fail(const std::string& fault) const;
   template <class Call>
-  auto checked(const Call& call) const;
+  auto checked(const Call& call) const -> decltype(call());
 
   bool is_head(const std::string& key) const;
   void leave_out_other_head();

@@ -34,7 +34,8 @@ std::vector<Wrapped> find_wrapped(const TensorMap& tensors, std::string_view anc
   std::vector<Wrapped> found;
   for (const auto& [key, tensor] : tensors) {
     if (!key.ends_with(anchor)) continue;
-    if (auto place = split(std::string_view(key).substr(0, key.size() - anchor.size()), inner)) found.push_back(std::move(*place));
+    if (auto place = split(std::string_view(key).substr(0, key.size() - anchor.size()), inner))
+      found.push_back(std::move(*place));
   }
   return found;
 }

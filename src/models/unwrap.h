@@ -15,8 +15,8 @@ struct Wrapped {
   std::string inner;    ///< what follows it, one of the prefixes that the layout itself may have
 };
 
-/// Where a tensor with the name `anchor` stands in the state dict, behind one of the prefixes `inner` of its layout. Several places
-/// are several models.
+/// Where a tensor with the name `anchor` stands in the state dict, behind one of the prefixes `inner` of its layout. Several
+/// places are several models.
 std::vector<Wrapped> find_wrapped(const TensorMap& tensors, std::string_view anchor, const std::vector<std::string_view>& inner);
 
 /// The only place of those found. Throws `std::runtime_error` that names the prefixes where there are several.

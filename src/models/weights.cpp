@@ -12,7 +12,7 @@
 namespace respeft::models {
 
 int64_t head_classes(const TensorMap& tensors) {
-  const auto head = tensors.find("head.weight");
+  const auto head = tensors.find(nn::kHeadWeight);
   if (head == tensors.end() || head->second.dim() != 2 || head->second.size(1) == 0) return 0;
   return head->second.size(0);
 }

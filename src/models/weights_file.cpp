@@ -68,7 +68,13 @@ bool needs_values(const std::string& key) {
 }  // namespace
 
 struct WeightsFile::Contents {
-  explicit Contents(const std::string& given) : path(given), file(formats::open_tensor_file(given)) {}
+  Contents(const std::string& given, std::string chosen)
+      : path(given), state_dict(std::move(chosen)), file(formats::open_tensor_file(given, state_dict)) {}
+
+  const Companions& companions() {
+    if (!read_companions) read_companions.emplace(path);
+    return *read_companions;
+  }
 
   /// Under the file's names; with data where shapes are not enough.
   const TensorMap& foreign_shapes() {
@@ -91,21 +97,22 @@ struct WeightsFile::Contents {
   }
 
   /// Throws where a configuration beside the file says that its model computes something else.
-  void check_config(const torch::nn::Module& module, const std::string& layout) const {
+  void check_config(const torch::nn::Module& module, const std::string& layout) {
     const auto* model = dynamic_cast<const Model*>(&module);
-    std::string config;
-    if (!model || read_companion(path, "config.json", config).is_null()) return;
-    model->family().weights().check_config(*model, layout, formats::read_file(config), config);
+    if (!model || companions().config_text().empty()) return;
+    model->family().weights().check_config(*model, layout, companions().config_text(), companions().config_file());
   }
 
-  std::string path;
+  std::string path, state_dict;
   std::unique_ptr<formats::TensorFile> file;
   TensorMap shapes;
   std::optional<OwnTensors> translated;
+  std::optional<Companions> read_companions;
   std::string sha256;
 };
 
-WeightsFile::WeightsFile(const std::string& path) : contents_(std::make_unique<Contents>(path)) {}
+WeightsFile::WeightsFile(const std::string& path, const std::string& state_dict)
+    : contents_(std::make_unique<Contents>(path, state_dict)) {}
 WeightsFile::~WeightsFile() = default;
 WeightsFile::WeightsFile(WeightsFile&&) noexcept = default;
 
@@ -128,13 +135,29 @@ std::string WeightsFile::metadata(const std::string& key) const {
 }
 
 const std::string& WeightsFile::sha256() const {
-  if (contents_->sha256.empty()) contents_->sha256 = formats::weights_sha256(*contents_->file);
+  if (contents_->sha256.empty()) contents_->sha256 = formats::weights_sha256(*contents_->file, contents_->state_dict);
   return contents_->sha256;
+}
+
+std::string WeightsFile::model() const {
+  if (const std::string name = metadata("model"); !name.empty()) return name;
+  const std::string name = contents_->companions().architecture();
+  return family_of(name) ? name : std::string();
+}
+
+std::string WeightsFile::pool() const {
+  const std::string name = metadata("pool");
+  return name.empty() && metadata("model").empty() ? contents_->companions().pool() : name;
+}
+
+std::optional<int64_t> WeightsFile::image_size() const {
+  if (!metadata("preprocessing").empty()) return preprocessing()->size;
+  return contents_->companions().image_size();
 }
 
 std::vector<std::string> WeightsFile::class_names() const {
   const std::string text = metadata("class_names");
-  if (text.empty()) return {};
+  if (text.empty()) return contents_->companions().class_names();
   try {
     const auto names = formats::parse_json(text);
     std::vector<std::string> texts;
@@ -148,7 +171,7 @@ std::vector<std::string> WeightsFile::class_names() const {
 
 std::optional<data::Preprocessing> WeightsFile::preprocessing() const {
   const std::string text = metadata("preprocessing");
-  if (text.empty()) return std::nullopt;
+  if (text.empty()) return contents_->companions().preprocessing();
   try {
     return data::preprocessing_from_json(text);
   } catch (const std::exception& error) {
@@ -165,7 +188,7 @@ std::optional<Normalization> WeightsFile::normalization(const std::string& model
       throw std::runtime_error(fmt::format("{}: {}", source, error.what()));
     }
   }
-  if (const auto found = normalization_of_companions(path())) return found;
+  if (const auto found = contents_->companions().normalization()) return found;
   std::string layout;
   try {
     layout = this->layout();
@@ -185,6 +208,11 @@ const TensorMap& WeightsFile::shapes() const {
   return contents_->own().tensors;
 }
 int64_t WeightsFile::head_classes() const {
+  const auto head = shapes().find(nn::kHeadWeight);
+  if (head != shapes().end() && head->second.dim() != 2) {
+    throw std::runtime_error(fmt::format("{}: 'head.weight' has shape [{}]; a head is a matrix [classes, features]", path(),
+                                         fmt::join(head->second.sizes(), ", ")));
+  }
   return models::head_classes(shapes());
 }
 

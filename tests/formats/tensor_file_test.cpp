@@ -254,7 +254,8 @@ TEST(Pytorch, RefusesBrokenTensors) {
        zip({{.name = "x/data.pkl", .content = TensorPickle().bytes()}, {.name = "x/byteorder", .content = "big"}}),
        {"'x/byteorder'", "little-endian"}},
       {"TorchScript", zip({{.name = "x/data.pkl"}, {.name = "x/constants.pkl"}}), {"TorchScript"}},
-      {"bare pickle", "\x80\2\x8a\x0al\xfc\x9c\x46\xf9\x20j\xa8P\x19.", {"before version 1.6"}},
+      {"bare pickle", "\x80\2\x8a\x0al\xfc\x9c\x46\xf9\x20j\xa8P\x19.", {"before version 1.6", "weights_only=True"}},
+      {"another program's pickle", "\x80\4\x95" + std::string(20, '\0'), {"another program than PyTorch"}},
   };
   const Folder folder;
   for (const auto& broken : all) {
@@ -348,6 +349,54 @@ TEST(Index, RefusesBrokenOnes) {
   }
   const Folder empty;
   expect_error<std::runtime_error>([&] { open_tensor_file(empty.path()); }, {empty.path(), "model.safetensors"});
+}
+
+// ---- files of other kinds
+
+TEST(OpenTensorFile, SaysWhatAFileOfAnotherKindIs) {
+  const std::string pointer =
+      "version https://git-lfs.github.com/spec/v1\noid sha256:" + std::string(64, 'a') + "\nsize 22883328\n";
+  std::string tar(512, '\0');
+  tar.replace(257, 5, "ustar");
+  const std::vector<Broken> all = {
+      {"Git LFS", pointer, {"Git LFS pointer", "git lfs pull"}},
+      {"web page", "\n<!DOCTYPE html>\n<html><head>", {"web page"}},
+      {"web page in capitals", "<HTML><BODY>404", {"web page"}},
+      {"storage's error", "<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code>", {"web page"}},
+      {"HDF5", "\x89HDF\r\n\x1a\n" + std::string(100, '\0'), {"HDF5"}},
+      {"GGUF", "GGUF" + number<uint32_t>(3) + std::string(100, '\0'), {"GGUF"}},
+      {"Flax", std::string("\x83\xa6params\x81", 9) + std::string(100, 'x'), {"msgpack"}},
+      {"Flax, many", std::string("\xde\0\x20\xd9\x05model", 10) + std::string(100, 'x'), {"msgpack"}},
+      {"gzip", "\x1f\x8b\x08" + std::string(100, '\1'), {"gzip"}},
+      {"tar", tar, {"tar archive"}},
+      {"text", "These are no weights, and no file of another kind either.", {"not a safetensors file", "'These are no wei'"}},
+  };
+  const Folder folder;
+  for (const auto& broken : all) {
+    SCOPED_TRACE(broken.name);
+    const std::string path = folder.write("f", broken.bytes);
+    auto faults = broken.faults;
+    faults.push_back(path);
+    expect_error<std::runtime_error>([&] { open_tensor_file(path); }, faults);
+    if (broken.name != "tar") expect_error<std::runtime_error>([&] { SafetensorsFile file(path); }, faults);
+  }
+}
+
+// ---- one of several state dicts
+
+TEST(OpenTensorFile, TakesTheTensorsUnderAName) {
+  const Folder folder;
+  save_safetensors(folder / "f", {{"teacher.a", at::ones({2})}, {"teacher.b.c", at::zeros({1})}, {"student.a", at::zeros({2})}});
+  for (const char* name : {"teacher", "teacher."}) {
+    const auto file = open_tensor_file(folder / "f", name);
+    EXPECT_EQ(file->entries().size(), 2u);
+    EXPECT_TRUE(at::equal(file->tensor("a"), at::ones({2})));
+    EXPECT_TRUE(file->contains("b.c"));
+  }
+  expect_error<std::runtime_error>([&] { open_tensor_file(folder / "f", "teach"); }, {"no state dict 'teach'", "'teach.'"});
+  const auto file = open_tensor_file(folder / "f");
+  EXPECT_EQ(weights_sha256(*file), file_sha256(folder / "f"));
+  EXPECT_NE(weights_sha256(*file, "teacher"), weights_sha256(*file, "student"));
 }
 
 }  // namespace

@@ -8,8 +8,8 @@
 
 #include <respeft/data/image/preprocessing.h>
 #include <respeft/formats/safetensors.h>
-#include <respeft/models/weights.h>
 #include <respeft/models/vit/weight_map.h>
+#include <respeft/models/weights.h>
 
 #include "tests/expect_error.h"
 #include "tests/folder.h"

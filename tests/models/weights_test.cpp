@@ -1,10 +1,12 @@
-#include <respeft/models/weights.h>
 #include <respeft/models/vit/weight_map.h>
+#include <respeft/models/weights.h>
 #include <respeft/models/weights_check.h>
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
+#include <respeft/formats/safetensors.h>
 #include <respeft/methods/rlrr.h>
+#include <respeft/nn/linear.h>
 
 #include "tests/expect_error.h"
 #include "tests/folder.h"
@@ -341,7 +343,7 @@ TEST(ToTimmLayout, TakesAFewWrappersAway) {
       [&] {
         to_timm_layout({{prefix + "module.patch_embed.proj.weight", at::zeros({1})}}, layout);
       },
-      {"its first tensor is 'module.patch_embed.proj.weight'"});
+      {"its first tensor is '" + prefix + "module.patch_embed.proj.weight'"});
 }
 
 TEST(ToTimmLayout, TakesGooglesStackedBlocksApartAndNoOthers) {
@@ -365,6 +367,76 @@ TEST(ToTimmLayout, RefusesSeveralClassTokensWhereThereAreRegisters) {
     std::string layout;
     expect_error<std::runtime_error>([&] { to_timm_layout(tensors, layout); }, {"'pos_embed' does not fit 'cls_token'"});
   }
+}
+
+TEST(ToTimmLayout, RenamesTorchvision) {
+  const std::string layer = "encoder.layers.encoder_layer_0.";
+  const TensorMap tensors = {{"class_token", at::ones({1, 1, 2})},
+                             {"conv_proj.weight", at::ones({2, 3, 4, 4})},
+                             {"encoder.pos_embedding", at::ones({1, 5, 2})},
+                             {layer + "ln_1.weight", at::ones({2})},
+                             {layer + "self_attention.in_proj_weight", at::ones({6, 2})},
+                             {layer + "self_attention.in_proj_bias", at::ones({6})},
+                             {layer + "self_attention.out_proj.bias", at::ones({2})},
+                             {layer + "mlp.0.weight", at::ones({8, 2})},
+                             {layer + "mlp.linear_2.bias", at::ones({2})},
+                             {"encoder.ln.bias", at::ones({2})},
+                             {"heads.head.weight", at::ones({3, 2})}};
+  std::string layout;
+  EXPECT_EQ(keys(to_timm_layout(tensors, layout)),
+            (std::vector<std::string>{"blocks.0.attn.proj.bias", "blocks.0.attn.qkv.bias", "blocks.0.attn.qkv.weight",
+                                      "blocks.0.mlp.fc1.weight", "blocks.0.mlp.fc2.bias", "blocks.0.norm1.weight", "cls_token",
+                                      "head.weight", "norm.bias", "patch_embed.proj.weight", "pos_embed"}));
+  EXPECT_EQ(layout, "torchvision");
+}
+
+TEST(ToTimmLayout, RefusesSeveralModels) {
+  std::string layout;
+  expect_error<std::runtime_error>(
+      [&] {
+        to_timm_layout({{"student.patch_embed.proj.weight", at::ones({1})}, {"teacher.patch_embed.proj.weight", at::ones({1})}},
+                       layout);
+      },
+      {"'student.' and 'teacher.'"});
+}
+
+/// A network without a family: its own names, parameters and buffers.
+struct OwnNetwork : torch::nn::Module {
+  OwnNetwork() {
+    first = register_module("first", nn::Linear(torch::nn::LinearOptions(3, 4), std::vector<std::string>{}, at::TensorOptions()));
+    head = register_module("head", torch::nn::Linear(4, 2));
+    mean = register_buffer("mean", at::zeros({3}));
+  }
+  nn::Linear first{nullptr};
+  torch::nn::Linear head{nullptr};
+  at::Tensor mean;
+};
+
+TEST(LoadWeights, TakesAModuleWithoutAFamilyByItsOwnNames) {
+  OwnNetwork saved, loaded;
+  saved.mean.fill_(3.0);
+  const Folder folder;
+  const TensorMap state = plain_state(saved);
+  EXPECT_EQ(keys(state), (std::vector<std::string>{"first.bias", "first.weight", "head.bias", "head.weight", "mean"}));
+  TensorMap wrapped;
+  for (const auto& [key, tensor] : state) wrapped["module.net." + key] = tensor;
+  for (const TensorMap* tensors : std::initializer_list<const TensorMap*>{&state, &wrapped}) {
+    formats::save_safetensors(folder / "f", *tensors);
+    EXPECT_EQ(load_weights(loaded, folder / "f").layout, "own");
+    EXPECT_TRUE(at::equal(loaded.first->weight, saved.first->weight));
+    EXPECT_TRUE(at::equal(loaded.mean, saved.mean));
+    EXPECT_EQ(base_sha256(loaded), base_sha256(saved));
+    const at::NoGradGuard no_grad;
+    loaded.first->weight.zero_();
+    loaded.mean.zero_();
+    EXPECT_NE(base_sha256(loaded), base_sha256(saved));
+  }
+  TensorMap without = state;
+  without.erase("first.bias");
+  expect_error<std::runtime_error>([&] { load_weights(loaded, without, "f"); }, {"f: the model needs 'first.bias'"});
+  TensorMap other = state;
+  other["head.weight"] = at::ones({7, 4}), other["head.bias"] = at::ones({7});
+  EXPECT_EQ(load_weights(loaded, other, "f").unused, (std::vector<std::string>{"head.bias", "head.weight"}));
 }
 
 TEST(HeadClasses, AreNoneOfAHeadThatReadsNothing) {

@@ -57,14 +57,19 @@ class TensorFile {
 /// - safetensors;
 /// - NumPy's `.npz`, stored or deflated;
 /// - PyTorch's zip files (`.pth`, `.pt`, `.bin`), whose pickle may hold tensors and plain containers only. Of a checkpoint that
-///   holds a state dict beside other things (`model`, `state_dict`, `teacher`, …), opens the state dict, if there is only one;
+///   holds a model's state dict beside other things (`model`, `state_dict`, `teacher`, …), opens the state dict; of several, the
+///   one that `state_dict` names;
 /// - an index of shards (`*.index.json`), or a folder that holds one of Hugging Face's file names.
-/// Throws `std::runtime_error` that names the file, the key and the fault.
-std::unique_ptr<TensorFile> open_tensor_file(const std::string& path);
+/// `state_dict` chooses among several in one file: the name of a dictionary in a PyTorch checkpoint, or words that tensors' names
+/// begin with (and a dot), which are removed then.
+/// Throws `std::runtime_error` that names the file, the key and the fault, and says what a file of another kind is: a Git LFS
+/// pointer, a web page, HDF5, GGUF, msgpack.
+std::unique_ptr<TensorFile> open_tensor_file(const std::string& path, const std::string& state_dict = "");
 
 /// SHA-256 of the weights at `path`, in hexadecimal: of the file, or for several files of the list of their names and hashes.
 /// Throws as `open_tensor_file`.
 std::string weights_sha256(const std::string& path);
-std::string weights_sha256(const TensorFile& file);
+/// The same for an open file. A state dict chosen by name counts: another of the same file has another hash.
+std::string weights_sha256(const TensorFile& file, const std::string& state_dict = "");
 
 }  // namespace respeft::formats

@@ -11,8 +11,8 @@ struct Module;
 
 namespace respeft::models {
 
-/// How a family's plain models are written for other libraries. Every function throws `std::invalid_argument` with the reason where
-/// the other library has no such model; that is also the default.
+/// How a family's plain models are written for other libraries. Every function throws `std::invalid_argument` with the reason
+/// where the other library has no such model; that is also the default.
 class ExportSources {
  public:
   virtual ~ExportSources();

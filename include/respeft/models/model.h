@@ -18,20 +18,20 @@ class ModelFamily;
 
 /// Options of a model; everything else follows from its name. A family may refuse an option that it does not have.
 struct ModelOptions {
-  int64_t num_classes = 1000;           ///< 0 leaves the head out: `forward` returns the pooled features
-  std::optional<int64_t> image_size;    ///< pixels; default: the name's
-  std::string pool = "";                ///< `token` (class token) or `avg` (mean over patches); default: the name's
-  double drop_path = 0.0;               ///< stochastic depth: a sample's whole branch is dropped; grows linearly with depth to this rate
-  double branch_dropout = 0.0;          ///< element dropout on each branch's output; grows linearly with depth to this rate
-  at::Device device = at::kCPU;         ///< `at::kMeta` makes a model of shapes alone
+  int64_t num_classes = 1000;         ///< 0 leaves the head out: `forward` returns the pooled features
+  std::optional<int64_t> image_size;  ///< pixels; default: the name's
+  std::string pool = "";              ///< `token` (class token) or `avg` (mean over patches); default: the name's
+  double drop_path = 0.0;        ///< stochastic depth: a sample's whole branch is dropped; grows linearly with depth to this rate
+  double branch_dropout = 0.0;   ///< element dropout on each branch's output; grows linearly with depth to this rate
+  at::Device device = at::kCPU;  ///< `at::kMeta` makes a model of shapes alone
 };
 
 /// The main input of a model, as a batch holds it.
 struct InputSpec {
-  std::string name = kPixels;            ///< of the batch's tensor
-  std::vector<int64_t> shape;            ///< of one example, e.g. `[3, 224, 224]`
+  std::string name = kPixels;  ///< of the batch's tensor
+  std::vector<int64_t> shape;  ///< of one example, e.g. `[3, 224, 224]`
   at::ScalarType dtype = at::kFloat;
-  int64_t values = 1;                    ///< of integers: they lie in 0 … values − 1
+  int64_t values = 1;  ///< of integers: they lie in 0 … values − 1
 
   /// Pixels a side of a square image.
   int64_t side() const { return shape.back(); }

@@ -11,7 +11,8 @@ namespace respeft::models {
 
 /// Result of loading weights.
 struct LoadReport {
-  std::string layout;  ///< the names in the file: of a ViT `timm`, `huggingface`, `google` or `torchvision`; `own` of other modules
+  std::string
+      layout;  ///< the names in the file: of a ViT `timm`, `huggingface`, `google` or `torchvision`; `own` of other modules
   /// Keys of the model that the file lacks, which stay fresh: the head's, and with another pooling than the file's the final
   /// norm's. Loading fails on any other.
   std::vector<std::string> missing;

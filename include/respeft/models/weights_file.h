@@ -19,7 +19,8 @@ namespace respeft::models {
 class WeightsFile {
  public:
   /// Throws `std::runtime_error` if there is no such file or it cannot be read.
-  explicit WeightsFile(const std::string& path);
+  /// `state_dict` names one of several in the file, as in `formats::open_tensor_file`.
+  explicit WeightsFile(const std::string& path, const std::string& state_dict = "");
   ~WeightsFile();
   WeightsFile(WeightsFile&&) noexcept;
 
@@ -35,18 +36,24 @@ class WeightsFile {
   /// SHA-256 as `formats::weights_sha256` has it. Reads everything, once.
   const std::string& sha256() const;
 
-  /// The architecture's and the pooling's name, where metadata say them; empty otherwise.
-  std::string model() const { return metadata("model"); }
-  std::string pool() const { return metadata("pool"); }
-  /// Class names in the metadata; may be empty. Throws `std::runtime_error` if they are not JSON.
+  // What the file says of its model, in its metadata, or else the configuration beside it: Transformers' `config.json` and
+  // `preprocessor_config.json`, timm's `config.json`. Each throws `std::runtime_error` that names the file and the member where
+  // that cannot be taken.
+  /// The architecture's name; empty: not known.
+  std::string model() const;
+  /// The pooling's name; empty: the architecture's own.
+  std::string pool() const;
+  /// Names of the classes; empty: not known.
   std::vector<std::string> class_names() const;
-  /// The preprocessing in the metadata, if it is there. Throws `std::runtime_error` if it is not such an object.
   std::optional<data::Preprocessing> preprocessing() const;
-  /// The normalization that the weights were trained with: from the file, the configuration next to it, or the names of `model`
-  /// (optionally with a tag such as `.augreg_in21k`) and file, as `known_normalization`.
+  /// Pixels a side of the images that the model was used with.
+  std::optional<int64_t> image_size() const;
+  /// The normalization that the weights were trained with: as the file says, or the configuration beside it, or the names of
+  /// `model` (perhaps with a tag such as `.augreg_in21k`) and file, as `known_normalization`.
   std::optional<Normalization> normalization(const std::string& model = "") const;
 
-  /// Of the tensors under our names, without data. Throw `std::runtime_error` on a layout that no family has.
+  /// Of the tensors under our names, without data. Throw `std::runtime_error` on a layout that no family has; `head_classes` also
+  /// on a head that is no matrix.
   const std::string& layout() const;
   const TensorMap& shapes() const;
   int64_t head_classes() const;

@@ -11,6 +11,8 @@ inline constexpr std::string_view kAdapterMarker = ".adapter.";
 
 /// Begins the names of the head, which a task trains besides the adapters: `head.weight`.
 inline constexpr std::string_view kHeadPrefix = "head.";
+/// The tensors of a head that is one linear layer.
+inline constexpr char kHeadWeight[] = "head.weight", kHeadBias[] = "head.bias";
 
 /// True for a parameter or buffer of an adapter.
 inline bool is_adapter_name(std::string_view name) { return name.find(kAdapterMarker) != std::string_view::npos; }

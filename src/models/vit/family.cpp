@@ -18,8 +18,11 @@ struct Size {
 };
 
 /// Dosovitskiy et al. 2021, table 1; tiny and small: Touvron et al. 2021 (DeiT), table 1.
-const std::map<std::string, Size> kSizes = {
-    {"tiny", {192, 12, 3}}, {"small", {384, 12, 6}}, {"base", {768, 12, 12}}, {"large", {1024, 24, 16}}, {"huge", {1280, 32, 16}}};
+const std::map<std::string, Size> kSizes = {{"tiny", {192, 12, 3}},
+                                            {"small", {384, 12, 6}},
+                                            {"base", {768, 12, 12}},
+                                            {"large", {1024, 24, 16}},
+                                            {"huge", {1280, 32, 16}}};
 
 /// Splits a name into size, patch, and image size or DINOv2's variants.
 bool parse(const std::string& architecture, std::smatch& match) {
@@ -37,8 +40,8 @@ class VitFamily : public ModelFamily {
                               "base_patch32", "large_patch14", "large_patch16", "large_patch32", "huge_patch14"}) {
       names.push_back(fmt::format("vit_{}_224", shape));
     }
-    for (const auto* shape : {"tiny_patch16", "small_patch16", "small_patch32", "base_patch16", "base_patch32", "large_patch16",
-                              "large_patch32"}) {
+    for (const auto* shape :
+         {"tiny_patch16", "small_patch16", "small_patch32", "base_patch16", "base_patch32", "large_patch16", "large_patch32"}) {
       names.push_back(fmt::format("vit_{}_384", shape));
     }
     for (const auto* size : {"small", "base", "large"}) {
@@ -58,11 +61,11 @@ class VitFamily : public ModelFamily {
   }
 
   std::shared_ptr<Model> like(const Model& model) const override {
-    return std::make_shared<VisionTransformerImpl>(dynamic_cast<const VisionTransformerImpl&>(model).config);
+    return std::make_shared<VisionTransformerImpl>(vit::as_vit(model).config);
   }
 
   ModelOptions options(const Model& model) const override {
-    const auto& config = dynamic_cast<const VisionTransformerImpl&>(model).config;
+    const auto& config = vit::as_vit(model).config;
     return {.num_classes = config.num_classes,
             .image_size = config.image_size,
             .pool = config.mean_pooling ? "avg" : "",
@@ -112,10 +115,11 @@ VitConfig vit_config(const std::string& name, const ModelOptions& options) {
   }
   config.mean_pooling = options.pool == "avg";
   if (config.image_size < config.patch_size || config.image_size % config.patch_size != 0) {
-    throw std::invalid_argument(fmt::format("image size {} is not a multiple of {}'s patch size {}", config.image_size, architecture,
-                                            config.patch_size));
+    throw std::invalid_argument(
+        fmt::format("image size {} is not a multiple of {}'s patch size {}", config.image_size, architecture, config.patch_size));
   }
-  if (config.num_classes < 0) throw std::invalid_argument(fmt::format("expected a number of classes, got {}", config.num_classes));
+  if (config.num_classes < 0)
+    throw std::invalid_argument(fmt::format("expected a number of classes, got {}", config.num_classes));
   return config;
 }
 

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <respeft/nn/names.h>
 
 #include <set>
 #include <stdexcept>
@@ -120,7 +121,7 @@ void split_class_position(TensorMap& tensors) {
 /// DINOv2's own classifier reads the class token and the patches' mean side by side, which timm's head does not: unless it
 /// ignores the mean, it keeps its foreign name.
 void set_wide_head_aside(TensorMap& tensors) {
-  const auto head = tensors.find("head.weight"), token = tensors.find("cls_token");
+  const auto head = tensors.find(nn::kHeadWeight), token = tensors.find("cls_token");
   if (head == tensors.end() || token == tensors.end() || head->second.dim() != 2) return;
   if (token->second.dim() == 0 || head->second.size(1) != 2 * token->second.size(-1)) return;
   if (const auto narrow = narrow_head(head->second); narrow.defined()) {
@@ -188,10 +189,10 @@ TensorMap split_projections(const TensorMap& tensors) {
 }
 
 void set_head_aside(TensorMap& tensors) {
-  for (const char* name : {"weight", "bias"}) {
-    auto node = tensors.extract(std::string("head.") + name);
+  for (const std::string name : {nn::kHeadWeight, nn::kHeadBias}) {
+    auto node = tensors.extract(name);
     if (node.empty()) continue;
-    node.key() = std::string("classifier.") + name;
+    node.key() = fmt::format("classifier.{}", std::string_view(name).substr(nn::kHeadPrefix.size()));
     tensors.insert(std::move(node));
   }
 }
@@ -215,8 +216,8 @@ OwnTensors from_timm(TensorMap tensors) {
 
 OwnTensors from_huggingface(TensorMap tensors, std::string_view prefix) {
   const bool registers = tensors.count(fmt::format("{}embeddings.register_tokens", prefix)) != 0;
-  tensors = fuse_projections(
-      renamed(std::move(tensors), [&](const std::string& key) { return from_huggingface_name(key, prefix); }));
+  tensors =
+      fuse_projections(renamed(std::move(tensors), [&](const std::string& key) { return from_huggingface_name(key, prefix); }));
   if (registers) split_class_position(tensors);
   set_wide_head_aside(tensors);
   return {std::move(tensors), "huggingface", std::nullopt};

@@ -18,7 +18,8 @@ OwnTensors from_torchvision(TensorMap tensors);
 /// Of timm itself and of the original DINOv2.
 OwnTensors from_timm(TensorMap tensors);
 
-/// Renames every tensor by `rename(key)`; those that get an empty name are dropped. Throws `std::runtime_error` where two get one.
+/// Renames every tensor by `rename(key)`; those that get an empty name are dropped. Throws `std::runtime_error` where two get
+/// one.
 TensorMap renamed(TensorMap tensors, const std::function<std::string(const std::string&)>& rename);
 /// `….attn.q`, `….attn.k` and `….attn.v`, which must be alike, become `….attn.qkv`.
 TensorMap fuse_projections(TensorMap tensors);

@@ -23,6 +23,8 @@ constexpr Name kNames[] = {
     {"reg_token", "embeddings.register_tokens", kHuggingFace},
     {"reg_token", "register_tokens", kMeta},
 
+    {"dist_token", "embeddings.distillation_token", kHuggingFace},  // of distilled DeiTs, which are refused
+
     {"pos_embed", "embeddings.position_embeddings", kHuggingFace},
     {"pos_embed", "Transformer/posembed_input/pos_embedding", kGoogle},
     {"pos_embed", "pos_embedding", kBigVision},
@@ -105,8 +107,8 @@ constexpr Name kNames[] = {
     {"", "heads.pre_logits", kTorchvision},
 };
 
-/// True if `name` is `pattern`, or a module of that name with `.weight` or `.bias` behind it. `block` receives what stands for the
-/// asterisk, a number, and `rest` what follows the pattern.
+/// True if `name` is `pattern`, or a module of that name with `.weight` or `.bias` behind it. `block` receives what stands for
+/// the asterisk, a number, and `rest` what follows the pattern.
 bool matches(std::string_view name, std::string_view pattern, std::string_view& block, std::string_view& rest) {
   const size_t star = pattern.find('*');
   block = {};

@@ -13,9 +13,9 @@ enum Layout : unsigned {
   kDinov2File = 2,
   kVitModule = 4,
   kDinov2Module = 8,
-  kGoogle = 16,      ///< Google's ViT and AugReg: Flax numbers all of a block's modules together
-  kBigVision = 32,   ///< Google's Big Vision: each kind of module is numbered by itself
-  kMeta = 64,        ///< DINOv2's own, which is timm's but for these
+  kGoogle = 16,     ///< Google's ViT and AugReg: Flax numbers all of a block's modules together
+  kBigVision = 32,  ///< Google's Big Vision: each kind of module is numbered by itself
+  kMeta = 64,       ///< DINOv2's own, which is timm's but for these
   kTorchvision = 128,
 };
 constexpr unsigned kVit = kVitFile | kVitModule, kDinov2 = kDinov2File | kDinov2Module, kFiles = kVitFile | kDinov2File,

@@ -15,7 +15,8 @@ constexpr Channels kHalf = {0.5, 0.5, 0.5};
 constexpr Channels kImagenetMean = {0.485, 0.456, 0.406}, kImagenetStd = {0.229, 0.224, 0.225};
 constexpr Channels kClipMean = {0.48145466, 0.4578275, 0.40821073}, kClipStd = {0.26862954, 0.26130258, 0.27577711};
 
-/// A word in the name of a model or of its file, in lower case, that tells whose weights they are. The first that is found counts.
+/// A word in the name of a model or of its file, in lower case, that tells whose weights they are. The first that is found
+/// counts.
 struct Publication {
   const char* word;
   const char* title;

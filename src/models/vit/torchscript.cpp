@@ -78,7 +78,8 @@ def forward(self, x):
 /// A block. Adapters that do not fold stand in it as modules of their own, named as their sites.
 Module block_module(const BlockImpl& layer, const VitConfig& config, bool class_token_only) {
   Builder builder("Block");
-  builder.child("norm1", scripting::layer_norm(layer.norm1)).child("attn", attention_module(layer.attn, config, class_token_only));
+  builder.child("norm1", scripting::layer_norm(layer.norm1))
+      .child("attn", attention_module(layer.attn, config, class_token_only));
   builder.child("norm2", scripting::layer_norm(layer.norm2)).child("mlp", mlp_module(layer.mlp));
   const bool scaled = !layer.ls1.is_empty();
   if (scaled) builder.child("ls1", layer_scale_module(layer.ls1)).child("ls2", layer_scale_module(layer.ls2));
@@ -89,7 +90,8 @@ Module block_module(const BlockImpl& layer, const VitConfig& config, bool class_
   };
   const bool entry = adapted("tokens", *layer.entry), after_attention = adapted("attn_branch", *layer.attn_branch),
              after_mlp = adapted("mlp_branch", *layer.mlp_branch);
-  return builder.define(fmt::format(R"(
+  return builder.define(fmt::format(
+      R"(
 def forward(self, x):
 {entry}    stream = {asking}
     attention = {ls1}(self.attn.forward(self.norm1.forward(x)))
@@ -97,12 +99,11 @@ def forward(self, x):
     mlp = {ls2}(self.mlp.forward(self.norm2.forward(stream)))
 {after_mlp}    return stream + mlp
 )",
-                                    fmt::arg("asking", class_token_only ? "x[:, :1]" : "x"),
-                                    fmt::arg("ls1", scaled ? "self.ls1.forward" : ""),
-                                    fmt::arg("ls2", scaled ? "self.ls2.forward" : ""),
-                                    fmt::arg("entry", entry ? fmt::format("    x = self.tokens.forward(x, {})\n", config.tokens()) : ""),
-                                    fmt::arg("after_attention", after_attention ? "    attention = self.attn_branch.forward(stream, attention)\n" : ""),
-                                    fmt::arg("after_mlp", after_mlp ? "    mlp = self.mlp_branch.forward(stream, mlp)\n" : "")));
+      fmt::arg("asking", class_token_only ? "x[:, :1]" : "x"), fmt::arg("ls1", scaled ? "self.ls1.forward" : ""),
+      fmt::arg("ls2", scaled ? "self.ls2.forward" : ""),
+      fmt::arg("entry", entry ? fmt::format("    x = self.tokens.forward(x, {})\n", config.tokens()) : ""),
+      fmt::arg("after_attention", after_attention ? "    attention = self.attn_branch.forward(stream, attention)\n" : ""),
+      fmt::arg("after_mlp", after_mlp ? "    mlp = self.mlp_branch.forward(stream, mlp)\n" : "")));
 }
 
 /// The whole model's forward, line by line.
@@ -121,8 +122,9 @@ def forward(self, images):
   if (!prefix.empty()) source += fmt::format("    x = torch.cat([{}x], 1)\n", prefix);
   if (config.position_for_prefix) source += "    x = x + self.pos_embed\n";
   for (int64_t i = 0; i < config.depth; ++i) source += fmt::format("    x = getattr(self.blocks, \"{}\").forward(x)\n", i);
-  source += config.mean_pooling ? fmt::format("    x = self.fc_norm.forward(x[:, {}:{}].mean([1]))\n", config.prefix_tokens(), config.tokens())
-                                : std::string("    x = self.norm.forward(x)[:, 0]\n");
+  source += config.mean_pooling
+                ? fmt::format("    x = self.fc_norm.forward(x[:, {}:{}].mean([1]))\n", config.prefix_tokens(), config.tokens())
+                : std::string("    x = self.norm.forward(x)[:, 0]\n");
   return source + (has_head ? "    return self.head.forward(x)\n" : "    return x\n");
 }
 

@@ -5,7 +5,8 @@
 
 namespace respeft::models::vit {
 
-/// The model as a program `forward(images) -> logits` of aten operators, for any batch size. Its submodules have the model's names.
+/// The model as a program `forward(images) -> logits` of aten operators, for any batch size. Its submodules have the model's
+/// names.
 torch::jit::Module scripted(const VisionTransformerImpl& vit);
 
 }  // namespace respeft::models::vit

@@ -94,7 +94,8 @@ LayerScaleImpl::LayerScaleImpl(int64_t features, double initial, const at::Tenso
 }
 
 BlockImpl::BlockImpl(const VitConfig& config, const at::TensorOptions& options, int64_t block)
-    : drop_path_(rate_at(config.drop_path, block, config.depth)), branch_dropout_(rate_at(config.branch_dropout, block, config.depth)) {
+    : drop_path_(rate_at(config.drop_path, block, config.depth)),
+      branch_dropout_(rate_at(config.branch_dropout, block, config.depth)) {
   const int64_t patch_numbers = config.in_channels * config.patch_size * config.patch_size;
   entry = register_module("tokens", nn::Tokens(config.embed_dim, patch_numbers));
   norm1 = register_module("norm1", make_norm(config, options));

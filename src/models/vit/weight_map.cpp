@@ -93,8 +93,8 @@ bool fit_positions(const VisionTransformerImpl& vit, OwnTensors& own) {
   const auto& embedding = found->second;
   const int64_t prefix = prefix_positions(vit);
   if (grid_of(&embedding, prefix) == 0 || embedding.size(2) != vit.pos_embed.size(2)) {
-    throw std::runtime_error(fmt::format("'pos_embed' has shape [{}]; {} takes [1, {} + n², {}]", fmt::join(embedding.sizes(), ", "),
-                                         vit.name(), prefix, vit.pos_embed.size(2)));
+    throw std::runtime_error(fmt::format("'pos_embed' has shape [{}]; {} takes [1, {} + n², {}]",
+                                         fmt::join(embedding.sizes(), ", "), vit.name(), prefix, vit.pos_embed.size(2)));
   }
   const auto resampling = own.layout == "google" ? Resampling::kBilinear : Resampling::kBicubic;  // timm's choice
   found->second = resample_position_embedding(embedding, vit.config.grid(), prefix, resampling);
@@ -168,6 +168,11 @@ class VitWeightMap : public WeightMap {
 
   bool fit(const Model& model, OwnTensors& own) const override {
     const auto& vit = as_vit(model);
+    if (own.tensors.count("dist_token") != 0) {
+      throw std::runtime_error(fmt::format(
+          "it is a distilled DeiT: {} has no place for its distillation token 'dist_token' and the head that reads it",
+          vit.name()));
+    }
     if (own.heads && *own.heads != vit.config.num_heads) {
       throw std::runtime_error(
           fmt::format("its attention has {} heads; {} has {}", *own.heads, vit.name(), vit.config.num_heads));
@@ -189,16 +194,17 @@ class VitWeightMap : public WeightMap {
     };
     if (!all_of(missing, own) || !all_of(unknown, other)) return false;
     if (with_head) {
-      throw std::runtime_error(fmt::format(
-          "it has '{}' where the model has '{}': its head was trained with another pooling (class token or mean) than the model's",
-          unknown.front(), missing.front()));
+      throw std::runtime_error(
+          fmt::format("it has '{}' where the model has '{}': its head was trained with another pooling (class token or mean) "
+                      "than the model's",
+                      unknown.front(), missing.front()));
     }
     return true;
   }
 
-  void check_config(const Model& model, const std::string& layout, const std::string& json,
+  void check_config(const Model& model, const std::string& layout, const std::string& text,
                     const std::string& file) const override {
-    check_configuration(as_vit(model).config, layout, json, file);
+    check_configuration(as_vit(model).config, layout, text, file);
   }
 
   PatchGrid patch_grid(const Model& model, const TensorMap& own) const override {
@@ -292,7 +298,7 @@ TensorMap to_huggingface_layout(const TensorMap& timm_tensors, const std::string
     const auto found = tensors.find(key);
     if (found != tensors.end()) found->second = changed(found->second);
   };
-  if (dinov2) change("head.weight", vit::wide_head);
+  if (dinov2) change(nn::kHeadWeight, vit::wide_head);
   if (model_type == "dinov2_with_registers") {  // timm's class token holds its position, which is zero here
     change("pos_embed", [](const at::Tensor& positions) {
       return at::cat({at::zeros_like(positions.narrow(1, 0, 1)), positions}, 1);
