@@ -13,11 +13,11 @@
 // A weights file compared with a model, before hours of training are spent on it.
 namespace respeft::models {
 
-/// The normalization that the weights at `path` were trained with, for the architecture `model` (timm's name, perhaps with a tag
-/// such as
-/// `.augreg_in21k`): from the file itself, or `preprocessor_config.json` (Hugging Face) or `config.json` (timm) beside it,
-/// or the publication that the names of model and file tell: 0.5 for Google's ViT and AugReg, ImageNet's for DINO, DINOv2, DeiT
-/// and MAE, and CLIP's own for OpenAI's CLIP. Source of these: timm's `default_cfgs`. Nothing if none of these tells.
+/// The normalization that the weights at `path` were trained with, for the architecture `model` (timm's name, optionally with a
+/// tag such as `.augreg_in21k`): from the file itself, or `preprocessor_config.json` (Hugging Face) or `config.json` (timm)
+/// beside it, or the publication, recognized from the names of model and file: 0.5 for Google's ViT and AugReg, ImageNet's for
+/// DINO, DINOv2, DeiT and MAE, and CLIP's own for OpenAI's CLIP. Source of these: timm's `default_cfgs`. Nothing if none of
+/// these gives it.
 std::optional<Normalization> known_normalization(const std::string& path, const std::string& model);
 
 struct WeightsCheck {
