@@ -58,8 +58,8 @@ class WeightMap {
   /// have no place. Throws `std::runtime_error` if that is wrong because the file's head is loaded (`with_head`).
   virtual bool may_differ(const Model& model, const std::vector<std::string>& missing, const std::vector<std::string>& unknown,
                           bool with_head) const = 0;
-  /// Throws `std::runtime_error` that names the key where a configuration beside the weights says that their model
-  /// computes something else. `layout`: the weights' own, `text`: the file's JSON, `file`: its name in messages.
+  /// Throws `std::runtime_error` that names the key if a configuration next to the weights describes a different computation.
+  /// `layout` is the weights' layout, `text` the file's JSON, `file` its name in messages.
   virtual void check_config(const Model& model, const std::string& layout, const std::string& text,
                             const std::string& file) const = 0;
 

@@ -15,7 +15,7 @@ struct Recipe {
   std::string summary;  ///< the file's first line, a comment
 };
 
-/// The folder of the recipes that are installed with this library: `share/respeft/recipes` beside or above the folder of the
+/// The folder of the recipes that are installed with this library: `share/respeft/recipes` next to or above the folder of the
 /// library, or of the program that uses it. Throws `std::runtime_error` if it is in neither place.
 std::string recipe_directory();
 

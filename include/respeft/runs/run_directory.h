@@ -48,8 +48,8 @@ class RunDirectory {
 
   /// Writes the configuration and removes the files of a finished run.
   void begin(const TrainConfig& config) const;
-  /// Throws `std::invalid_argument` that says what changed where there is a checkpoint that was trained on other data. A run
-  /// without `checkpoint/data.json` is accepted.
+  /// Throws `std::invalid_argument` that names the changes if there is a checkpoint of other data. A run without
+  /// `checkpoint/data.json` is accepted.
   void check_data(const data::DataFingerprint& now) const;
   void keep_data(const data::DataFingerprint& now) const;
   /// Keeps the lines of the training up to `progress`.

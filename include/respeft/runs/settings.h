@@ -34,8 +34,8 @@ struct ConfigSources {
 /// and the fault, `std::runtime_error` on files that cannot be read.
 TrainConfig make_config(const ConfigSources& sources);
 
-/// The settings that decide what is trained, each in one spelling, with absolute paths: not `out`, and none that may change
-/// when a run is resumed. Throws `std::invalid_argument` that names the setting and the fault.
+/// The settings that determine the training, in one spelling and with absolute paths, without `out` and those that may change
+/// on resuming. Throws `std::invalid_argument` that names the setting and the fault.
 std::map<std::string, std::string> canonical(const Settings& settings, const ConfigSources& sources);
 
 /// `settings` completed by those in file `origin` from the start of the work. Throws `std::invalid_argument` on an unknown
