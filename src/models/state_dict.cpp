@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <respeft/nn/names.h>
+#include <respeft/nn/site.h>
 
 #include <algorithm>
 #include <stdexcept>
@@ -38,7 +39,19 @@ OwnTensors to_own(const TensorMap& tensors, const ModelFamily* family) {
   throw std::runtime_error(fmt::format("{}: {}", fmt::join(reasons, "; "), first));
 }
 
+/// Throws `std::invalid_argument` where an adapter cannot be merged into a weight.
+void refuse_unmergeable(const torch::nn::Module& module) {
+  for (const auto& item : module.named_modules("", /*include_self=*/false)) {
+    const auto* site = dynamic_cast<const nn::Site*>(item.value().get());
+    if (!site || !site->adapter() || nn::has_weight(site->kind())) continue;
+    throw std::invalid_argument(
+        fmt::format("the adapter at '{}' does not fold into any weight: deploy the model with the adapter, which TorchScript files can hold",
+                    item.key()));
+  }
+}
+
 TensorMap plain_tensors(const torch::nn::Module& module) {
+  refuse_unmergeable(module);
   TensorMap state;
   const auto add = [&](const std::string& name, const at::Tensor& tensor) {
     if (nn::is_adapter_name(name))
