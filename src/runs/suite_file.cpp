@@ -1,12 +1,12 @@
 #include "src/runs/suite_file.h"
 
 #include <fmt/format.h>
-#include <toml++/toml.h>
 
 #include <filesystem>
-#include <sstream>
 #include <stdexcept>
 
+#include <respeft/core/fields.h>
+#include <respeft/core/toml.h>
 #include <respeft/formats/file.h>
 
 namespace respeft::runs {
@@ -14,17 +14,10 @@ namespace respeft::runs {
 std::optional<SuiteFile> read_suite_file(const std::string& path) {
   if (!std::filesystem::exists(path)) return std::nullopt;
   SuiteFile file;
-  try {
-    const toml::table table = toml::parse(formats::read_file(path), path);
-    for (const auto& [key, node] : table) {
-      const auto* text = node.as_string();
-      if (text == nullptr)
-        throw std::invalid_argument(
-            fmt::format("{}:{}: {}: must be a text in quotes", path, node.source().begin.line, key.str()));
-      file.settings[std::string(key.str())] = text->get();
-    }
-  } catch (const toml::parse_error& error) {
-    throw std::invalid_argument(fmt::format("{}:{}: {}", path, error.source().begin.line, error.description()));
+  const TomlDocument document = parse_toml(formats::read_file(path), path);
+  for (const auto& entry : document.entries) {
+    if (entry.kind != TomlEntry::Kind::text) document.fail(entry, entry.name + ": must be a text in quotes");
+    file.settings[entry.name] = entry.text();
   }
   for (const auto& [key, value] : {std::pair("benchmark", &file.benchmark), std::pair("recipes", &file.recipes)}) {
     const auto found = file.settings.extract(key);
@@ -36,12 +29,13 @@ std::optional<SuiteFile> read_suite_file(const std::string& path) {
 }
 
 void write_suite_file(const std::string& path, const SuiteFile& file) {
-  toml::table table{{"benchmark", file.benchmark}, {"recipes", file.recipes}};
-  if (!file.datasets.empty()) table.insert("datasets", file.datasets);
-  for (const auto& [name, value] : file.settings) table.insert(name, value);
-  std::ostringstream text;
-  text << "# What this suite was begun with. 'respeft suite --resume' takes it.\n" << table << "\n";
-  formats::write_file(path, text.str());
+  auto entries = file.settings;
+  entries["benchmark"] = file.benchmark;
+  entries["recipes"] = file.recipes;
+  if (!file.datasets.empty()) entries["datasets"] = file.datasets;
+  std::string text = "# What this suite was begun with. 'respeft suite --resume' takes it.\n";
+  for (const auto& [name, value] : entries) text += fmt::format("{} = {}\n", name, quote_toml(value));
+  formats::write_file(path, text);
 }
 
 }  // namespace respeft::runs
