@@ -24,7 +24,7 @@ struct ResidualMlp : torch::nn::Module {
     return forward(x, pass);
   }
   at::Tensor forward(at::Tensor x, respeft::nn::ForwardPass& pass) {
-    for (size_t i = 0; i < linears.size(); ++i) x = x + at::gelu(linears[i]->forward(norms[i]->forward(x, pass), pass));
+    for (size_t i = 0; i < linears.size(); ++i) x = x + at::gelu(linears[i]->run(norms[i]->run(x, pass), pass));
     return head->forward(x).squeeze(-1);
   }
 

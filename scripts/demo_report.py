@@ -162,10 +162,10 @@ def main():
             sub.add_argument(f"--{name}", **{"required": True, **options})
         sub.set_defaults(run=function)
 
-    labelled = {"action": "append", "metavar": "LABEL=FILE"}
+    labeled = {"action": "append", "metavar": "LABEL=FILE"}
     path, paths = {"type": pathlib.Path}, {"type": pathlib.Path, "nargs": "+"}
     command(pixels, data={}, count={"type": int}, out=path)
-    command(check, exported=path, pixels=path, logits=labelled, shown={**labelled, "required": False, "default": []})
+    command(check, exported=path, pixels=path, logits=labeled, shown={**labeled, "required": False, "default": []})
     command(pictures, data={}, logits=path, exported=path, runs=paths, predictions=path, curves=path)
     command(table, runs=paths)
     arguments = parser.parse_args()

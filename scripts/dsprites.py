@@ -15,7 +15,7 @@ POSITIONS = np.linspace(0.0, 1.0, 32)
 FACTOR_SIZES = (len(SHAPES), len(SCALES), len(ORIENTATIONS), len(POSITIONS), len(POSITIONS))  # shape, scale, orientation, x, y
 COUNT = int(np.prod(FACTOR_SIZES))  # 737,280
 
-# In pixels at scale 1. No point of a sprite is further than RADIUS from its center, and centres stay that far from the border.
+# In pixels at scale 1. No point of a sprite is further than RADIUS from its center, and centers stay that far from the border.
 RADIUS = 15.5
 HALF_SIDE = RADIUS / np.sqrt(2.0)
 SEMI_AXES = (RADIUS, RADIUS / 2.0)
@@ -40,9 +40,9 @@ def inside(shape, u, v):
 def draw(index):
     """Image `index`: uint8 `[64, 64]`, 0 or 255."""
     shape, scale, orientation, x, y = factors(index)
-    centre_x, centre_y = RADIUS + (SIZE - 2.0 * RADIUS) * np.array([POSITIONS[x], POSITIONS[y]])
+    center_x, center_y = RADIUS + (SIZE - 2.0 * RADIUS) * np.array([POSITIONS[x], POSITIONS[y]])
     rows, columns = np.mgrid[0:SIZE, 0:SIZE] + 0.5
-    dx, dy = (columns - centre_x) / SCALES[scale], (rows - centre_y) / SCALES[scale]
+    dx, dy = (columns - center_x) / SCALES[scale], (rows - center_y) / SCALES[scale]
     cosine, sine = np.cos(ORIENTATIONS[orientation]), np.sin(ORIENTATIONS[orientation])
     return inside(SHAPES[shape], cosine * dx + sine * dy, cosine * dy - sine * dx).astype(np.uint8) * 255
 

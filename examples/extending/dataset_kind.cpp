@@ -103,7 +103,7 @@ int main() {
   const data::DatasetKind kind = ppm_kind();
   const data::DatasetPtr train = kind.open(root.string(), data::Split::train);
   const auto source = data::image_source(train, data::Transform({.size = 8}), /*workers=*/1);
-  const auto batch = source->pass({0, 1, 2}, /*batch_size=*/3, /*seed=*/0)->next();
+  const auto batch = source->batches({0, 1, 2}, /*batch_size=*/3, /*seed=*/0)->next();
   // docs ends
   std::printf("%s\n", train->description().c_str());
   // Values of 0…1 become (value - 0.5) / 0.5. In the order of the names: bright-1, dark-1, dark-2, of the classes bright and

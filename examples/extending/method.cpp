@@ -14,7 +14,7 @@ using namespace respeft;
 class ScaleAdapter : public nn::WeightAdapter {
  public:
   explicit ScaleAdapter(const nn::NamedSite& site) : part_features_(site.info.part_features()) {
-    scale_ = register_parameter("scale", at::ones({site.info.out_features}, site.weight_site()->weight.options()));
+    scale_ = register_parameter("scale", at::ones({site.info.out_features}, site.layer()->weight.options()));
   }
 
   at::Tensor forward(const at::Tensor& x, const nn::Base& base, nn::ForwardPass&) override {
@@ -45,20 +45,17 @@ struct OutputScaleOptions {
   }
 };
 
-class OutputScale : public Method {
+class OutputScale : public SiteMethod {
  public:
   explicit OutputScale(OutputScaleOptions options = {})
       : options_(std::move(options)), targets_(options_.targets, options_.blocks) {}
 
   std::string name() const override { return "output-scale"; }
   Options options() const override { return options_of(options_); }
-  void check(const std::vector<nn::NamedSite>& all) const override { targets_.check(all); }
-  std::shared_ptr<Attachment> attach(const std::vector<nn::NamedSite>& sites) const override {
-    for (const auto& site : sites) {
-      if (site.info.kind != nn::SiteKind::Linear || targets_.select(site.info).empty()) continue;
-      site.site->attach(std::make_shared<ScaleAdapter>(site));
-    }
-    return std::make_shared<Attachment>();  // the adapters share nothing
+  void check(const std::vector<nn::NamedSite>& sites) const override { targets_.check(sites); }
+  std::shared_ptr<nn::Adapter> adapt(const nn::NamedSite& site) const override {
+    if (site.info.kind != nn::SiteKind::Linear || targets_.select(site.info).empty()) return nullptr;
+    return std::make_shared<ScaleAdapter>(site);
   }
 
  private:

@@ -33,8 +33,8 @@ class PatchMlp : public models::Model {
   using Model::forward;
   at::Tensor forward(const Batch& batch, nn::ForwardPass& pass) override { return classify(features(batch, pass)); }
   at::Tensor features(const Batch& batch, nn::ForwardPass& pass) override {
-    at::Tensor x = patches_->forward(batch.at(kPixels), pass);  // [B, T, D]
-    for (size_t i = 0; i < linears_.size(); ++i) x = x + at::gelu(linears_[i]->forward(norms_[i]->forward(x, pass), pass));
+    at::Tensor x = patches_->run(batch.at(kPixels), pass);  // [B, T, D]
+    for (size_t i = 0; i < linears_.size(); ++i) x = x + at::gelu(linears_[i]->run(norms_[i]->run(x, pass), pass));
     return x.mean(1);
   }
   at::Tensor classify(const at::Tensor& features) override { return head_ ? head_->forward(features) : features; }

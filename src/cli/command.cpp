@@ -8,7 +8,7 @@
 namespace respeft::cli {
 
 void Command::declare_common(CLI::App& app) {
-  app.add_option("--config", config_.origin, "a TOML file whose keys are these flags' names; flags given here win")
+  app.add_option("--config", config_.origin, "a TOML file with these flags' names as keys; flags on the command line win")
       ->type_name("FILE")
       ->group("General");
   app.add_option("--threads", threads_, "threads for the computation; default: all cores")->type_name("N")->group("General");

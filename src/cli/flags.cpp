@@ -143,17 +143,17 @@ void ModelFlags::declare(CLI::App& app, bool with_torchscript) {
   const auto add = [&](const std::string& flag, auto& value, const std::string& type, const std::string& help) {
     app.add_option(flag, value, help)->type_name(type)->group("Model");
   };
-  add("--run", run, "DIR", "a finished run: its configuration and adapter");
+  add("--run", run, "DIR", "a run: its configuration and adapter");
   if (with_torchscript) add("--torchscript", torchscript, "FILE", "an exported TorchScript file");
-  add("--model", model, "NAME", "architecture by timm's name, e.g. vit_base_patch16_224; an adapter file says it itself");
+  add("--model", model, "NAME", "timm's name of the architecture, e.g. vit_base_patch16_224; default: from the adapter file");
   add("--weights", weights, "FILE",
       "the base's weights: safetensors, .npz, .pth, .bin, an index of shards or a folder; timm's, Hugging Face's, Google's or "
       "DINOv2's names");
-  add("--adapter", adapter, "FILE", "what was trained on that base; or a folder in the layout of Hugging Face PEFT");
+  add("--adapter", adapter, "FILE", "an adapter file, or a folder of Hugging Face PEFT");
   app.add_flag("--any-base", any_base, "accept an adapter that was trained on other weights")->group("Model");
-  add("--image-size", image_size, "N", "pixels a side; default: what the files say, else what the model's name says");
-  add("--pool", pool, "NAME", "what the head reads: token (class token) or avg (mean over patches)");
-  add("--num-classes", num_classes, "N", "classes of a fresh head, where no file holds a head");
+  add("--image-size", image_size, "N", "pixels per side of the input; default: from the files, otherwise from the model's name");
+  add("--pool", pool, "NAME", "input of the head: token (class token) or avg (mean over patches)");
+  add("--num-classes", num_classes, "N", "classes of a new head, if no file holds one");
   method.declare(app, "", "Method (for an adapter file without metadata)");
 }
 

@@ -78,18 +78,16 @@ std::string flops(double number) {
 class Info : public Command {
  public:
   void declare(CLI::App& app) override {
-    app.add_option("FILE", file_,
-                   "an adapter's or weights file of any format, or an adapter's folder in PEFT's layout, to describe")
-        ->group("Subject");
+    app.add_option("FILE", file_, "an adapter or weights file of any format, or a folder of PEFT, to describe")->group("Subject");
     const auto add = [&](const std::string& flag, auto& value, const std::string& type, const std::string& help) {
       return app.add_option(flag, value, help)->type_name(type)->group("Subject");
     };
-    add("--model", model_, "NAME", "architecture by timm's name; with neither this nor FILE, everything there is is listed");
-    add("--image-size", image_size_, "N", "pixels a side; default: what the model's name says");
-    add("--pool", pool_, "NAME", "what the head reads: token or avg");
+    add("--model", model_, "NAME", "timm's name of the architecture; without this and FILE, lists everything");
+    add("--image-size", image_size_, "N", "pixels per side of the input; default: from the model's name");
+    add("--pool", pool_, "NAME", "input of the head: token or avg");
     add("--num-classes", num_classes_, "N", "classes of the head")->default_str("100");
-    add("--batch-size", batch_size_, "B", "images a training step")->default_str("32");
-    app.add_flag("--all-layers", all_layers_, "list every layer; otherwise alike blocks share a line")->group("Subject");
+    add("--batch-size", batch_size_, "B", "images per training step")->default_str("32");
+    app.add_flag("--all-layers", all_layers_, "list every layer; otherwise equal blocks share a line")->group("Subject");
     method_.declare(app);
   }
 
@@ -190,11 +188,11 @@ class Info : public Command {
     } else {
       entries.emplace_back("parameters", count(all));
     }
-    entries.emplace_back("forward", flops(forward) + " an image (two a multiply-accumulate)");
+    entries.emplace_back("forward", flops(forward) + " per image (two per multiply-accumulate)");
     std::string result = layer_table(summary) + "\n" + key_values(entries);
-    if (!cost) return result + "\nWith --method NAME: what is trained, and what training takes.\n";
+    if (!cost) return result + "\nAdd --method NAME for trainable parameters and training cost.\n";
     std::vector<std::pair<std::string, std::string>> training = {
-        {"  computation", flops(cost->step_flops) + " a step, forward and backward"},
+        {"  computation", flops(cost->step_flops) + " per step, forward and backward"},
         {"  memory", bytes(cost->total_bytes())},
         {"    parameters", bytes(cost->parameter_bytes)},
         {"    gradients, AdamW", bytes(cost->optimizer_bytes)}};

@@ -34,7 +34,7 @@ int64_t bytes_of(const formats::TensorFile& tensors) {
   return sum;
 }
 
-std::string shape_text(const std::vector<int64_t>& shape) {
+std::string dimensions_text(const std::vector<int64_t>& shape) {
   std::vector<std::string> sizes;
   for (const int64_t size : shape) sizes.push_back(std::to_string(size));
   return "[" + text::join(sizes, ", ") + "]";
@@ -126,7 +126,7 @@ std::string describe_file(const std::string& given) {
   Table table({"tensor", "type", "shape"});
   int64_t total = 0;
   for (const auto& [key, entry] : file->entries()) {
-    table.add({key, std::string(c10::getDtypeNames(entry.dtype).first), shape_text(entry.shape)});
+    table.add({key, std::string(c10::getDtypeNames(entry.dtype).first), dimensions_text(entry.shape)});
     total += elements(entry);
   }
   return text + "\n" + table.text() +

@@ -53,12 +53,15 @@ std::vector<std::string> with_empty_values(const CLI::App& app, const std::vecto
 }
 
 /// Without this, a shell variable that is not set would quietly mean another file, or none.
-void refuse_empty_paths(const CLI::App& app) {
+void refuse_lost_values(const CLI::App& app) {
   for (const CLI::Option* option : app.get_options()) {
-    const auto& given = option->results();
-    if (names_file(*option) && std::find(given.begin(), given.end(), "") != given.end())
-      throw std::invalid_argument(
-          fmt::format("{}: its value is empty; is a shell variable not set?", option->get_name(option->get_positional())));
+    const std::string name = option->get_name(option->get_positional());
+    for (const auto& value : option->results()) {
+      if (value.empty() && names_file(*option))
+        throw std::invalid_argument(name + ": its value is empty; is a shell variable not set?");
+      if (value.starts_with("--") && app.get_option_no_throw(value) != nullptr)
+        throw std::invalid_argument(fmt::format("{}: its value is missing: '{}' follows", name, value));
+    }
   }
 }
 
@@ -163,8 +166,8 @@ std::optional<TomlDocument> parse(CLI::App& app, std::vector<std::string> argume
   } catch (const CLI::ParseError& error) {
     throw reworded(app, error);
   }
+  refuse_lost_values(app);
   refuse_extras(app);
-  refuse_empty_paths(app);
   const auto path = app.get_option("--config")->results();
   if (path.empty()) return TomlDocument();
   auto file = read_config(path[0]);

@@ -13,7 +13,7 @@ namespace {
 
 using Kind = PickleValue::Kind;
 
-[[noreturn]] void fail(const std::string& fault) {
+[[noreturn]] void fail_pickle(const std::string& fault) {
   throw std::runtime_error(fault);
 }
 
@@ -114,16 +114,16 @@ class Unpickler {
   Unpickler(std::string_view bytes, std::deque<PickleValue>& values) : bytes_(bytes), values_(values) {}
 
   const PickleValue* run() {
-    if (next<uint8_t>() != kProtocol) fail("it is no pickle of protocol 2 or later");
+    if (next<uint8_t>() != kProtocol) fail_pickle("it is no pickle of protocol 2 or later");
     const int protocol = next<uint8_t>();
-    if (protocol < 2 || protocol > 5) fail(fmt::format("pickles of protocol {} are not read", protocol));
+    if (protocol < 2 || protocol > 5) fail_pickle(fmt::format("pickles of protocol {} are not read", protocol));
     for (;;) {
       const auto instruction = next<uint8_t>();
       if (instruction == kStop) return pop();
       if (!put_number(instruction) && !put_text(instruction) && !put_container(instruction) && !fill_container(instruction) &&
           !use_memo(instruction) && !make_object(instruction)) {
-        fail(fmt::format("instruction 0x{:02x} at byte {} is not one that a pickle of tensors and plain containers has",
-                         instruction, at_ - 1));
+        fail_pickle(fmt::format("instruction 0x{:02x} at byte {} is not one that a pickle of tensors and plain containers has",
+                                instruction, at_ - 1));
       }
     }
   }
@@ -135,7 +135,7 @@ class Unpickler {
 
   std::string_view take(uint64_t size) {
     if (!fits(at_, size, bytes_.size()))
-      fail(fmt::format("it is cut off: {} bytes are missing at its end", size - (bytes_.size() - at_)));
+      fail_pickle(fmt::format("it is cut off: {} bytes are missing at its end", size - (bytes_.size() - at_)));
     at_ += size;
     return bytes_.substr(at_ - size, size);
   }
@@ -145,7 +145,7 @@ class Unpickler {
   }
   std::string_view line() {
     const size_t end = bytes_.find('\n', at_);
-    if (end == std::string_view::npos) fail("it is cut off within a name");
+    if (end == std::string_view::npos) fail_pickle("it is cut off within a name");
     const auto text = take(end - at_);
     ++at_;
     return text;
@@ -165,7 +165,7 @@ class Unpickler {
   }
   /// Values below a mark cannot be popped while it is there.
   PickleValue* top() {
-    if (stack_.size() <= (marks_.empty() ? 0 : marks_.back())) fail("it takes more values than it has made");
+    if (stack_.size() <= (marks_.empty() ? 0 : marks_.back())) fail_pickle("it takes more values than it has made");
     return stack_.back();
   }
   PickleValue* pop() {
@@ -174,13 +174,13 @@ class Unpickler {
     return value;
   }
   std::vector<PickleValue*> pop_count(size_t count) {
-    if (count > stack_.size() - (marks_.empty() ? 0 : marks_.back())) fail("it takes more values than it has made");
+    if (count > stack_.size() - (marks_.empty() ? 0 : marks_.back())) fail_pickle("it takes more values than it has made");
     std::vector<PickleValue*> items(stack_.end() - static_cast<std::ptrdiff_t>(count), stack_.end());
     stack_.resize(stack_.size() - count);
     return items;
   }
   std::vector<PickleValue*> pop_to_mark() {
-    if (marks_.empty()) fail("it goes back to a mark that it has not made");
+    if (marks_.empty()) fail_pickle("it goes back to a mark that it has not made");
     auto items = pop_count(stack_.size() - marks_.back());
     marks_.pop_back();
     return items;
@@ -304,13 +304,13 @@ class Unpickler {
 
   void append(const std::vector<PickleValue*>& items) {
     PickleValue& target = *top();
-    if (!target.is(Kind::sequence)) fail(fmt::format("it adds to {} as if it were a list", target.description()));
+    if (!target.is(Kind::sequence)) fail_pickle(fmt::format("it adds to {} as if it were a list", target.description()));
     target.items.insert(target.items.end(), items.begin(), items.end());
   }
 
   void put_items(PickleValue& target, const std::vector<PickleValue*>& items) {
-    if (!target.is(Kind::dict)) fail(fmt::format("it adds to {} as if it were a dictionary", target.description()));
-    if (items.size() % 2 != 0) fail("a dictionary has a key without a value");
+    if (!target.is(Kind::dict)) fail_pickle(fmt::format("it adds to {} as if it were a dictionary", target.description()));
+    if (items.size() % 2 != 0) fail_pickle("a dictionary has a key without a value");
     for (size_t i = 1; i < items.size(); i += 2) target.holds_tensors = target.holds_tensors || items[i]->is(Kind::tensor);
     target.items.insert(target.items.end(), items.begin(), items.end());
   }
@@ -346,7 +346,7 @@ class Unpickler {
 
   bool get(uint32_t index) {
     const auto found = memo_.find(index);
-    if (found == memo_.end()) fail(fmt::format("it takes value {} of its memo, which is not there", index));
+    if (found == memo_.end()) fail_pickle(fmt::format("it takes value {} of its memo, which is not there", index));
     stack_.push_back(found->second);
     return true;
   }
@@ -359,13 +359,13 @@ class Unpickler {
       }
       case kStackGlobal: {
         const auto names = pop_count(2);
-        if (!names[0]->is(Kind::text) || !names[1]->is(Kind::text)) fail("an object's name is no text");
+        if (!names[0]->is(Kind::text) || !names[1]->is(Kind::text)) fail_pickle("an object's name is no text");
         return put_global(names[0]->text, names[1]->text);
       }
       case kReduce:
       case kNewObject: {
         const PickleValue *arguments = pop(), *global = pop();
-        if (!global->is(Kind::global)) fail(fmt::format("it calls {}", global->description()));
+        if (!global->is(Kind::global)) fail_pickle(fmt::format("it calls {}", global->description()));
         return call(kGlobals[global->number], *arguments);
       }
       case kBuild:
@@ -385,14 +385,16 @@ class Unpickler {
       return push(Kind::global, static_cast<int64_t>(i));
     }
     constexpr size_t kShown = 200;
-    fail(fmt::format(
+    fail_pickle(fmt::format(
         "it holds a Python object, {}.{}, which is not read: only tensors and plain containers are, and nothing is ever "
         "executed. In Python, torch.save(model.state_dict(), FILE) writes the tensors alone",
         module.substr(0, kShown), name.substr(0, kShown)));
   }
 
   bool call(const KnownGlobal& known, const PickleValue& arguments) {
-    const auto refuse = [&] { fail(fmt::format("{}.{} has arguments that PyTorch does not write", known.module, known.name)); };
+    const auto refuse = [&] {
+      fail_pickle(fmt::format("{}.{} has arguments that PyTorch does not write", known.module, known.name));
+    };
     if (!arguments.is(Kind::sequence)) refuse();
     const auto& items = arguments.items;
     switch (known.global) {
@@ -424,7 +426,7 @@ class Unpickler {
   static void check_marks(const PickleValue& marks) {
     if (marks.is(Kind::none) || (marks.is(Kind::dict) && marks.items.empty())) return;
     const bool named = marks.is(Kind::dict) && marks.items[0]->is(Kind::text);
-    fail(
+    fail_pickle(
         fmt::format("a tensor is marked '{}': it does not hold the numbers that are stored. In Python, save "
                     "tensor.resolve_neg() instead",
                     named ? marks.items[0]->text.substr(0, 200) : "?"));
@@ -433,7 +435,7 @@ class Unpickler {
   /// Ignores attributes: the module versions of a state dict, the fields of a record.
   bool build(const PickleValue& target) {
     if (target.is(Kind::dict) || target.is(Kind::tensor) || target.is(Kind::other)) return true;
-    fail(fmt::format("it gives attributes to {}", target.description()));
+    fail_pickle(fmt::format("it gives attributes to {}", target.description()));
   }
 
   /// `("storage", type, key, device, numbers)`
@@ -442,7 +444,7 @@ class Unpickler {
     if (!id.is(Kind::sequence) || items.size() != 5 || !items[0]->is(Kind::text) || items[0]->text != "storage" ||
         !items[1]->is(Kind::global) || kGlobals[items[1]->number].global != Global::storage || !items[2]->is(Kind::text) ||
         !items[4]->is(Kind::number)) {
-      fail("it refers to something outside that is no storage of numbers");
+      fail_pickle("it refers to something outside that is no storage of numbers");
     }
     PickleValue* storage = push(Kind::storage, items[4]->number, items[2]->text);
     storage->dtype = kGlobals[items[1]->number].dtype;

@@ -62,14 +62,13 @@ Fields LokrOptions::fields() {
            rank);
   list.add(methods::alpha_field(), alpha);
   list.add({.name = "factor",
-            .help = "height and width of the first Kronecker factor, where it divides the layer's; -1: near the square root",
+            .help = "height and width of the first Kronecker factor, if it divides the layer's; -1: near the square root",
             .group = "Method",
             .minimum = -1},
            factor);
-  list.add({.name = "decompose_both",
-            .help = "the smaller factor too is a product of rank r, where that is a saving",
-            .group = "Method"},
-           decompose_both);
+  list.add(
+      {.name = "decompose_both", .help = "factor the smaller Kronecker factor too, if that saves parameters", .group = "Method"},
+      decompose_both);
   list.add(methods::linears_field(), targets);
   list.add(methods::blocks_field(), blocks);
   return list;

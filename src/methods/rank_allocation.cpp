@@ -34,7 +34,7 @@ Fields RankAllocationOptions::fields() {
            prune_end);
   list.add({.name = "prune_every", .help = "steps between two prunings", .group = "Method", .minimum = 1}, prune_every);
   list.add({.name = "orthogonality",
-            .help = "weight in the loss of how far the factors are from orthogonal",
+            .help = "weight of the orthogonality regularization in the loss",
             .group = "Method",
             .minimum = 0},
            orthogonality);

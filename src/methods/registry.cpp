@@ -62,7 +62,7 @@ const std::vector<Entry>& registry() {
       entry<ResLora, ResLoraOptions>("LoRA that reads the input of the block before too", "approximately", Shortcut::Input),
       entry<ResLora, ResLoraOptions>("LoRA that adds the low-rank activations of earlier blocks", "approximately",
                                      Shortcut::Middle),
-      entry<Loha, LohaOptions>("updates that are the Hadamard product of two low-rank ones", "exactly"),
+      entry<Loha, LohaOptions>("updates that are the Hadamard product of two low-rank matrices", "exactly"),
       entry<Lokr, LokrOptions>("updates that are the Kronecker product of two small matrices", "exactly"),
       entry<Ssf, SsfOptions>("a scale and a shift after every layer", "exactly"),
       entry<BitFit>("the biases alone", "exactly"),

@@ -37,7 +37,7 @@ Fields ResLoraOptions::fields() {
   list.add(methods::alpha_field(), alpha);
   list.add(methods::dropout_field(), dropout);
   list.add({.name = "pre_num",
-            .help = "how many earlier layers a shortcut reaches back; -1: all (reslora-is always reaches one)",
+            .help = "number of earlier layers that a shortcut reaches; -1: all (reslora-is always reaches one)",
             .group = "Method",
             .minimum = -1},
            pre_num);

@@ -104,7 +104,7 @@ Fields RlrrOptions::fields() {
             .choices = {"in", "out", "both"}},
            scales);
   list.add({.name = "init",
-            .help = "kaiming (the published start) or identity (the adapted model starts equal to the base)",
+            .help = "initialization: kaiming (as published) or identity (the adapted model starts equal to the base)",
             .group = "Method",
             .choices = {"kaiming", "identity"}},
            init);

@@ -186,7 +186,7 @@ adapters::AdapterFile adapter_file(const TrainConfig& config, const std::shared_
 }
 
 /// Trains what is left. The adapter is written as soon as it is chosen, before the last evaluation.
-train::Outcome train(train::Trainer& trainer, Keeper& keeper, const std::function<void()>& write_adapter) {
+train::Outcome train_rest(train::Trainer& trainer, Keeper& keeper, const std::function<void()>& write_adapter) {
   try {
     while (!trainer.done()) trainer.run_epoch();
     train::Outcome outcome = trainer.choose();
@@ -267,7 +267,7 @@ Summary run(TrainConfig config, const RunOptions& options, train::Observer& obse
   }
 
   Summary summary;
-  summary.outcome = train(trainer, keeper, [&] {
+  summary.outcome = train_rest(trainer, keeper, [&] {
     adapter.tensors = adapters::trained_state(*model);
     if (ranks.writes_files()) directory.write_adapter(adapter);
   });

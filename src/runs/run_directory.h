@@ -22,7 +22,7 @@ class RunDirectory {
   void remove_if_empty() const;
   bool has_config() const { return std::filesystem::exists(config_path()); }
   bool has_checkpoint() const { return std::filesystem::exists(checkpoint_path()); }
-  /// Whether there is something that a new run would destroy.
+  /// True if a new run would destroy results.
   bool has_results() const { return has_checkpoint() || std::filesystem::exists(adapter_path()); }
 
   std::string config_path() const { return file("config.toml"); }
@@ -33,7 +33,7 @@ class RunDirectory {
   std::string metrics_path() const { return file("metrics.jsonl"); }
   std::string random_base_path() const { return file("base.safetensors"); }
 
-  /// Writes the configuration, and removes what only a finished run has.
+  /// Writes the configuration and removes the files of a finished run.
   void begin(const TrainConfig& config) const;
   /// Throws `std::invalid_argument` that says what changed where there is a checkpoint that was trained on other data. A run
   /// without `checkpoint/data.json` is accepted.

@@ -9,7 +9,7 @@
 namespace respeft::train {
 namespace {
 
-std::vector<at::Tensor> tensors_of(const NamedTensors& named) {
+std::vector<at::Tensor> detached(const NamedTensors& named) {
   std::vector<at::Tensor> tensors;
   for (const auto& [name, tensor] : named) tensors.push_back(tensor.detach());
   return tensors;
@@ -25,9 +25,9 @@ ParameterEma::ParameterEma(NamedTensors parameters, double decay) : parameters_(
 
 void ParameterEma::update() {
   const at::NoGradGuard no_grad;
-  const auto averages = tensors_of(values_);
+  const auto averages = detached(values_);
   at::_foreach_mul_(averages, decay_);
-  at::_foreach_add_(averages, at::_foreach_mul(tensors_of(parameters_), 1.0 - decay_));
+  at::_foreach_add_(averages, at::_foreach_mul(detached(parameters_), 1.0 - decay_));
 }
 
 void ParameterEma::exchange() {

@@ -43,7 +43,7 @@ Fields TrainerOptions::fields() {
        .choices = {"names", "matrices", "all"}},
       decay);
   list.add({.name = "ema_decay",
-            .help = "evaluate and keep the parameters' exponential moving average: its decay a step, e.g. 0.9998; 0: off",
+            .help = "evaluate and keep the parameters' exponential moving average: decay per step, e.g. 0.9998; 0: off",
             .minimum = 0,
             .maximum = 1,
             .below_maximum = true},

@@ -38,30 +38,36 @@ void require(bool condition, const std::string& message) {
   if (!condition) throw std::invalid_argument(message);
 }
 
+TrainingJob checked(TrainingJob job) {
+  require(job.task && job.forward && job.module && job.attachment && job.train,
+          "TrainingJob: task, forward, module, attachment and train must be given");
+  return job;
+}
+
 constexpr const char* kAdvice = "; a smaller lr, a longer warm-up or clip_grad may help";
 
 }  // namespace
 
 Trainer::Trainer(TrainingJob job, const TrainerOptions& options, const Runtime& runtime, Ranks& ranks, Observer& observer,
                  const std::atomic<bool>* stop)
-    : job_(std::move(job)),
-      state_(job_.attachment->trainable()),
+    : job_(checked(std::move(job))),
+      state_(trainable()),
       options_(options),
       runtime_(runtime),
       ranks_(ranks),
       observer_(observer),
       stop_(stop),
-      optimizer_(make_optimizer(job_.attachment->trainable(), options)),
-      had_gradient_(job_.attachment->trainable().size(), false) {
+      optimizer_(make_optimizer(trainable(), options)),
+      had_gradient_(trainable().size(), false) {
   const auto& buffers = job_.attachment->state();
   state_.insert(state_.end(), buffers.begin(), buffers.end());
   check_options();
-  if (options.ema_decay > 0.0) ema_.emplace(job_.attachment->trainable(), options.ema_decay);
+  if (options.ema_decay > 0.0) ema_.emplace(trainable(), options.ema_decay);
   ranks_.broadcast(tensors_of(state_));
 }
 
 void Trainer::check_options() const {
-  require(!job_.attachment->trainable().empty(), "nothing to train: the method adapts nothing and the model has no head");
+  require(!trainable().empty(), "nothing to train: the method adapts nothing and the model has no head");
   require(options_.protocol != "honest", "protocol 'honest' is several trainings (respeft/runs/experiment.h), not one");
   require(options_.protocol != "val" || job_.val, "protocol 'val' needs a validation split");
   require(!options_.final_test || job_.test, "final_test needs a test split");
@@ -133,15 +139,15 @@ void Trainer::add_up_gradients() {
   if (ranks_.size() == 1) return;
   at::Tensor not_finite = not_finite_.clone();
   std::vector<at::Tensor> tensors = {not_finite};
-  for (size_t i = 0; i < job_.attachment->trainable().size(); ++i) {
-    auto& gradient = job_.attachment->trainable()[i].second.mutable_grad();
+  for (size_t i = 0; i < trainable().size(); ++i) {
+    auto& gradient = trainable()[i].second.mutable_grad();
     if (gradient.defined()) had_gradient_[i] = true;
-    if (!gradient.defined()) gradient = at::zeros_like(job_.attachment->trainable()[i].second.detach());
+    if (!gradient.defined()) gradient = at::zeros_like(trainable()[i].second.detach());
     tensors.push_back(gradient);
   }
   ranks_.all_reduce_sum(tensors);
-  for (size_t i = 0; i < job_.attachment->trainable().size(); ++i) {
-    if (!had_gradient_[i]) job_.attachment->trainable()[i].second.mutable_grad() = at::Tensor();
+  for (size_t i = 0; i < trainable().size(); ++i) {
+    if (!had_gradient_[i]) trainable()[i].second.mutable_grad() = at::Tensor();
   }
   not_finite_ =
       at::where(at::logical_and(not_finite_[0].eq(0), not_finite[0].gt(0)),
@@ -173,7 +179,7 @@ void Trainer::train_step(int64_t examples) {
   }
   add_up_gradients();
   add_regularization();
-  if (options_.clip_grad > 0) clip_gradients(tensors_of(job_.attachment->trainable()), options_.clip_grad);
+  if (options_.clip_grad > 0) clip_gradients(tensors_of(trainable()), options_.clip_grad);
   lr_ = rate();
   optimizer_->step(lr_, /*skip=*/not_finite_[0].gt(0).to(at::kFloat));
   if (ema_) ema_->update();
@@ -327,12 +333,12 @@ void Trainer::check_losses_finite() const {
 void Trainer::check_finite() const {
   check_losses_finite();
   std::vector<at::Tensor> sums;
-  for (const auto& [name, tensor] : job_.attachment->trainable()) sums.push_back(tensor.detach().sum(at::kDouble));
+  for (const auto& [name, tensor] : trainable()) sums.push_back(tensor.detach().sum(at::kDouble));
   const at::Tensor all = at::stack(sums).cpu();
   for (size_t i = 0; i < sums.size(); ++i) {
     if (std::isfinite(all.const_data_ptr<double>()[i])) continue;
-    throw std::runtime_error(fmt::format("'{}' holds values that are not finite at epoch {}, step {}{}",
-                                         job_.attachment->trainable()[i].first, progress_.epochs + 1, progress_.steps, kAdvice));
+    throw std::runtime_error(fmt::format("'{}' holds values that are not finite at epoch {}, step {}{}", trainable()[i].first,
+                                         progress_.epochs + 1, progress_.steps, kAdvice));
   }
 }
 

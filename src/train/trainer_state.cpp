@@ -17,8 +17,8 @@ namespace respeft::train {
 namespace {
 
 // Of an epoch that is not at its end, in a checkpoint.
-constexpr const char* kSums = "epoch/sums";      // the metrics'
-constexpr const char* kMixing = "epoch/mixing";  // the state of the generator that mixing draws from
+constexpr const char* kSumsKey = "epoch/sums";      // the metrics'
+constexpr const char* kMixingKey = "epoch/mixing";  // the state of the generator that mixing draws from
 
 /// Puts the moving average, if there is one, into the parameters while it lives.
 class Averaged {
@@ -52,7 +52,7 @@ void from_tensor(const at::Tensor& words, std::mt19937_64& generator) {
     for (int64_t i = 0; i < dense.size(0); ++i) text << std::bit_cast<uint64_t>(dense.const_data_ptr<int64_t>()[i]) << ' ';
   }
   std::mt19937_64 read;
-  if (!(text >> read)) throw std::runtime_error(fmt::format("the checkpoint's '{}' is no generator's state", kMixing));
+  if (!(text >> read)) throw std::runtime_error(fmt::format("the checkpoint's '{}' is no generator's state", kMixingKey));
   generator = read;
 }
 
@@ -148,7 +148,7 @@ Outcome Trainer::choose() {
   Outcome outcome;
   if (options_.protocol == "last") {
     if (!progress_.last) throw std::logic_error("Trainer::choose: no epoch has been trained");
-    if (ema_) load_parameters(job_.attachment->trainable(), {ema_->values().begin(), ema_->values().end()}, "");
+    if (ema_) load_parameters(trainable(), {ema_->values().begin(), ema_->values().end()}, "");
     outcome.chosen = *progress_.last;
     outcome.selection = options_.last_epoch() < options_.total_epochs() ? "the epoch that stop_epoch names" : "the last epoch";
   } else {
@@ -192,8 +192,8 @@ Checkpoint Trainer::checkpoint() const {
     for (const auto& [name, tensor] : best_) checkpoint.tensors["best/" + name] = tensor;
   }
   if (progress_.epoch_steps > 0) {
-    checkpoint.tensors[kSums] = metrics_->sums();
-    checkpoint.tensors[kMixing] = to_tensor(mixing_);
+    checkpoint.tensors[kSumsKey] = metrics_->sums();
+    checkpoint.tensors[kMixingKey] = to_tensor(mixing_);
   }
   checkpoint.tensors.merge(runtime_.generators());
   checkpoint.progress = progress_;
@@ -217,9 +217,9 @@ void Trainer::restore(const Checkpoint& checkpoint) {
       throw std::runtime_error(
           fmt::format("the checkpoint is at step {} of an epoch of {}", progress_.epoch_steps, steps_an_epoch()));
     metrics_ = job_.task->metrics(runtime_.device());
-    load_parameters({{kSums, metrics_->sums()}}, checkpoint.tensors, "");
+    load_parameters({{kSumsKey, metrics_->sums()}}, checkpoint.tensors, "");
     if (ranks_.rank() > 0) metrics_->sums().zero_();
-    from_tensor(required(checkpoint.tensors, kMixing), mixing_);
+    from_tensor(required(checkpoint.tensors, kMixingKey), mixing_);
   }
   runtime_.restore_generators(checkpoint.tensors);
 }

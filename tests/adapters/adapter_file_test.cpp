@@ -25,11 +25,11 @@ using test::small_config;
 AdapterFile trained_rlrr(models::VisionTransformerImpl& model) {
   RlrrOptions options;
   options.residual = false;
-  const Attachment attachment = attach(model, Rlrr(options));
+  const auto attachment = attach(model, Rlrr(options));
   AdapterFile adapter;
   adapter.info = {.method = "rlrr",
                   .model = model.name(),
-                  .options = attachment.options,
+                  .options = attachment->options(),
                   .weights_sha256 = std::string(64, 'a'),
                   .preprocessing = {{0.1, 0.2, 0.3}, {1, 2, 3}, 16, "bilinear"},
                   .class_names = {"a \"b\"", "ç"},
@@ -43,10 +43,10 @@ TEST(AdapterFile, ANameThatIsNotUtf8IsSavedWithAReplacement) {
   const Folder folder;
   const auto model = random_model();
   AdapterFile adapter = trained_rlrr(*model);
-  adapter.info.class_names = {"caf\xe9", "tea"};
+  adapter.info.class_names = {"calf\xe9", "tea"};
   save_adapter(folder / "a.safetensors", adapter);
   const auto names = load_adapter(folder / "a.safetensors").info.class_names;
-  EXPECT_EQ(names, (std::vector<std::string>{"caf\xEF\xBF\xBD", "tea"}));  // U+FFFD
+  EXPECT_EQ(names, (std::vector<std::string>{"calf\xEF\xBF\xBD", "tea"}));  // U+FFFD
 }
 
 TEST(AdapterFile, RestoresTheAdaptedModel) {
@@ -65,8 +65,8 @@ TEST(AdapterFile, RestoresTheAdaptedModel) {
 
   const auto fresh = random_model(small_config(), 1);
   fresh->reset_head(5);
-  const Attachment attachment = attach_adapter(*fresh, read);
-  EXPECT_EQ(attachment.trained.size(), adapter.tensors.size());
+  const auto attachment = attach_adapter(*fresh, read);
+  EXPECT_EQ(attachment->trainable().size(), adapter.tensors.size());
   const auto images = random_images(small_config());
   EXPECT_TRUE(at::equal(test::logits(*fresh, images), test::logits(*trained, images)));
 }
@@ -102,8 +102,8 @@ TEST(AttachAdapter, LeavesASiteThatTheFileLacksPlain) {
   AdapterFile adapter = trained_rlrr(*trained);
   std::erase_if(adapter.tensors, [](const auto& item) { return item.first.rfind("blocks.0.attn.qkv.adapter.", 0) == 0; });
   const auto fresh = random_model(small_config(), 1);
-  const Attachment attachment = attach_adapter(*fresh, adapter);
-  EXPECT_EQ(attachment.trained.size(), adapter.tensors.size());
+  const auto attachment = attach_adapter(*fresh, adapter);
+  EXPECT_EQ(attachment->trainable().size(), adapter.tensors.size());
   for (const auto& [info, site] : nn::find_sites(*fresh))
     EXPECT_EQ(site->adapter() == nullptr, info.name == "blocks.0.attn.qkv") << info.name;
 }
@@ -149,13 +149,13 @@ TEST(AttachAdapter, RefusesWhatDoesNotFitAndLeavesThePlainModel) {
 }
 
 /// LoRA or one of its kin on the small model, with every trained tensor random.
-AdapterFile randomised(models::VisionTransformerImpl& model, Method& method) {
+AdapterFile randomized(models::VisionTransformerImpl& model, Method& method) {
   const Attachment attachment = attach(model, method);
   AdapterFile adapter;
   adapter.info.method = method.name();
   adapter.info.options = method.options();
   const at::NoGradGuard no_grad;
-  for (const auto& [key, tensor] : attachment.trained)
+  for (const auto& [key, tensor] : attachment->trainable())
     adapter.tensors[key] = at::Tensor(tensor).normal_(0.0, 0.3).detach().clone();
   return adapter;
 }
@@ -166,7 +166,7 @@ TEST(AttachAdapter, ComparesTheRankWithTheTensorsFirst) {
     SCOPED_TRACE(method);
     const auto model = random_model(small_config(), 1), fresh = random_model(small_config(), 1);
     const auto created = methods::create(method, {{"rank", int64_t{2}}, {"targets", std::string("fc1")}});
-    AdapterFile adapter = randomised(*model, *created);
+    AdapterFile adapter = randomized(*model, *created);
     for (const int64_t rank : {int64_t{1'000'000'000'000}, int64_t{1} << 61}) {
       adapter.info.options["rank"] = rank;
       expect_error<std::runtime_error>([&] { attach_adapter(*fresh, adapter); }, {"adapter: 'blocks.0.mlp.fc1"});
@@ -185,7 +185,7 @@ TEST(AttachAdapter, ASiteThatTheFileLacksEndsAChainOfResLora) {
     const auto whole = random_model(config, 1), gap = random_model(config, 1);
     ResLora everywhere(shortcut, {.rank = 2, .targets = "fc1"}),
         apart(shortcut, {.rank = 2, .targets = "fc1", .blocks = "0,2-3"});
-    AdapterFile adapter = randomised(*whole, everywhere);
+    AdapterFile adapter = randomized(*whole, everywhere);
     std::erase_if(adapter.tensors, [](const auto& item) { return item.first.starts_with("blocks.1."); });
     const auto fresh = random_model(config, 1);
     attach_adapter(*fresh, adapter);

@@ -42,7 +42,7 @@ TEST(ModulePatterns, RefuseWhatPythonReadsInAnotherWay) {
 TEST(ModulePatterns, TakeBoundedTime) {
   const auto start = std::chrono::steady_clock::now();
   const std::string module(200, 'a');
-  for (const char* pattern : {"(a+)+b", "((a|aa)+)+b", "(a*)*b", "(.*a){12}b", "(a?){80}a{80}b"})
+  for (const char* pattern : {"(a+)+b", "((a|aa)+)+b", "(a*)*b", "(.*a){12}b", "(a?){20}a{20}b"})
     EXPECT_FALSE(matches(pattern, module));
   test::expect_error<std::runtime_error>([] { matches("((a{100}){100}){100}", "a"); }, {"too large"});
   test::expect_error<std::runtime_error>([] { matches("a{99999999999999999999}", "a"); }, {"brace"});

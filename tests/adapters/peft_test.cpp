@@ -56,8 +56,9 @@ struct PeftFolder {
 at::Tensor update_of(const AdapterFile& adapter, const std::string& site) {
   const auto model = random_model(small_config());
   attach_adapter(*model, adapter);
-  for (const auto& [info, found] : nn::find_sites(*model)) {
-    if (info.name == site) return found->adapter()->fold(at::zeros_like(found->weight), {}).weight;
+  for (const auto& found : nn::find_sites(*model)) {
+    if (found.info.name != site) continue;
+    return found.site->adapter()->fold(at::zeros_like(found.layer()->weight), {}).value().weight;
   }
   throw std::logic_error("no site " + site);
 }
@@ -136,30 +137,30 @@ TEST(PeftAdapter, APatternWithAnAnchorIsAWholeName) {
 // --------------------------------------------------------------------------------------------------------------- AdaLoRA
 
 /// As PEFT writes it: no ".weight", and the tensors of the ranks that pruning left. The ranks are of blocks 0 and 1.
-PeftFolder adalora(int64_t first, int64_t second, int64_t target) {
-  PeftFolder peft;
-  std::erase_if(peft.tensors, [](const auto& entry) { return entry.first.find("lora") != std::string::npos; });
-  peft.config = {{"peft_type", "ADALORA"},
-                 {"r", 8},
-                 {"init_r", 6},
-                 {"target_r", target},
-                 {"lora_alpha", 9},
-                 {"beta1", 0.85},
-                 {"orth_reg_weight", 0.5},
-                 {"tinit", 2},
-                 {"tfinal", 2},
-                 {"deltaT", 1},
-                 {"total_step", 10},
-                 {"modules_to_save", {"head"}},
-                 {"rank_pattern", {{"blocks.0.attn.qkv.lora_E", {true, false}}}}};
-  for (const auto& [block, rank] : {std::pair("0", first), std::pair("1", second)}) {
-    const std::string site = std::string("base_model.model.blocks.") + block + ".attn.qkv.";
-    peft.tensors[site + "lora_A"] = at::randn({rank, 32});
-    peft.tensors[site + "lora_E"] = at::randn({rank, 1});
-    peft.tensors[site + "lora_B"] = at::randn({96, rank});
+struct AdaLoraFolder : PeftFolder {
+  AdaLoraFolder(int64_t first, int64_t second, int64_t target) {
+    std::erase_if(tensors, [](const auto& entry) { return entry.first.find("lora") != std::string::npos; });
+    config = {{"peft_type", "ADALORA"},
+              {"r", 8},
+              {"init_r", 6},
+              {"target_r", target},
+              {"lora_alpha", 9},
+              {"beta1", 0.85},
+              {"orth_reg_weight", 0.5},
+              {"tinit", 2},
+              {"tfinal", 2},
+              {"deltaT", 1},
+              {"total_step", 10},
+              {"modules_to_save", {"head"}},
+              {"rank_pattern", {{"blocks.0.attn.qkv.lora_E", {true, false}}}}};
+    for (const auto& [block, rank] : {std::pair("0", first), std::pair("1", second)}) {
+      const std::string site = std::string("base_model.model.blocks.") + block + ".attn.qkv.";
+      tensors[site + "lora_A"] = at::randn({rank, 32});
+      tensors[site + "lora_E"] = at::randn({rank, 1});
+      tensors[site + "lora_B"] = at::randn({96, rank});
+    }
   }
-  return peft;
-}
+};
 
 /// PEFT's update of a block: B diag(E) A · alpha / (init_r + 1e-5).
 at::Tensor adalora_update(const PeftFolder& peft, const std::string& site) {
@@ -168,7 +169,7 @@ at::Tensor adalora_update(const PeftFolder& peft, const std::string& site) {
 }
 
 TEST(PeftAdaLora, IsLoraWithRanksThatAreAllocated) {
-  const PeftFolder peft = adalora(5, 2, 3);
+  const AdaLoraFolder peft(5, 2, 3);
   const AdapterFile adapter = peft.load();
   EXPECT_EQ(adapter.info.method, "lora");
   EXPECT_EQ(std::get<int64_t>(adapter.info.options.at("rank")), 5);
@@ -179,7 +180,7 @@ TEST(PeftAdaLora, IsLoraWithRanksThatAreAllocated) {
 }
 
 TEST(PeftAdaLora, IsPlainLoraOnceNothingIsLeftToPrune) {
-  const PeftFolder peft = adalora(3, 3, 3);
+  const AdaLoraFolder peft(3, 3, 3);
   const AdapterFile adapter = peft.load();
   EXPECT_EQ(adapter.info.options.count("target_rank"), 0u);
   EXPECT_EQ(adapter.tensors.count("blocks.1.attn.qkv.adapter.lora_E"), 0u);
@@ -188,11 +189,11 @@ TEST(PeftAdaLora, IsPlainLoraOnceNothingIsLeftToPrune) {
 }
 
 TEST(PeftAdaLora, ALayerOfRankZeroHasNoAdapter) {
-  const PeftFolder peft = adalora(4, 0, 3);
+  const AdaLoraFolder peft(4, 0, 3);
   const AdapterFile adapter = peft.load();
   EXPECT_EQ(adapter.tensors.count("blocks.1.attn.qkv.adapter.lora_A"), 0u);
   EXPECT_TRUE(at::allclose(update_of(adapter, "blocks.0.attn.qkv"), adalora_update(peft, "blocks.0.attn.qkv"), 1e-5, 1e-5));
-  expect_error<std::runtime_error>([] { adalora(0, 0, 3).load(); }, {"rank of every update is 0"});
+  expect_error<std::runtime_error>([] { AdaLoraFolder(0, 0, 3).load(); }, {"rank of every update is 0"});
 }
 
 // ------------------------------------------------------------------------------------------------------- adapters' names
@@ -240,7 +241,7 @@ TEST(PeftAdapter, WritesWhatItReads) {
     const Folder folder;
     const auto model = random_model(small_config());
     Lora lora({.rank = 3, .alpha = 7, .dropout = 0.25, .targets = targets});
-    for (const auto& [name, tensor] : attach(*model, lora).trained) {
+    for (const auto& [name, tensor] : attach(*model, lora)->trainable()) {
       const at::NoGradGuard no_grad;
       at::Tensor(tensor).normal_(0.0, 0.3);
     }

@@ -71,6 +71,11 @@ INSTANTIATE_TEST_SUITE_P(
                     Wrong{{"train", "--recipe", ""}, {"--recipe"}}, Wrong{{"suite", "vtab:v", "--recipes", ""}, {"--recipes"}},
                     Wrong{{"suite", ""}, {"benchmark"}}, Wrong{{"recipes", ""}, {"recipe"}}));
 
+/// Without quotes, an unset variable leaves no value at all.
+TEST(MissingValue, IsNotTheNextFlag) {
+  expect_error(run({"merge", "--weights", "w", "--adapter", "--out", "o"}), 2, {"--adapter: its value is missing", "--out"});
+}
+
 /// An empty value of a flag that names no file is given as such, and does not take the next argument.
 TEST(EmptyValue, AfterAnEqualsSignStaysEmpty) {
   expect_error(run({"train", "--model=", "--dry-run", "--data", "fashion-mnist:d", "--out", "o"}), 2, {"model: missing"});

@@ -28,10 +28,10 @@ struct SmallModel {
     const auto model = models::create(kModel, {.num_classes = kClasses, .image_size = kSize});
     formats::save_safetensors(folder / "base.safetensors", models::plain_state(*model));
     const auto created = methods::create(method, options);
-    const Attachment attachment = attach(*model, *created);
+    const auto attachment = attach(*model, *created);
     {
       const at::NoGradGuard no_grad;
-      for (const auto& [name, tensor] : attachment.trained) tensor.add_(at::randn_like(tensor), 0.05);
+      for (const auto& [name, tensor] : attachment->trainable()) tensor.add_(at::randn_like(tensor), 0.05);
     }
     adapters::AdapterFile file;
     file.info = {.method = method,
@@ -41,7 +41,7 @@ struct SmallModel {
                  .preprocessing = {.size = kSize},
                  .class_names = {"ant", "bee", "cat", "dog", "eel", "fox", "gnu"},
                  .pool = ""};
-    for (const auto& [name, tensor] : attachment.trained) file.tensors[name] = tensor.detach().clone();
+    for (const auto& [name, tensor] : attachment->trainable()) file.tensors[name] = tensor.detach().clone();
     adapters::save_adapter(folder / "adapter.safetensors", file);
     images = at::randn({5, 3, kSize, kSize});
     formats::save_safetensors(folder / "pixels.safetensors", {{"pixels", images}});

@@ -215,7 +215,7 @@ void check(Cell& cell, const Memory& memory, Stamp now, Access access) {
   cell.initialized = 1;
 }
 
-/// Neighbouring bytes are mostly alike: what was found for one is copied to the next.
+/// Neighboring bytes are mostly alike: what was found for one is copied to the next.
 template <class Change>
 void for_cells(Cell* cells, size_t size, const Change& change) {
   Cell before = cells[0];

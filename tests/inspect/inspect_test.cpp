@@ -159,7 +159,7 @@ TEST(TrainingCost, CountsWhatIsRecorded) {
   const auto cost_of = [&](const Options& options, const char* method = "lora") {
     models::VisionTransformerImpl model(config, at::kMeta);
     const auto attachment = attach(model, *methods::create(method, options));
-    return training_cost(model, 4, attachment.hook.get());
+    return training_cost(model, 4, attachment.get());
   };
   const Options plain = {{"rank", int64_t{4}}}, allocated = {{"rank", int64_t{4}}, {"target_rank", int64_t{2}}};
   const TrainingCost before = cost_of(plain), after = cost_of(allocated);
@@ -177,14 +177,14 @@ TEST(TrainingCost, CountsWhatIsRecorded) {
     models::VisionTransformerImpl model(config);
     const auto attachment = attach(model, *methods::create(method, allocated));
     int64_t held = 0;
-    for (const auto& [name, tensor] : attachment.recorded) held += static_cast<int64_t>(tensor.nbytes());
+    for (const auto& [name, tensor] : attachment->state()) held += static_cast<int64_t>(tensor.nbytes());
     const TrainingCost cost = cost_of(allocated, method);
     EXPECT_EQ(cost.recorded_bytes, held);
     model.train();
     const auto images = random_images(config, 4);
     const auto counter = std::make_shared<AllocatedBytes>();
     const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, counter);
-    const auto loss = model.forward(images).sum() + attachment.hook->penalty();
+    const auto loss = model.forward(images).sum() + attachment->regularization();
     EXPECT_NEAR(static_cast<double>(cost.saved_bytes) / static_cast<double>(counter->live), 1.0, 0.15);
   }
 }
@@ -268,8 +268,8 @@ TEST(CompareWeights, SeesTheRankOfALoraUpdate) {
   const at::NoGradGuard no_grad;
   const auto parameters = base.named_parameters();
   for (auto& item : adapted.named_parameters()) item.value().copy_(parameters[item.key()]);
-  Attachment attachment = attach(adapted, Lora({.rank = 1, .targets = "q,fc1"}));
-  for (auto& [name, tensor] : attachment.trained) tensor.normal_();
+  const auto attachment = attach(adapted, Lora({.rank = 1, .targets = "q,fc1"}));
+  for (auto& [name, tensor] : attachment->trainable()) tensor.normal_();
   expect_error<std::invalid_argument>([&] { weight_matrices(adapted); }, {"adapter attached"});
   merge(adapted);
   const auto before = weight_matrices(base), after = weight_matrices(adapted);

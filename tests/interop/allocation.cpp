@@ -23,16 +23,16 @@ void allocate(const std::string& name, const std::string& weights, const std::st
   int64_t steps = 0;
   for (const auto& [key, tensor] : given) steps = std::max<int64_t>(steps, std::stoll(key));
   const at::NoGradGuard no_grad;
-  respeft::TensorMap result{{"penalty", attachment.hook->penalty().reshape({1})}};
+  respeft::TensorMap result{{"penalty", attachment->regularization().reshape({1})}};
   for (int64_t step = 1; step <= steps; ++step) {
     const std::string prefix = std::to_string(step) + "/";
-    for (auto [parameter, tensor] : attachment.trained) {
+    for (auto [parameter, tensor] : attachment->trainable()) {
       if (parameter.find(".adapter.") == std::string::npos) continue;
       tensor.copy_(given.at(prefix + "value/" + parameter));
       tensor.mutable_grad() = given.at(prefix + "grad/" + parameter);
     }
-    attachment.hook->after_step(step, steps);
-    for (const auto& [parameter, tensor] : attachment.trained) {
+    attachment->after_step(step, steps);
+    for (const auto& [parameter, tensor] : attachment->trainable()) {
       if (parameter.ends_with("lora_E")) result[prefix + parameter] = tensor.clone();
     }
   }

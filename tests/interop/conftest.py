@@ -51,7 +51,7 @@ class Case:
     def __init__(self, folder, name, image_size=None, weights_size=None, batch=3, **options):
         torch.manual_seed(len(name))
         self.folder, self.name = folder, name
-        trained = randomised(timm.create_model(name, pretrained=False, **sized(weights_size), **options))
+        trained = randomized(timm.create_model(name, pretrained=False, **sized(weights_size), **options))
         self.weights = folder / "weights.safetensors"
         safetensors.torch.save_file(trained.state_dict(), self.weights)
         self.model = timm.create_model(name, pretrained=False, **sized(image_size or weights_size), **options).eval()
@@ -101,7 +101,7 @@ def sized(image_size):
 
 
 @torch.no_grad()
-def randomised(model):
+def randomized(model):
     """Draws every parameter that timm starts at zero, one or a tiny value, so that each one matters to the logits."""
     for name, parameter in model.named_parameters():
         if name.endswith("gamma"):  # layer scale

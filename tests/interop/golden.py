@@ -169,10 +169,10 @@ def write_png(path, samples, bits, color, *, interlaced=False, palette=None, tra
     return path
 
 
-GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
-CHANNELS = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGBA: 4}
-DEPTHS = {GREY: (1, 2, 4, 8, 16), RGB: (8, 16), PALETTE: (1, 2, 4, 8), GREY_ALPHA: (8, 16), RGBA: (8, 16)}
-TRANSPARENCY = {GREY: struct.pack(">H", 1), RGB: struct.pack(">HHH", 10, 20, 30), PALETTE: bytes([0, 128]), GREY_ALPHA: None, RGBA: None}
+GRAY, RGB, PALETTE, GRAY_ALPHA, RGBA = 0, 2, 3, 4, 6
+CHANNELS = {GRAY: 1, RGB: 3, PALETTE: 1, GRAY_ALPHA: 2, RGBA: 4}
+DEPTHS = {GRAY: (1, 2, 4, 8, 16), RGB: (8, 16), PALETTE: (1, 2, 4, 8), GRAY_ALPHA: (8, 16), RGBA: (8, 16)}
+TRANSPARENCY = {GRAY: struct.pack(">H", 1), RGB: struct.pack(">HHH", 10, 20, 30), PALETTE: bytes([0, 128]), GRAY_ALPHA: None, RGBA: None}
 
 
 def png_files(folder):
@@ -180,7 +180,7 @@ def png_files(folder):
     generator = numpy.random.default_rng(1)
     for color, depths in DEPTHS.items():
         for bits, interlaced, transparent in itertools.product(depths, (False, True), (False, True)):
-            if transparent and TRANSPARENCY[color] is None or (color, bits) == (GREY, 16):
+            if transparent and TRANSPARENCY[color] is None or (color, bits) == (GRAY, 16):
                 continue
             samples = generator.integers(0, 1 << bits, (19, 21, CHANNELS[color]))
             path = folder / f"color{color}-{bits}bit-{'interlaced' if interlaced else 'plain'}-{transparent}.png"

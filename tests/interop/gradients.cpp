@@ -29,7 +29,7 @@ void write_gradients(const std::string& name, const std::string& weights, const 
   loss.backward();
 
   respeft::TensorMap result{{"loss", loss.detach()}, {"logits", logits.detach()}};
-  for (const auto& [parameter, tensor] : attachment.trained) result["grad/" + parameter] = tensor.grad();
+  for (const auto& [parameter, tensor] : attachment->trainable()) result["grad/" + parameter] = tensor.grad();
   respeft::formats::save_safetensors(out, result);
 }
 

@@ -10,7 +10,7 @@ import safetensors.torch
 import timm
 import torch
 import transformers
-from conftest import assert_close, built, randomised
+from conftest import assert_close, built, randomized
 from timm.models.vision_transformer import checkpoint_filter_fn
 
 TOLERANCE = 3e-5
@@ -106,7 +106,7 @@ def test_original_dinov2_layout_with_registers(program, tmp_path):
     """Meta's own files have a mask token, `register_tokens`, and a position for the class token."""
     name = "vit_small_patch14_reg4_dinov2"
     torch.manual_seed(0)
-    model = randomised(timm.create_model(name, num_classes=5, img_size=56)).eval()
+    model = randomized(timm.create_model(name, num_classes=5, img_size=56)).eval()
     state = {k: v.clone() for k, v in model.state_dict().items()}
     state["register_tokens"] = state.pop("reg_token")
     state["mask_token"] = torch.randn(1, 384)
@@ -122,7 +122,7 @@ def test_original_dinov2_layout_with_registers(program, tmp_path):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_weights_of_other_precisions(program, tmp_path, dtype):
     torch.manual_seed(0)
-    model = randomised(timm.create_model("vit_tiny_patch16_224", num_classes=5, img_size=64)).eval()
+    model = randomized(timm.create_model("vit_tiny_patch16_224", num_classes=5, img_size=64)).eval()
     state = {k: v.to(dtype) for k, v in model.state_dict().items()}
     state["patch_embed.proj.weight"] = state["patch_embed.proj.weight"].flatten(1)  # the oldest files' layout
     safetensors.torch.save_file(state, tmp_path / "weights.safetensors")
@@ -136,7 +136,7 @@ def test_weights_of_other_precisions(program, tmp_path, dtype):
 def test_mean_pooling_from_weights_for_the_class_token(program, tmp_path):
     """As in timm, the norm after pooling is fresh then; a head is not taken over, as it needs the other norm."""
     torch.manual_seed(0)
-    source = randomised(timm.create_model("vit_tiny_patch16_224", num_classes=5, img_size=64))
+    source = randomized(timm.create_model("vit_tiny_patch16_224", num_classes=5, img_size=64))
     backbone = {k: v for k, v in source.state_dict().items() if not k.startswith("head.")}
     safetensors.torch.save_file(backbone, tmp_path / "weights.safetensors")
     out = tmp_path / "timm.safetensors"

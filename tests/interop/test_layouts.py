@@ -11,7 +11,7 @@ import safetensors.torch
 import timm
 import torch
 import transformers
-from conftest import assert_close, built, randomised
+from conftest import assert_close, built, randomized
 from test_io import huggingface_vit, predict, shaken
 from torchvision import transforms
 
@@ -149,7 +149,7 @@ def test_timm_folder_of_a_size_without_a_name(program, tmp_path):
     """timm has no vit_tiny_patch32_64, so the folder says its numbers."""
     torch.manual_seed(0)
     arguments = dict(patch_size=32, embed_dim=192, num_heads=3, img_size=64, num_classes=7)
-    model = randomised(timm.create_model("vit_base_patch16_224", **arguments)).eval()
+    model = randomized(timm.create_model("vit_base_patch16_224", **arguments)).eval()
     safetensors.torch.save_file(model.state_dict(), tmp_path / "weights.safetensors")
     program("export", "--model", "vit_tiny_patch32_64", "--weights", tmp_path / "weights.safetensors", "--format", "timm-folder",
             "--out", tmp_path / "timm")  # fmt: skip

@@ -8,7 +8,7 @@ import numpy
 import PIL
 import pytest
 import torch
-from golden import GREY, all_files, jpeg_files, larger_files, ours, photograph, pillows, png_files, run_jobs, write_png
+from golden import GRAY, all_files, jpeg_files, larger_files, ours, photograph, pillows, png_files, run_jobs, write_png
 from PIL import Image, features
 from torchvision import transforms
 from torchvision.transforms import functional
@@ -67,10 +67,10 @@ def test_golden_set(tmp_path):
     print(f"resized: {len(jobs)} cases, all of {values} values equal")
 
 
-def test_16_bit_grey_keeps_its_upper_byte(tmp_path):
+def test_16_bit_gray_keeps_its_upper_byte(tmp_path):
     """Where we differ from Pillow's convert("RGB"), which clips 16-bit gray at 255: nearly all of it would be white."""
     samples = numpy.random.default_rng(2).integers(0, 1 << 16, (19, 21, 1))
-    path = write_png(tmp_path / "grey16.png", samples, 16, GREY)
+    path = write_png(tmp_path / "gray16.png", samples, 16, GRAY)
     (result,) = ours([("decode", path, tmp_path / "out.ppm")])
     assert numpy.array_equal(numpy.array(Image.open(path)), samples[..., 0])
     assert numpy.array_equal(result, (samples >> 8).repeat(3, 2))

@@ -11,7 +11,7 @@ import safetensors.torch
 import timm
 import torch
 import transformers
-from conftest import assert_close, built, randomised
+from conftest import assert_close, built, randomized
 from test_io import huggingface_vit, predict, shaken
 from timm.models import load_checkpoint
 from timm.models.vision_transformer import checkpoint_filter_fn
@@ -22,7 +22,7 @@ NAME = "vit_tiny_patch16_224"
 
 def timm_model(name=NAME, size=64, classes=5, **options):
     torch.manual_seed(0)
-    return randomised(timm.create_model(name, num_classes=classes, img_size=size, **options)).eval()
+    return randomized(timm.create_model(name, num_classes=classes, img_size=size, **options)).eval()
 
 
 @torch.inference_mode()
@@ -43,15 +43,15 @@ def refused(weights, *named, model=NAME):
         assert part in done.stdout + done.stderr, done.stdout + done.stderr
 
 
-def google_arrays(model, flavour="flax"):
+def google_arrays(model, flavor="flax"):
     """A timm ViT's weights as Google's programs have them: the inverse of timm's reading."""
     heads = model.blocks[0].attn.num_heads
-    attention, mlp, norm2 = {"flax": (1, 3, 2)}.get(flavour, (0, 0, 1))
+    attention, mlp, norm2 = {"flax": (1, 3, 2)}.get(flavor, (0, 0, 1))
     arrays = {
         "cls": model.cls_token,
         "embedding/kernel": model.patch_embed.proj.weight.permute(2, 3, 1, 0),
         "embedding/bias": model.patch_embed.proj.bias,
-        "pos_embedding" if flavour != "flax" else "Transformer/posembed_input/pos_embedding": model.pos_embed,
+        "pos_embedding" if flavor != "flax" else "Transformer/posembed_input/pos_embedding": model.pos_embed,
         "Transformer/encoder_norm/scale": model.norm.weight,
         "Transformer/encoder_norm/bias": model.norm.bias,
         "head/kernel": model.head.weight.T,
@@ -77,30 +77,30 @@ def google_arrays(model, flavour="flax"):
             named[f"MlpBlock_{mlp}/Dense_{i}/kernel"] = layer.weight.T
             named[f"MlpBlock_{mlp}/Dense_{i}/bias"] = layer.bias
         blocks.append(named)
-    if flavour == "stacked":
+    if flavor == "stacked":
         for key in blocks[0]:
             arrays[f"Transformer/encoderblock/{key}"] = torch.stack([block[key] for block in blocks])
     else:
         for i, block in enumerate(blocks):
             arrays |= {f"Transformer/encoderblock_{i}/{key}": value for key, value in block.items()}
-    before = {"optimizer": "opt/target/", "flax": ""}.get(flavour, "params/")
+    before = {"optimizer": "opt/target/", "flax": ""}.get(flavor, "params/")
     return {before + key: value.detach().contiguous().numpy() for key, value in arrays.items()}
 
 
-@pytest.mark.parametrize("flavour", ["flax", "big_vision", "stacked"])
+@pytest.mark.parametrize("flavor", ["flax", "big_vision", "stacked"])
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_google_npz(program, tmp_path, flavour, save):
+def test_google_npz(program, tmp_path, flavor, save):
     path = tmp_path / "google.npz"
-    save(path, **google_arrays(timm_model(), flavour))
+    save(path, **google_arrays(timm_model(), flavor))
     model = timm.create_model(NAME, num_classes=5, img_size=64).eval()
     model.load_pretrained(str(path))
     check(program, tmp_path, path, model)
 
 
-@pytest.mark.parametrize("flavour", ["flax", "stacked"])
-def test_positions_of_google_npz_are_resampled_as_timm_does(program, tmp_path, flavour):
+@pytest.mark.parametrize("flavor", ["flax", "stacked"])
+def test_positions_of_google_npz_are_resampled_as_timm_does(program, tmp_path, flavor):
     path = tmp_path / "google.npz"
-    np.savez(path, **google_arrays(timm_model(size=112), flavour))
+    np.savez(path, **google_arrays(timm_model(size=112), flavor))
     model = timm.create_model(NAME, num_classes=5, img_size=64).eval()
     model.load_pretrained(str(path))
     check(program, tmp_path, path, model)

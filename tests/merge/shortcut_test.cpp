@@ -36,7 +36,7 @@ struct Adapted {
     const auto attachment = attach(
         *model,
         ResLora(shortcut, {.rank = kRank, .alpha = kAlpha, .pre_num = pre_num, .allocation = {.target_rank = target_rank}}));
-    for (auto parameter : attachment.parameters()) parameter.add_(at::randn_like(parameter), 0.2);
+    for (auto parameter : attachment->trainable_parameters()) parameter.add_(at::randn_like(parameter), 0.2);
     images = at::randn({64, 3, 8, 8}, at::kDouble);
   }
 
@@ -305,7 +305,7 @@ struct OwnNet : torch::nn::Module {
     to(at::kDouble);
   }
   at::Tensor forward(at::Tensor x, nn::ForwardPass& pass) {
-    for (auto& layer : layers) x = x + layer->forward(x, pass).tanh();
+    for (auto& layer : layers) x = x + layer->run(x, pass).tanh();
     return x;
   }
   std::vector<nn::Linear> layers;
@@ -338,7 +338,7 @@ TEST_P(Approximate, AUsersOwnNetworkIsMergedToo) {
   OwnNet net;
   const auto attachment = attach(net, ResLora(GetParam(), {.rank = kRank}), AttachOptions{{}});
   const at::NoGradGuard no_grad;
-  for (auto parameter : attachment.parameters()) parameter.add_(at::randn_like(parameter), 0.2);
+  for (auto parameter : attachment->trainable_parameters()) parameter.add_(at::randn_like(parameter), 0.2);
   const auto x = at::randn({40, 6}, at::kDouble);
   const auto forward = [&](const at::Tensor& inputs, nn::ForwardPass& pass) { return net.forward(inputs, pass); };
   nn::ForwardPass adapted_pass, merged_pass;

@@ -101,7 +101,7 @@ struct Net : torch::nn::Module {
   }
   at::Tensor forward(const at::Tensor& x) {
     nn::ForwardPass pass;
-    return head->forward(fc1->forward(qkv->forward(norm->forward(x, pass), pass).tanh(), pass).tanh(), pass);
+    return head->run(fc1->run(qkv->run(norm->run(x, pass), pass).tanh(), pass).tanh(), pass);
   }
   nn::LayerNorm norm{nullptr};
   nn::Linear qkv{nullptr}, fc1{nullptr}, head{nullptr};
@@ -149,9 +149,9 @@ TEST_P(EveryMethod, HasTheGradientsOfCentralDifferences) {
   at::manual_seed(5);
   Net net;
   const auto attachment = attach(net, *methods::create(GetParam().method, GetParam().options), AttachOptions{{}});
-  shake(attachment.parameters());
+  shake(attachment->trainable_parameters());
   const auto x = at::randn({2, 3, 6}, at::kDouble).requires_grad_(true);
-  auto inputs = attachment.parameters();
+  auto inputs = attachment->trainable_parameters();
   inputs.push_back(x);
   test::expect_gradients([&] { return net.forward(x); }, inputs);
 }
@@ -164,7 +164,7 @@ TEST_P(EveryMethod, FoldsExactlyAndLeavesTheBaseAlone) {
   const auto x = at::randn({4, 6}, at::kDouble);
   const auto plain = net.forward(x);
   const auto attachment = attach(net, *methods::create(GetParam().method, GetParam().options));
-  shake(attachment.parameters());
+  shake(attachment->trainable_parameters());
   const at::NoGradGuard no_grad;
   const auto adapted = net.forward(x);
   EXPECT_GT((adapted - plain).abs().max().item<double>(), 1e-3);
@@ -188,9 +188,9 @@ TEST_P(EveryMethod, AgreesOnPartsOfAFusedWeight) {
   shake(attach(net, *methods::create(GetParam().method, GetParam().options)).parameters());
   const auto x = at::randn({4, 6}, at::kDouble);
   nn::ForwardPass pass;
-  const auto whole = net.qkv->forward(x, pass);
-  EXPECT_TRUE(at::allclose(net.qkv->forward(x, pass, {0, 1}), whole.slice(1, 0, 4)));
-  EXPECT_TRUE(at::allclose(net.qkv->forward(x, pass, {1, 3}), whole.slice(1, 4)));
+  const auto whole = net.qkv->run(x, pass);
+  EXPECT_TRUE(at::allclose(net.qkv->run(x, pass, {0, 1}), whole.slice(1, 0, 4)));
+  EXPECT_TRUE(at::allclose(net.qkv->run(x, pass, {1, 3}), whole.slice(1, 4)));
 }
 
 INSTANTIATE_TEST_SUITE_P(Variants, EveryMethod, testing::ValuesIn(variants()));
@@ -255,9 +255,9 @@ TEST(FactoredMethods, StartAsTheBaseAndCanBeDifferentiatedTwice) {
     const auto plain = net.forward(x);
     const auto attachment = attach(net, *methods::create(method, {{"rank", int64_t{1}}}), AttachOptions{{}});
     EXPECT_TRUE(at::equal(net.forward(x), plain));
-    shake(attachment.parameters());
+    shake(attachment->trainable_parameters());
     // The gradient of a gradient's square length, beside central differences.
-    auto parameters = attachment.parameters();
+    auto parameters = attachment->trainable_parameters();
     const auto penalty = [&] {
       const at::AutoGradMode with_grad(true);  // also where differences are taken
       at::Tensor sum = at::zeros({}, at::kDouble);
@@ -287,9 +287,9 @@ TEST(FactoredMethods, SmallUpdatesSurviveAutocast) {
     };
     const auto before = under_autocast();
     const auto attachment = attach(*layer, *methods::create(method, {{"rank", int64_t{1}}}), AttachOptions{{}});
-    for (auto parameter : attachment.parameters()) parameter.normal_();
+    for (auto parameter : attachment->trainable_parameters()) parameter.normal_();
     const auto size = layer->adapter()->fold(base, {}).weight.sub(base).std().item<double>();
-    auto factor = attachment.parameters().back();
+    auto factor = attachment->trainable_parameters().back();
     factor.mul_(1e-3 / size);  // every update is linear in its last factor; bfloat16 has 2⁻⁸ near 1
     const auto update = at::linear(x, layer->adapter()->fold(base, {}).weight - base), difference = under_autocast() - before;
     const double gain = (difference * update).sum().item<double>() / update.pow(2).sum().item<double>();
@@ -353,10 +353,10 @@ TEST(Attach, GoesOnFromAMergedModelWhereTrainingIsAnError) {
 TEST(Attach, TakesSomeBlocks) {
   auto model = models::create("vit_tiny_patch16_224", shapes_only());
   const auto attachment = attach(*model, Rlrr({.targets = "q,v", .blocks = "0-1,11"}), AttachOptions{{}});
-  ASSERT_EQ(attachment.trained.size(), 9u);
-  EXPECT_EQ(attachment.trained[0].first, "blocks.0.attn.qkv.adapter.scale_in");
-  EXPECT_EQ(attachment.trained[0].second.sizes(), at::IntArrayRef({2, 192}));
-  EXPECT_EQ(attachment.trained[8].first, "blocks.11.attn.qkv.adapter.shift");
+  ASSERT_EQ(attachment->trainable().size(), 9u);
+  EXPECT_EQ(attachment->trainable()[0].first, "blocks.0.attn.qkv.adapter.scale_in");
+  EXPECT_EQ(attachment->trainable()[0].second.sizes(), at::IntArrayRef({2, 192}));
+  EXPECT_EQ(attachment->trainable()[8].first, "blocks.11.attn.qkv.adapter.shift");
 }
 
 void expect_invalid(const std::function<void()>& call, const std::string& part) {

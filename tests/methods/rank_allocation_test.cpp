@@ -32,7 +32,7 @@ struct Net : torch::nn::Module {
   }
   at::Tensor forward(at::Tensor x) {
     nn::ForwardPass pass;
-    for (auto& layer : layers) x = x + layer->forward(x, pass).tanh();
+    for (auto& layer : layers) x = x + layer->run(x, pass).tanh();
     return x;
   }
   at::Tensor parameter(int64_t layer, const std::string& name) const {
@@ -55,11 +55,11 @@ TEST(RankAllocation, StartsAsTheBase) {
   Net net;
   const auto x = at::randn({5, kFeatures}, at::kDouble), before = net.forward(x);
   const auto attachment = attach(net, Lora({.rank = kRank, .allocation = allocation()}));
-  ASSERT_TRUE(attachment.hook);
+  ASSERT_TRUE(attachment->changes_parameters());
   EXPECT_TRUE(at::equal(net.forward(x), before));
-  EXPECT_EQ(attachment.parameter_count(), kLayers * kRank * (2 * kFeatures + 1));
+  EXPECT_EQ(attachment->parameter_count(), kLayers * kRank * (2 * kFeatures + 1));
   EXPECT_NEAR(net.parameter(0, "A").std().item<double>(), 0.02, 0.01);
-  EXPECT_FALSE(attach(*std::make_unique<Net>(), Lora()).hook) << "ranks that stay need no hook";
+  EXPECT_FALSE(attach(*std::make_unique<Net>(), Lora())->changes_parameters()) << "ranks that stay need no hook";
 }
 
 TEST(RankAllocation, ThePenaltyIsTheDistanceFromOrthogonality) {
@@ -72,8 +72,8 @@ TEST(RankAllocation, ThePenaltyIsTheDistanceFromOrthogonality) {
     const auto a = net.parameter(i, "A"), b = net.parameter(i, "B"), one = at::eye(kRank, at::kDouble);
     expected += (a.mm(a.t()) - one).norm().item<double>() + (b.t().mm(b) - one).norm().item<double>();
   }
-  EXPECT_NEAR(attachment.hook->penalty().item<double>(), 0.3 * expected / (2 * kLayers), 1e-12);
-  attachment.hook->penalty().backward();
+  EXPECT_NEAR(attachment->regularization().item<double>(), 0.3 * expected / (2 * kLayers), 1e-12);
+  attachment->regularization().backward();
   EXPECT_GT(net.parameter(0, "A").grad().abs().max().item<double>(), 0.0);
   EXPECT_FALSE(net.parameter(0, "E").grad().defined());
 }
@@ -119,7 +119,7 @@ TEST(RankAllocation, TheLeastImportantDirectionsGo) {
         }
       }
     }
-    attachment.hook->after_step(step, steps);
+    attachment->after_step(step, steps);
     if (step < 10 || (step < 35 && step % 5 != 0)) {
       EXPECT_EQ(kept(net), kLayers * kRank) << step;
       continue;
@@ -156,7 +156,7 @@ TEST(RankAllocation, TheLeastImportantDirectionsGo) {
       EXPECT_TRUE(at::equal(net.parameter(i, "E").ne(0), last_mask[static_cast<size_t>(i)])) << step;
   }
   EXPECT_EQ(kept(net), kLayers * 2);
-  EXPECT_TRUE(attachment.hook->settled(35, steps));
+  EXPECT_TRUE(attachment->finished(35, steps));
   EXPECT_FALSE(methods::RankAllocator(allocation()).settled(34, steps));
   // A run made longer does not open what was final.
   for (int64_t step = steps + 1; step <= 2 * steps; ++step) {
@@ -164,7 +164,7 @@ TEST(RankAllocation, TheLeastImportantDirectionsGo) {
       const at::NoGradGuard no_grad;
       net.parameter(i, "E").normal_();
     }
-    attachment.hook->after_step(step, 10 * steps);
+    attachment->after_step(step, 10 * steps);
     for (int64_t i = 0; i < kLayers; ++i)
       EXPECT_TRUE(at::equal(net.parameter(i, "E").ne(0), last_mask[static_cast<size_t>(i)])) << step;
   }
@@ -184,16 +184,16 @@ INSTANTIATE_TEST_SUITE_P(Methods, Allocated, testing::Values(make<0>, make<1>, m
 TEST_P(Allocated, TrainsToTheBudget) {
   Net net;
   const auto attachment = attach(net, *GetParam()(), AttachOptions{{}});
-  torch::optim::AdamW optimizer(attachment.parameters(), torch::optim::AdamWOptions(2e-2));
+  torch::optim::AdamW optimizer(attachment->trainable_parameters(), torch::optim::AdamWOptions(2e-2));
   const auto x = at::randn({64, kFeatures}, at::kDouble), y = at::randn({kFeatures, kFeatures}, at::kDouble).mm(x.t()).t().tanh();
   double first = 0.0, last = 0.0;
   constexpr int64_t steps = 120;
   for (int64_t step = 1; step <= steps; ++step) {
     const auto loss = at::mse_loss(net.forward(x), y);
     optimizer.zero_grad();
-    (loss + attachment.hook->penalty()).backward();
+    (loss + attachment->regularization()).backward();
     optimizer.step();
-    attachment.hook->after_step(step, steps);
+    attachment->after_step(step, steps);
     last = loss.item<double>();
     if (step == 1) first = last;
   }
@@ -240,7 +240,7 @@ TEST(RankAllocation, TargetsWithoutALinearAreAnError) {
   expect_error<std::invalid_argument>(
       [&] { attach(net, Lora({.rank = kRank, .targets = "fc1", .blocks = "1", .allocation = allocation()})); },
       {"lora", "target_rank", "they match nothing"});
-  EXPECT_TRUE(attach(net, Lora({.rank = kRank, .targets = "norm1,fc1", .allocation = allocation()})).hook);
+  EXPECT_TRUE(attach(net, Lora({.rank = kRank, .targets = "norm1,fc1", .allocation = allocation()}))->changes_parameters());
 }
 
 }  // namespace

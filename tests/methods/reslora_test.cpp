@@ -55,8 +55,8 @@ struct Net : torch::nn::Module {
   at::Tensor forward(const at::Tensor& input) {
     nn::ForwardPass pass;
     return run(
-        input, [&](size_t i, const at::Tensor& x) { return blocks[i]->qkv->forward(x, pass); },
-        [&](size_t i, const at::Tensor& x) { return blocks[i]->fc->forward(x, pass); });
+        input, [&](size_t i, const at::Tensor& x) { return blocks[i]->qkv->run(x, pass); },
+        [&](size_t i, const at::Tensor& x) { return blocks[i]->fc->run(x, pass); });
   }
 
   std::vector<Block> blocks;
@@ -243,7 +243,7 @@ TEST_P(EveryShortcut, OneChainForEachProjection) {
   auto x = vit->patch_embed->forward(images, pass);
   x = at::cat({vit->cls_token.expand({2, -1, -1}), x}, 1) + vit->pos_embed;
   for (auto& block : vit->blocks) x = block->forward(x, pass);
-  const auto all = vit->classify(vit->norm->forward(x, pass).select(1, 0));
+  const auto all = vit->classify(vit->norm->run(x, pass).select(1, 0));
   EXPECT_LE(largest(answer - all), 1e-12 * largest(all));
 }
 
@@ -296,12 +296,12 @@ TEST(ResLora, LayersOutOfOrderAreAnError) {
   adapt(net, ResLora(Shortcut::Middle, options()));
   nn::ForwardPass pass;
   const auto x = at::randn({2, kFeatures}, at::kDouble);
-  net.blocks[0]->fc->forward(x, pass);
-  expect_error<c10::Error>([&] { net.blocks[2]->fc->forward(x, pass); }, {"blocks.2.fc", "has not run in this forward pass"});
+  net.blocks[0]->fc->run(x, pass);
+  expect_error<c10::Error>([&] { net.blocks[2]->fc->run(x, pass); }, {"blocks.2.fc", "has not run in this forward pass"});
   expect_error<c10::Error>([&] { net.blocks[1]->fc->forward(x); }, {"blocks.1.fc", "ForwardPass"});
   expect_error<c10::Error>(
       [&] {
-        net.blocks[1]->fc->forward(at::randn({3, kFeatures}, at::kDouble), pass);
+        net.blocks[1]->fc->run(at::randn({3, kFeatures}, at::kDouble), pass);
       },
       {"expected previous [3, 2], got [2, 2]"});
 }

@@ -101,7 +101,7 @@ TEST(TrainConfig, RoundTripsThroughText) {
 
 TEST(TrainConfig, TomlErrorsNameFileLineAndKey) {
   const auto error = [](const std::string& toml) { return error_of([&] { parse_config(toml, "run.toml"); }); };
-  EXPECT_EQ(error("epochs = 3\n\nlearning_rate = 1\nbatchsize = 8\n").substr(0, 11), "run.toml:4:");
+  EXPECT_EQ(error("epochs = 3\n\nlearning_rate = 1\nbatchsize = 8\n").substr(0, 11), "run.toml:3:");
   EXPECT_EQ(error("batchsize = 8\n"), "run.toml:1: unknown key 'batchsize'; did you mean 'batch_size'?");
   EXPECT_EQ(error("[training]\nlr = -1.0\n"), "run.toml:2: lr: must be above 0, not -1");
   EXPECT_EQ(error("epochs = \"9\"\n"), "run.toml:1: epochs: must be a whole number");
@@ -168,7 +168,8 @@ TEST(TrainConfig, TheFirstEpochOfTheDefaultWarmUpTrains) {
   TrainConfig config = resolve(minimal());
   EXPECT_FALSE(config.schedule_lag);
   EXPECT_EQ(config.warmup_epochs, 10);
-  EXPECT_DOUBLE_EQ(config.warmup_start(config.warmup_epochs), config.lr / 11);  // the line from 0 to lr has its second point there
+  EXPECT_DOUBLE_EQ(config.warmup_start(config.warmup_epochs),
+                   config.lr / 11);  // the line from 0 to lr has its second point there
   config.warmup_lr = 1e-7;
   EXPECT_EQ(config.warmup_start(config.warmup_epochs), 1e-7);
 }

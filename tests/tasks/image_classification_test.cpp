@@ -3,9 +3,9 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <stdexcept>
 
-#include <respeft/tasks/features.h>
 #include <respeft/tasks/registry.h>
 
 #include "tests/expect_error.h"

@@ -50,6 +50,7 @@ TEST(ScheduleBySteps, EveryStepHasItsOwnRate) {
   options.epochs = 3;
   options.schedule_by = "step";
   options.warmup_steps = 2;
+  options.warmup_lr = 1e-7;
   options.schedule_lag = false;
   Problem problem = make_problem(24);  // 4 steps an epoch
   Keeper keeper;

@@ -19,10 +19,10 @@ struct AdapterInfo {
   std::string pool;           ///< the model's pooling, when it is not the name's own
 };
 
-/// An adapter file: what was trained, and how to use it.
+/// The content of an adapter file: trained tensors, and how to use them.
 struct AdapterFile {
   AdapterInfo info;
-  TensorMap tensors;  ///< the trained parameters, and what the adapters noted while training, under the model's names
+  TensorMap tensors;  ///< trained parameters and the adapters' buffers, under the model's names
 };
 
 /// The model's trained parameters (those that require a gradient) and its adapters' buffers, under their names.
@@ -30,8 +30,8 @@ TensorMap trained_state(const torch::nn::Module& model);
 
 void save_adapter(const std::string& path, const AdapterFile& adapter);
 
-/// Reads an adapter file, or an adapter in PEFT's layout (a folder; see peft.h). Throws `std::runtime_error` naming file and
-/// fault. A file without metadata is refused unless `method` says what it holds.
+/// Reads an adapter file, or an adapter in PEFT's layout (a folder; see peft.h). A file without metadata is an error unless
+/// `method` is given. Throws `std::runtime_error` that names the file and the fault.
 AdapterFile load_adapter(const std::string& path, const std::string& method = "", const Options& options = {});
 
 /// Attaches the file's method to `model` and loads its tensors. Every trained parameter must be in the file, except that a

@@ -11,7 +11,7 @@ namespace respeft {
 // Names of a batch's tensors.
 inline constexpr char kPixels[] = "pixels";      ///< normalized images `[B, 3, H, W]`
 inline constexpr char kLabels[] = "labels";      ///< class numbers `[B]`, or a mixture of classes `[B, classes]`
-inline constexpr char kFeatures[] = "features";  ///< what a head reads, `[B, D]`
+inline constexpr char kFeatures[] = "features";  ///< the head's input, `[B, D]`
 
 /// Examples as named tensors whose first dimension is the example: pixels, labels, token_ids, attention_mask, …
 class Batch {
@@ -19,11 +19,11 @@ class Batch {
   Batch() = default;
   Batch(std::initializer_list<TensorMap::value_type> tensors);
 
-  /// The tensor of this name, added undefined where there is none.
+  /// The tensor of this name; added as an undefined tensor if there is none.
   at::Tensor& operator[](const std::string& name);
   /// Throws `std::invalid_argument` that says which tensors there are.
   const at::Tensor& at(const std::string& name) const;
-  /// Undefined where there is none.
+  /// Undefined if there is none.
   at::Tensor get(const std::string& name) const;
   bool contains(const std::string& name) const;
   /// The number of examples; 0 without tensors.

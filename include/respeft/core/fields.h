@@ -57,7 +57,7 @@ struct Field {
   void assign(const OptionValue& value) const;
   /// Sets the value from a file's entry.
   void read(const TomlEntry& entry) const;
-  /// The value that a text or an entry stands for; the member stays as it is.
+  /// The value of a text or an entry; the member does not change.
   OptionValue parsed(const std::string& text) const;
   OptionValue parsed(const TomlEntry& entry) const;
   /// Checks the range or the choices.
@@ -89,7 +89,7 @@ class Fields {
   auto end() const { return list_.end(); }
   size_t size() const { return list_.size(); }
   std::vector<std::string> names() const;
-  /// Null where there is no such field.
+  /// Null if there is no such field.
   const Field* find(const std::string& name) const;
   /// Throws `std::invalid_argument` "unknown KIND 'NAME'; did you mean …".
   const Field& at(const std::string& name, const std::string& kind = "setting") const;

@@ -27,7 +27,7 @@ class Ranks {
   void all_reduce_sum(const std::vector<at::Tensor>& tensors);
   /// Replaces each tensor by rank 0's, likewise.
   void broadcast(const std::vector<at::Tensor>& tensors);
-  /// Whether any rank says yes.
+  /// True if it is true on any rank.
   bool any(bool mine, at::Device device);
 
   /// One process.

@@ -45,13 +45,14 @@ class Runtime {
   void seed(uint64_t seed) const;
   /// The states of these generators, as part of a checkpoint: `generator` (the CPU's), and for a device e.g. `generator.cuda:0`.
   TensorMap generators() const;
-  /// The reverse; `tensors` may hold others too. Throws `std::runtime_error` naming a state that is missing or does not fit.
+  /// Restores `generators`; `tensors` may hold others too. Throws `std::runtime_error` that names a state that is missing or
+  /// does not fit.
   void restore_generators(const TensorMap& tensors) const;
 
   /// Waits until the device has done all its work.
   void synchronize() const;
-  /// The most memory in use so far, in bytes: of the process on a CPU, otherwise of the device by LibTorch's allocator
-  /// (0 where that does not count).
+  /// Peak memory so far, in bytes: of the process on a CPU, otherwise of the device by LibTorch's allocator (0 if that does not
+  /// count).
   int64_t peak_memory() const;
 
  private:

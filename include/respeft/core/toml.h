@@ -24,7 +24,7 @@ struct TomlDocument {
   std::string origin;              ///< the file's path, for errors
   std::vector<TomlEntry> entries;  ///< in the order of their lines
 
-  /// Null where there is no such key.
+  /// Null if there is no such key.
   const TomlEntry* find(const std::string& name) const;
   /// Throws `std::invalid_argument` "ORIGIN:LINE: FAULT".
   [[noreturn]] void fail(const TomlEntry& entry, const std::string& fault) const;

@@ -18,7 +18,7 @@ class BatchIterator {
   virtual ~BatchIterator() = default;
   /// The next batch, whose tensors the caller may write to, or nothing after the last.
   virtual std::optional<Batch> next() = 0;
-  /// Seconds that `next` has kept its caller waiting so far.
+  /// Seconds that callers of `next` have waited so far.
   virtual double wait_seconds() const { return 0.0; }
 };
 

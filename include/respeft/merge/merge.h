@@ -10,7 +10,7 @@
 
 namespace respeft {
 
-/// What merging did at one site.
+/// Result of merging at one site.
 struct MergedSite {
   std::string name;
   bool exact = true;           ///< the fold equals the adapted layer up to rounding
@@ -30,14 +30,14 @@ bool has_adapters(torch::nn::Module& model);
 /// The first site whose adapter cannot be merged in any way, which a model must be deployed with; empty where every adapter can.
 std::string unmergeable_site(torch::nn::Module& model);
 
-/// Folds every adapter of `model` into its site's own weight and bias, and removes it. The base's tensors are replaced,
-/// not written, so that other models sharing them stay as they are. Training on is an error then: a forward pass in training mode
-/// that records gradients throws `c10::Error` until `attach` places a method anew; call `eval()` for anything else.
-/// Throws `std::invalid_argument`, changing nothing, when nothing is attached (a merged model cannot be merged again), or when
-/// an adapter does not fold exactly (ResLoRA's input and middle shortcuts; see merge/shortcut.h), or not at all (branches, tokens).
+/// Folds every adapter of `model` into its site's own weight and bias, and removes it. The base's tensors are replaced, not
+/// written: other models may share them. After a merge, a forward pass in training mode that records gradients throws
+/// `c10::Error` until `attach` is called again; call `eval()` first. Throws `std::invalid_argument` and changes nothing if
+/// nothing is attached (a merged model cannot be merged again), or if an adapter folds only approximately (ResLoRA's input and
+/// middle shortcuts; see merge/shortcut.h) or not at all (branches, tokens).
 MergeReport merge(torch::nn::Module& model);
 
-/// How two models' answers to the same images compare.
+/// Comparison of two models' logits for the same images.
 struct Comparison {
   int64_t images = 0;
   double max_difference = 0.0;     ///< largest |difference| of a logit

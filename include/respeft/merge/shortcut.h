@@ -12,13 +12,13 @@
 
 namespace respeft {
 
-/// What a plain layer gets in place of an input or middle shortcut, which reads inputs of earlier layers. With t_n what the
-/// layer's middle takes from earlier layers, the merged layer computes t_n's prediction from its own input:
-/// `W* = W + s B_n (A_n + E_n)`, `b* = b + s B_n c_n`.
+/// Replacement of an input or middle shortcut, which reads inputs of earlier layers, in a plain layer. Let t_n be the
+/// activations that layer n receives from earlier layers. The merged layer predicts t_n from its own input: `W* = W + s B_n
+/// (A_n + E_n)`, `b* = b + s B_n c_n`.
 enum class ShortcutMerge {
   Drop,        ///< E = 0: the shortcut is left out
-  Input,       ///< E = α A_n with α from the lengths of inputs (is, Eq. 8 and 9) or middles (ms, Eq. 12) while training
-  Weight,      ///< is: E = α A_n with α from the lengths of merged weights (Eq. 10 and 11); ms: E = Σ_k α_k A_{n-k} (Eq. 13)
+  Input,       ///< E = α A_n with α from the norms of inputs (is, Eq. 8 and 9) or activations (ms, Eq. 12) during training
+  Weight,      ///< is: E = α A_n with α from the norms of merged weights (Eq. 10 and 11); ms: E = Σ_k α_k A_{n-k} (Eq. 13)
   Scalar,      ///< E = α A_n with the α that fits t_n best (least squares on calibration inputs)
   Regression,  ///< the best linear prediction of t_n from [x_n, 1] (ridge regression on calibration inputs)
 };
@@ -27,10 +27,10 @@ enum class ShortcutMerge {
 const std::vector<ShortcutMerge>& shortcut_merges();
 /// `drop`, `input`, `weight`, `scalar` or `regression`.
 std::string to_string(ShortcutMerge merge);
-/// Throws `std::invalid_argument` that suggests what may have been meant.
+/// Throws `std::invalid_argument` that suggests a similar name.
 ShortcutMerge shortcut_merge_from_name(const std::string& name);
 
-/// Whether a plain model cannot compute exactly what `model` does, so that a `ShortcutMerger` is needed to merge it.
+/// True if `model` cannot be merged exactly, so that a `ShortcutMerger` is needed.
 bool needs_shortcut_merge(torch::nn::Module& model);
 
 struct ShortcutMergerOptions {
@@ -41,25 +41,26 @@ struct ShortcutMergerOptions {
   int64_t memory = int64_t{1} << 30;
 };
 
-/// Merges a model with input or middle shortcuts, and tells how well. The model, and what `forward` uses, must outlive it.
+/// Merges a model with input or middle shortcuts and measures the error. The model, and everything that `forward` refers to,
+/// must outlive it.
 class ShortcutMerger {
  public:
   /// Runs the model on inputs `[N, ...]` in the given pass.
   using Forward = std::function<at::Tensor(const at::Tensor& inputs, nn::ForwardPass& pass)>;
 
-  /// Runs `model` by `forward`, in evaluation mode, over calibration inputs `[N, ...]` and finds what every merge would put in
-  /// place of the shortcuts, with its error. The model is not changed.
-  /// Throws `std::invalid_argument` when the model has no such shortcut, a layer with one is not called, or there are no inputs.
+  /// Runs `model` by `forward` in evaluation mode on calibration inputs `[N, ...]` and computes every merge's replacement of
+  /// the shortcuts and its error. Does not change the model. Throws `std::invalid_argument` if the model has no such shortcut,
+  /// a layer with one is not called, or there are no inputs.
   ShortcutMerger(torch::nn::Module& model, Forward forward, const at::Tensor& inputs, const ShortcutMergerOptions& options = {});
   /// The same for images `[N, C, H, W]`.
   ShortcutMerger(models::Model& model, const at::Tensor& images, const ShortcutMergerOptions& options = {});
   ~ShortcutMerger();
 
-  /// The merges that can be had here: `Input`, and `Weight` with middle shortcuts, need the lengths that training records, and
-  /// `Regression` finite inputs. Asking for another throws `std::invalid_argument` that says why.
+  /// The available merges. `Input`, and `Weight` with middle shortcuts, need the norms that training records; `Regression`
+  /// needs finite inputs. Using another one throws `std::invalid_argument` with the reason.
   std::vector<ShortcutMerge> merges() const;
 
-  /// How far one layer's update is off when merged.
+  /// Error of one layer's merged update.
   struct SiteError {
     std::string name;
     bool exact = false;
@@ -68,15 +69,14 @@ class ShortcutMerger {
   };
   std::vector<SiteError> errors(ShortcutMerge merge) const;
 
-  /// The output that the merged model would give; the model is not changed.
+  /// The output of the merged model; does not change the model.
   at::Tensor preview(ShortcutMerge merge, const at::Tensor& inputs) const;
 
-  /// The output without any update: the base's, with the head that was trained.
+  /// The output without any update: the base with the trained head.
   at::Tensor base(const at::Tensor& inputs) const;
 
-  /// Folds every adapter of the model; where a layer folds exactly, it does.
-  /// The model's adapters are gone then, and so is the use of this object: every later call throws `std::invalid_argument`.
-  /// Otherwise as `respeft::merge`.
+  /// Folds every adapter of the model, exactly where possible. Afterwards every call to this object throws
+  /// `std::invalid_argument`. Otherwise as `respeft::merge`.
   MergeReport merge(ShortcutMerge merge);
 
  private:

@@ -18,12 +18,12 @@ struct AdaptFormerOptions {
   Fields fields();
 };
 
-/// A bottleneck beside the MLP of every block. Source: Chen et al., NeurIPS 2022, "AdaptFormer"; initialization and dropout are
-/// those of its released code.
+/// A bottleneck parallel to the MLP of every block. Source: Chen et al., NeurIPS 2022, "AdaptFormer"; initialization and
+/// dropout are those of its released code.
 ///
-/// With x the residual stream that enters the MLP's branch, the branch adds `MLP(norm(x)) + scale · up(drop(relu(down(x))))`, with
-/// `down.weight [d, D]`, `down.bias [d]`, `up.weight [D, d]`, `up.bias [D]`. `down.weight` starts Kaiming-uniform, the others at
-/// zero, so that the adapted model starts equal to the base. Does not fold.
+/// With x the residual stream that enters the MLP's branch, the branch adds `MLP(norm(x)) + scale · up(drop(relu(down(x))))`,
+/// with `down.weight [d, D]`, `down.bias [d]`, `up.weight [D, d]`, `up.bias [D]`. `down.weight` starts Kaiming-uniform, the
+/// others at zero, so that the adapted model starts equal to the base. Does not fold.
 class AdaptFormer : public SiteMethod {
  public:
   /// Throws `std::invalid_argument` on a bottleneck below 1 or a dropout outside [0, 1).

@@ -13,9 +13,9 @@
 
 namespace respeft {
 
-/// What a method placed in a model: what is trained, what adapters share, and what the method does besides the optimizer's steps.
+/// A method attached to a model: the trainable parameters, the tensors that adapters share, and the method's part in training.
 ///
-/// A training loop of one's own calls it in every step (methods that need neither call leave both without effect):
+/// A custom training loop calls it in every step (for most methods, neither call has an effect):
 ///
 ///     auto loss = …;
 ///     if (auto extra = adapters->regularization(); extra.defined()) loss = loss + extra;
@@ -24,8 +24,8 @@ namespace respeft {
 ///     adapters->after_step(step, steps);
 ///     optimizer.zero_grad();
 ///
-/// Methods derive from it where their adapters share tensors. It is registered in the model, under the name of its `kind`, where it
-/// has parameters or buffers, so that `.to(device)` moves them and the model owns them.
+/// A method whose adapters share tensors derives from it. If it has parameters or buffers, it is registered in the model under
+/// the name of its `kind`, so that the model owns them and `.to(device)` moves them.
 class Attachment : public torch::nn::Module {
  public:
   explicit Attachment(std::string kind = "attachment") : kind_(std::move(kind)) {}
@@ -36,7 +36,7 @@ class Attachment : public torch::nn::Module {
   const std::string& method() const { return method_; }
   const Options& options() const { return options_; }
 
-  /// What is trained, by name, in the model's order: adapters, what they share, and the head.
+  /// Trainable parameters by name, in the model's order: adapters, shared tensors, and the head.
   const NamedTensors& trainable() const { return trainable_; }
   /// Buffers that training updates, by name; part of every checkpoint.
   const NamedTensors& state() const { return state_; }
@@ -45,9 +45,9 @@ class Attachment : public torch::nn::Module {
   /// Numbers in `trainable`.
   int64_t parameter_count() const;
 
-  /// A scalar that is added to the loss of every step; undefined where the method has none.
+  /// A scalar to add to the loss of every step; undefined if the method has none.
   virtual at::Tensor regularization() const { return {}; }
-  /// To be called after every step of the optimizer, before the gradients are cleared. `step` counts from 1, to `steps`.
+  /// Call it after every optimizer step, before clearing the gradients. `step` counts from 1 to `steps`.
   virtual void after_step(int64_t /*step*/, int64_t /*steps*/) {}
   /// True if the parameters after `step` of `steps` may be kept as a result; false while a method is still changing them itself.
   virtual bool finished(int64_t /*step*/, int64_t /*steps*/) const { return true; }

@@ -36,8 +36,8 @@ class Lokr : public SiteMethod {
   void check(const std::vector<nn::NamedSite>& sites) const override { targets_.check(sites); }
   std::shared_ptr<nn::Adapter> adapt(const nn::NamedSite& named) const override;
 
-  /// `size` as a product (m, n): m = `factor` where that divides it, else the largest divisor that is at most √size and, unless
-  /// that is -1, `factor`.
+  /// `size` as a product (m, n): m = `factor` if that divides it, otherwise the largest divisor that is at most √size and,
+  /// unless `factor` is -1, at most `factor`.
   static std::pair<int64_t, int64_t> factorize(int64_t size, int64_t factor);
 
  private:

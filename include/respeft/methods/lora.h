@@ -20,7 +20,7 @@ struct LoraOptions {
 /// Low-rank adaptation. Source: Hu et al. 2021.
 ///
 /// `y = x Wᵀ + b + (alpha / rank) · (dropout(x) Aᵀ) Bᵀ` with `lora_A [r, in]`, `lora_B [out, r]`; one pair per chosen
-/// projection where several are fused (`q.lora_A`, …). A starts Kaiming-uniform, B at zero. With a `target_rank` the ranks are
+/// projection if several are fused (`q.lora_A`, …). A starts Kaiming-uniform, B at zero. With a `target_rank` the ranks are
 /// allocated by importance (AdaLoRA; see `RankAllocationOptions`), and diag(`lora_E`) A stands for A. Folds exactly.
 class Lora : public Method {
  public:

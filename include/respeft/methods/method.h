@@ -17,7 +17,7 @@
 
 namespace respeft {
 
-/// A way of fine-tuning: looks at the sites of a model and puts adapters there. It holds its options and nothing else.
+/// A fine-tuning method: places adapters at the sites of a model. It holds its options only.
 class Method {
  public:
   virtual ~Method() = default;
@@ -26,9 +26,9 @@ class Method {
   virtual std::string name() const = 0;
   /// Every option with its value, so that `methods::create(name(), options())` makes an equal method.
   virtual Options options() const = 0;
-  /// Throws `std::invalid_argument` where the options do not suit a model with these sites, e.g. a target that matches none.
+  /// Throws `std::invalid_argument` if the options do not fit a model with these sites, e.g. a target that matches none.
   virtual void check(const std::vector<nn::NamedSite>& /*sites*/) const {}
-  /// Puts adapters at those of `sites` that it adapts, with parameters of the site's dtype and device, and returns what they share.
+  /// Places adapters at the sites it adapts, with parameters of the site's dtype and device, and returns their shared part.
   virtual std::shared_ptr<Attachment> attach(const std::vector<nn::NamedSite>& sites) const = 0;
   /// True if the base's own parameter of this name is trained. Only full fine-tuning says so.
   virtual bool trains_base(const std::string& /*parameter*/) const { return false; }
@@ -50,15 +50,15 @@ struct AttachOptions {
   std::function<bool(const nn::SiteInfo&)> only = nullptr;
 };
 
-/// Freezes every parameter of `model`, places `method`'s adapters at its sites and returns what is to be trained.
-/// A model that has been merged is a base like any other.
-/// Throws `std::invalid_argument` if an adapter is attached already, or if a target the method was given matches no site.
+/// Freezes every parameter of `model`, places `method`'s adapters at its sites and returns the attachment with the trainable
+/// parameters. A merged model is a base like any other. Throws `std::invalid_argument` if an adapter is already attached, or if
+/// a target of the method matches no site.
 std::shared_ptr<Attachment> attach(torch::nn::Module& model, const Method& method, const AttachOptions& options = {});
 
-/// Removes every adapter without merging it. The base is what it was.
+/// Removes every adapter without merging it. The base does not change.
 void detach(torch::nn::Module& model);
 
-/// What `attach` registered in `model` besides the adapters; null where there is nothing.
+/// The attachment that `attach` registered in `model`; null if there is none.
 std::shared_ptr<Attachment> find_attachment(torch::nn::Module& model);
 
 namespace methods {
@@ -72,9 +72,9 @@ struct Entry {
   std::function<std::unique_ptr<Method>(const Options&)> create;
 };
 
-/// Every method, in the order they are documented.
+/// Every method, in the order of the documentation.
 const std::vector<Entry>& registry();
-/// The entry of that name. Throws `std::invalid_argument` that suggests what may have been meant.
+/// The entry of that name. Throws `std::invalid_argument` that suggests a similar name.
 const Entry& find(const std::string& name);
 /// A method by name. A missing option has its default; throws `std::invalid_argument` on an unknown name, option or value.
 std::unique_ptr<Method> create(const std::string& name, const Options& options = {});

@@ -7,11 +7,11 @@
 
 namespace respeft {
 
-/// How LoRA and ResLoRA spread a budget of ranks over their updates while training. Source: Zhang et al., ICLR 2023, "AdaLoRA:
-/// Adaptive Budget Allocation for Parameter-Efficient Fine-Tuning"; the smoothing of the importance and the penalty's form are
-/// those of its released code.
+/// Allocation of a rank budget among the updates of LoRA and ResLoRA during training. Source: Zhang et al., ICLR 2023,
+/// "AdaLoRA: Adaptive Budget Allocation for Parameter-Efficient Fine-Tuning"; the smoothing of the importance and the form of
+/// the regularization are those of its released code.
 ///
-/// Every update is `B diag(E) A`, so that diag(E) A stands for A in the method's equations. What training does to it:
+/// Every update is `B diag(E) A`, so diag(E) A replaces A in the method's equations. During training:
 /// - `orthogonality` · the mean over all A and B of ‖A Aᵀ − I‖_F and ‖Bᵀ B − I‖_F is added to the loss (Eq. 4).
 /// - A direction i of an update is as important as s(E_i) + mean s(A_i·) + mean s(B_·i) (Eq. 7), where s(w) is the product of
 ///   the running means (both of 0.85) of |w ∂w| and of its deviation (Eq. 8 to 11).
@@ -20,8 +20,8 @@ namespace respeft {
 ///   important of the whole model, become zero. They may come back until `prune_end`, where the last pruning is; then
 ///   what is kept stays.
 ///
-/// `respeft train` does all this; a training loop of one's own calls the `TrainingHook` that `attach` returns.
-/// Attaching throws `std::invalid_argument` where the method's targets match no linear layer.
+/// `respeft train` does all this; a custom training loop calls the `Attachment` that `attach` returns. Attaching throws
+/// `std::invalid_argument` if the method's targets match no linear layer.
 struct RankAllocationOptions {
   int64_t target_rank = 0;
   double prune_start = 0.1;

@@ -19,28 +19,29 @@ struct ResLoraOptions {
   Fields fields();
 };
 
-/// What a layer takes from those before it.
+/// The part of earlier layers that a layer reads.
 enum class Shortcut {
   Input,   ///< the input of the layer before (Eq. 2)
   Block,   ///< the updates of earlier layers, applied to its own input (Eq. 3)
-  Middle,  ///< what earlier layers' A made of their inputs (Eq. 4)
+  Middle,  ///< the down-projected inputs of earlier layers (Eq. 4)
 };
 
 /// LoRA with shortcuts between successive blocks. Source: Shi et al., ACL Findings 2024, "ResLoRA: Identity Residual
 /// Mapping in Low-Rank Adaption".
 ///
 /// A chain is made of the adapted linears of one role (all qkv's, all fc1's, …) in blocks of successive numbers; a block that
-/// is left out, or another shape, starts a new one, and a layer outside the blocks has one of its own. With n counted along a chain, m = min(pre_num, n) and s = alpha / rank:
+/// is left out, or another shape, starts a new one, and a layer outside the blocks has one of its own. With n counted along a
+/// chain, m = min(pre_num, n) and s = alpha / rank:
 ///
 ///     input:   y_n = x_n Wᵀ + b + s · ((x_n + x_{n-1}) A_nᵀ) B_nᵀ,  x_{-1} = x_0
 ///     block:   y_n = x_n Wᵀ + b + s · Σ_{k≤m} (x_n A_{n-k}ᵀ) B_{n-k}ᵀ
 ///     middle:  y_n = x_n Wᵀ + b + s · (Σ_{k≤m} x_{n-k} A_{n-k}ᵀ) B_nᵀ
 ///
-/// Gradients flow through every shortcut. What a chain carries belongs to one forward pass, so all layers of a pass must be
-/// called with the same `nn::ForwardPass`, in the model's order. Parameters are LoRA's, under LoRA's names. With a `target_rank`
-/// the ranks are allocated by importance (see `RankAllocationOptions`): diag(E_n) A_n stands for A_n, so what is pruned reads
-/// nothing any more, neither for its own layer nor for later ones. The block shortcut folds exactly; the others read inputs that
-/// a plain layer does not see, and fold approximately.
+/// Gradients flow through every shortcut. The state of a chain belongs to one forward pass, so all layers of a pass must be
+/// called with the same `nn::ForwardPass`, in the model's order. Parameters are LoRA's, with LoRA's names. With a `target_rank`
+/// the ranks are allocated by importance (see `RankAllocationOptions`): diag(E_n) A_n replaces A_n, so pruned directions read
+/// nothing, neither for their own layer nor for later ones. The block shortcut folds exactly; the others read inputs that a
+/// plain layer does not see, and fold approximately.
 class ResLora : public Method {
  public:
   /// Throws `std::invalid_argument` on a rank below 1, a dropout outside [0, 1), a `pre_num` below -1, one that the input

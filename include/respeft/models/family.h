@@ -11,8 +11,8 @@ namespace respeft::models {
 class WeightMap;
 class ExportSources;
 
-/// A family of architectures: how they are named and built, what their weights are called elsewhere, and how they are written for
-/// other libraries. `registry.cpp` has one line for each.
+/// A family of architectures: their names, how to build them, the names of their weights in other libraries, and how to export
+/// them. `registry.cpp` has one line for each.
 class ModelFamily {
  public:
   virtual ~ModelFamily();
@@ -28,7 +28,7 @@ class ModelFamily {
   // Of a model of this family:
   /// A model with the same architecture and options and with fresh weights, on the CPU.
   virtual std::shared_ptr<Model> like(const Model& model) const = 0;
-  /// The options that `create` needs to make such a model, those that its name does not say.
+  /// The options that `create` needs, besides the name, to make such a model.
   virtual ModelOptions options(const Model& model) const = 0;
 
   virtual const WeightMap& weights() const = 0;

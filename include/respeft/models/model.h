@@ -42,7 +42,7 @@ struct InputSpec {
 /// A network of plain layers with sites, made by a family.
 class Model : public torch::nn::Module {
  public:
-  /// A batch with the main input (and what else the model reads) -> the output, e.g. logits `[B, num_classes]`.
+  /// A batch with the main input (and others that the model reads) -> the output, e.g. logits `[B, num_classes]`.
   virtual at::Tensor forward(const Batch& batch, nn::ForwardPass& pass) = 0;
   /// The same in a pass of its own.
   at::Tensor forward(const Batch& batch);

@@ -34,32 +34,32 @@ struct PatchGrid {
   int64_t patch = 0;  ///< pixels a side of a patch
 };
 
-/// The names and shapes that a family's weights have in other libraries, and how they are turned into ours.
+/// The names and shapes of a family's weights in other libraries, and their conversion to ours.
 class WeightMap {
  public:
   virtual ~WeightMap();
 
   // State dicts
   /// Renames and reshapes a state dict to the family's own names; nothing if it has no layout of the family. Tensors may be
-  /// without data, but for those that `needs_values`. Tensors that have no place keep their names. Throws `std::runtime_error` on
-  /// a layout that is torn.
+  /// without data, except those that `needs_values`. Tensors without a place keep their names. Throws `std::runtime_error` on
+  /// an incomplete layout.
   virtual std::optional<OwnTensors> to_own(const TensorMap& tensors) const = 0;
-  /// True for a foreign tensor whose values, not just its shape, decide how it is turned into ours.
+  /// True for a foreign tensor whose values, not only its shape, determine its conversion.
   virtual bool needs_values(std::string_view foreign) const = 0;
   /// True for a tensor of a head, ours or one that has no place, by its name after `to_own`.
   virtual bool is_head(std::string_view name) const = 0;
   /// The message for a state dict in no layout of the family, e.g. "neither timm's nor Google's names of a Vision Transformer".
   virtual std::string not_recognized() const = 0;
-  /// Changes tensors that differ in shape alone to the model's: flattened convolutions, position embeddings of another grid.
-  /// Returns true if positions were resampled. Throws `std::runtime_error` that names the key where that is not possible, and
-  /// where the model has another number of heads.
+  /// Converts tensors that differ only in shape to the model's: flattened convolutions, position embeddings of another grid.
+  /// Returns true if positions were resampled. Throws `std::runtime_error` that names the key if that is not possible, and if
+  /// the model has another number of heads.
   virtual bool fit(const Model& model, OwnTensors& own) const = 0;
-  /// True if the weights may be loaded although the model's keys `missing` are not there and `unknown` have no place: those stay
-  /// fresh then. Throws `std::runtime_error` where that is wrong because the file's head is loaded (`with_head`).
+  /// True if the weights may be loaded although the model's keys `missing` are absent (they keep fresh values) and `unknown`
+  /// have no place. Throws `std::runtime_error` if that is wrong because the file's head is loaded (`with_head`).
   virtual bool may_differ(const Model& model, const std::vector<std::string>& missing, const std::vector<std::string>& unknown,
                           bool with_head) const = 0;
-  /// Throws `std::runtime_error` that names the key where a configuration beside the weights says that their model
-  /// computes something else. `layout`: the weights' own, `text`: the file's JSON, `file`: its name in messages.
+  /// Throws `std::runtime_error` that names the key if a configuration next to the weights describes a different computation.
+  /// `layout` is the weights' layout, `text` the file's JSON, `file` its name in messages.
   virtual void check_config(const Model& model, const std::string& layout, const std::string& text,
                             const std::string& file) const = 0;
 
@@ -82,14 +82,13 @@ class WeightMap {
   virtual std::string module_name(const LayerPlace& place, const std::string& base) const = 0;
   /// Names of the projections fused in a site; empty for others.
   virtual std::vector<std::string> parts(const std::string& site) const = 0;
-  /// A module's name in one of the bases, where it is known and no adapter of other libraries can be read for it: the reason.
-  /// Empty for others.
+  /// The reason why no adapter of another library can be read for this module of one of the bases; empty for other modules.
   virtual std::string no_adapter(const std::string& foreign) const = 0;
   /// The head's name in a model of `base`.
   virtual std::string head_name(const std::string& base) const = 0;
   /// The weight `[classes, D]` of our head as a model of `base` has it.
   virtual at::Tensor head_to(const at::Tensor& weight, const std::string& base) const = 0;
-  /// The other direction. Throws `std::runtime_error` where that head reads features which ours does not.
+  /// The reverse. Throws `std::runtime_error` if that head reads features that ours does not.
   virtual at::Tensor head_from(const at::Tensor& weight, const std::string& base) const = 0;
 };
 

@@ -25,12 +25,13 @@ int64_t head_classes(const TensorMap& tensors);
 /// The same, for a file in any recognized layout.
 int64_t head_classes_of_file(const std::string& path);
 
-/// Loads weights in any format of `formats::open_tensor_file` into a plain module. A `Model` takes every layout that its family
-/// knows; another module takes a file with its own names, perhaps behind a prefix such as `module.`. A head of another number of
-/// classes is left out and reported, and then so is a final norm (timm's `norm` or `fc_norm`) of another pooling.
-/// Throws `std::runtime_error` naming file, key and fault: a key that does not match (with what was expected), a wrong shape, and
-/// a configuration beside the file by which its model computes something else (other heads, another activation, an epsilon above
-/// 1e-6; Transformers' 1e-12 for ViT is taken for timm's 1e-6). See `WeightsFile` for more that a file tells.
+/// Loads weights in any format of `formats::open_tensor_file` into a plain module. A `Model` accepts every layout that its
+/// family knows; another module accepts a file with its own names, optionally with a prefix such as `module.`. A head of
+/// another number of classes is left out and reported, and with it a final norm (timm's `norm` or `fc_norm`) of another
+/// pooling. Throws `std::runtime_error` that names the file, the key and the fault: a key that does not match (with what was
+/// expected), a wrong shape, and a configuration next to the file that describes a different computation (other heads, another
+/// activation, an epsilon above 1e-6; Transformers' 1e-12 for ViT is treated as timm's 1e-6). `WeightsFile` answers more
+/// questions about a file.
 LoadReport load_weights(torch::nn::Module& module, const std::string& path);
 LoadReport load_weights(torch::nn::Module& module, TensorMap tensors, const std::string& origin);
 

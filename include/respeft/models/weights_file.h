@@ -48,8 +48,8 @@ class WeightsFile {
   std::optional<data::Preprocessing> preprocessing() const;
   /// Pixels a side of the images that the model was used with.
   std::optional<int64_t> image_size() const;
-  /// The normalization that the weights were trained with: as the file says, or the configuration beside it, or the names of
-  /// `model` (perhaps with a tag such as `.augreg_in21k`) and file, as `known_normalization`.
+  /// The normalization that the weights were trained with: from the file, the configuration next to it, or the names of `model`
+  /// (optionally with a tag such as `.augreg_in21k`) and file, as `known_normalization`.
   std::optional<Normalization> normalization(const std::string& model = "") const;
 
   /// Of the tensors under our names, without data. Throw `std::runtime_error` on a layout that no family has; `head_classes` also

@@ -11,12 +11,12 @@
 
 namespace respeft::nn {
 
-/// What an adapter sees of its layer in one call.
+/// An adapter's view of its layer in one call.
 struct Base {
   const WeightSite& site;
-  at::Tensor weight;  ///< frozen; linear: the rows `[parts.size() · part_features, in]` of the parts asked for
+  at::Tensor weight;  ///< frozen; linear: the rows `[parts.size() · part_features, in]` of the requested parts
   at::Tensor bias;    ///< frozen; may be undefined
-  PartRange parts;    ///< which of the logical projections fused in the weight are asked for
+  PartRange parts;    ///< the requested logical projections of those fused in the weight
 
   /// The bias as operators take it.
   std::optional<at::Tensor> optional_bias() const { return bias.defined() ? std::optional(bias) : std::nullopt; }
@@ -24,7 +24,7 @@ struct Base {
   at::Tensor compute(const at::Tensor& x) const { return site.compute(x, weight, bias); }
 };
 
-/// What a layer's weight and bias become when its adapter is merged into them.
+/// A layer's weight and bias after merging its adapter.
 struct Fold {
   at::Tensor weight;
   at::Tensor bias;    ///< undefined when the layer has none and needs none
@@ -37,14 +37,14 @@ struct Script {
   TensorMap tensors;
 };
 
-/// Owns what is trained at one site. Every tensor that it needs is a parameter or a registered buffer, so that `.to(device)` moves
-/// it.
+/// Owns the trainable parameters of one site. Every tensor that it needs is a parameter or a registered buffer, so that
+/// `.to(device)` moves it.
 class Adapter : public torch::nn::Module {
  public:
-  /// What the whole layer's `weight` and `bias` become, computed in the tensors' dtype, at least float32. Nothing where the
-  /// adapter does not fold.
+  /// The whole layer's weight and bias after merging, computed in the tensors' dtype, at least float32. Nothing if the adapter
+  /// does not fold.
   virtual std::optional<Fold> fold(const at::Tensor& /*weight*/, const at::Tensor& /*bias*/) const { return std::nullopt; }
-  /// The adapter as TorchScript, for exporting a model that does not fold. Nothing where there is none.
+  /// The adapter as TorchScript, for exporting a model that does not fold. Nothing if there is none.
   virtual std::optional<Script> script() const { return std::nullopt; }
 };
 
@@ -58,16 +58,16 @@ class WeightAdapter : public Adapter {
 /// An adapter of a residual branch. Its script is `forward(self, input, output)`.
 class BranchAdapter : public Adapter {
  public:
-  /// What the branch adds to the residual stream. `input [B, T, D]` is the stream that enters the branch, before its norm; `output
-  /// [B, T, D]` is what the plain branch adds.
+  /// The adapted branch's contribution to the residual stream. `input [B, T, D]` is the stream before the branch's norm;
+  /// `output [B, T, D]` is the plain branch's contribution.
   virtual at::Tensor forward(const at::Tensor& input, const at::Tensor& output, ForwardPass& pass) = 0;
 };
 
 /// An adapter that adds tokens to those that enter a block. Its script is `forward(self, tokens, own)`.
 class TokensAdapter : public Adapter {
  public:
-  /// `tokens [B, T, D]` with the added ones behind the model's `own` first; those that an earlier block added may be replaced or
-  /// kept. The model takes what is behind its own tokens away after the last block.
+  /// Returns `tokens [B, T, D]`, whose first `own` are the model's, with the adapter's tokens after them. Tokens that an
+  /// earlier block added may be kept or replaced. The model removes all added tokens after the last block.
   virtual at::Tensor forward(const at::Tensor& tokens, int64_t own, ForwardPass& pass) = 0;
 };
 

@@ -6,15 +6,15 @@
 
 namespace respeft::nn {
 
-/// A residual branch of a block as a site: adapters may stand after it or beside it. Without one it changes nothing, and it has no
-/// tensors of its own.
+/// A residual branch of a block as a site, for adapters after or parallel to it. Without an adapter it changes nothing. It has
+/// no tensors of its own.
 class BranchImpl : public Site {
  public:
   /// `features` is the width of the residual stream.
   explicit BranchImpl(int64_t features) : features_(features) {}
 
-  /// What the branch adds to the residual stream, `output [B, T, features]`, as changed by the adapter; `input` is the stream that
-  /// enters the branch.
+  /// The branch's contribution `output [B, T, features]`, changed by the adapter; `input` is the residual stream that enters
+  /// the branch.
   at::Tensor forward(const at::Tensor& input, const at::Tensor& output, ForwardPass& pass);
 
   SiteKind kind() const override { return SiteKind::Branch; }

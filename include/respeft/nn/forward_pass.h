@@ -8,18 +8,18 @@
 
 namespace respeft::nn {
 
-/// What belongs to one forward pass through a model, and to nothing else.
+/// The state of one forward pass through a model.
 ///
-/// A pass is made on the caller's stack and handed from layer to layer, so that a model holds no trace of the passes it
-/// has run: several threads can use one model, passes can be nested or abandoned, and nothing has to be reset.
-/// Adapters that look at earlier layers keep what they need here.
+/// A pass lives on the caller's stack and is passed from layer to layer, so that a model keeps no state of its passes: several
+/// threads can use one model, passes can be nested or abandoned, and nothing has to be reset. Adapters that read earlier layers
+/// keep their state here.
 class ForwardPass {
  public:
   ForwardPass() = default;
   ForwardPass(const ForwardPass&) = delete;
   ForwardPass& operator=(const ForwardPass&) = delete;
 
-  /// The state of type `State` that `owner` keeps during this pass; default-constructed when first asked for.
+  /// The state of type `State` that `owner` keeps during this pass; default-constructed on first use.
   template <class State>
   State& state(const void* owner) {
     auto& slot = states_[{owner, std::type_index(typeid(State))}];
@@ -27,27 +27,27 @@ class ForwardPass {
     return *std::static_pointer_cast<State>(slot);
   }
 
-  /// The state of type `State` that was put here for whoever looks; null when there is none.
+  /// The state of type `State` that `put` stored; null if there is none.
   template <class State>
   State* find() const {
     const auto slot = states_.find({nullptr, std::type_index(typeid(State))});
     return slot == states_.end() ? nullptr : static_cast<State*>(slot->second.get());
   }
-  /// Puts state here for whoever looks.
+  /// Stores state for any layer to find.
   template <class State>
   void put(std::shared_ptr<State> value) {
     states_[{nullptr, std::type_index(typeid(State))}] = std::move(value);
   }
 
-  /// When not negative, layers are being asked for the first this many tokens (dimension -2) alone, because nothing reads the
-  /// others; an adapter takes as many of what it kept of earlier layers.
+  /// If not negative, layers compute only this many first tokens (dimension -2), because nothing reads the others. Adapters
+  /// then use as many tokens of the state they keep of earlier layers.
   int64_t first_tokens = -1;
 
  private:
   std::map<std::pair<const void*, std::type_index>, std::shared_ptr<void>> states_;
 };
 
-/// While it lives, the layers of a pass are asked for the first `count` tokens alone; a negative count changes nothing.
+/// While it lives, the layers of a pass compute only the first `count` tokens; a negative count changes nothing.
 class FirstTokens {
  public:
   FirstTokens(ForwardPass& pass, int64_t count) : pass_(pass), before_(pass.first_tokens) {

@@ -15,7 +15,7 @@ namespace respeft::nn {
 class Adapter;
 class WeightAdapter;
 
-/// What stands at a site, and so what an adapter there may change.
+/// The kind of a site, which determines the type of its adapter.
 enum class SiteKind {
   Linear,       ///< `y = x Wᵀ + b`, possibly several logical projections fused in one weight
   Convolution,  ///< a two-dimensional convolution
@@ -63,7 +63,7 @@ struct SiteInfo {
 class Site : public torch::nn::Module {
  public:
   virtual SiteKind kind() const = 0;
-  /// Numbers per element that go in and come out: features, channels, or (embedding) the table's rows and their width.
+  /// Size of the input and the output: features, channels, or (embedding) the number of rows and their width.
   virtual int64_t in_features() const = 0;
   virtual int64_t out_features() const = 0;
   /// Names of the logical projections fused in the weight; empty when the layer is a single one.
@@ -76,7 +76,7 @@ class Site : public torch::nn::Module {
   Adapter* adapter() const { return adapter_.get(); }
   /// Puts `adapter` at this site. Throws `c10::Error` if one is there already, or it is for another kind of site.
   void attach(std::shared_ptr<Adapter> adapter);
-  /// Takes the adapter away; the site is plain again.
+  /// Removes the adapter; the site is plain again.
   std::shared_ptr<Adapter> detach();
 
  protected:
@@ -98,14 +98,14 @@ class WeightSite : public Site {
 
   WeightAdapter* weight_adapter() const;
 
-  /// The layer's output as part of a forward pass: the adapter's, where there is one. `forward(x)` of the layers is this in a pass of
-  /// its own. Of a fused weight only the parts in `range`: `[..., range.size() · out_features / parts]`.
+  /// The layer's output in a forward pass, computed by its adapter if it has one. The layers' `forward(x)` calls this with a
+  /// pass of its own. Of a fused weight, computes only the parts in `range`: `[..., range.size() · out_features / parts]`.
   at::Tensor run(const at::Tensor& x, ForwardPass& pass, PartRange range) const;
   at::Tensor run(const at::Tensor& x, ForwardPass& pass) const { return run(x, pass, {0, parts()}); }
 
-  /// Replaces weight and bias by new tensors, into which an adapter was merged. The old tensors, which other models may share, are
-  /// not written. Adds a bias to a layer that has none when `new_bias` is defined. From now on a forward pass in training mode
-  /// that records gradients throws, because there is nothing left to train; `allow_training` ends that.
+  /// Replaces weight and bias by new tensors, into which an adapter was merged. The old tensors, which other models may share,
+  /// are not written. Adds a bias to a layer that has none when `new_bias` is defined. From now on a forward pass in training
+  /// mode that records gradients throws, because nothing is left to train, until `allow_training` is called.
   void replace_base(const at::Tensor& new_weight, const at::Tensor& new_bias);
   /// Clears the merged flag. Called by `attach`.
   void allow_training() { merged_ = false; }

@@ -6,14 +6,15 @@
 
 namespace respeft::nn {
 
-/// The tokens that enter a block, as a site: adapters may add some. Without one it changes nothing, and it has no tensors of its own.
+/// The tokens that enter a block as a site, for adapters that add tokens. Without an adapter it changes nothing. It has no
+/// tensors of its own.
 class TokensImpl : public Site {
  public:
-  /// `features` is a token's width, `source_features` the count of numbers that one is made from (of a patch: channels · height ·
-  /// width), which initializations use.
+  /// `features` is a token's width; `source_features` is the number of values that a token is computed from (of a patch:
+  /// channels · height · width), for initialization.
   TokensImpl(int64_t features, int64_t source_features) : features_(features), source_features_(source_features) {}
 
-  /// `tokens [B, T, features]`, of which the first `own` are the model's -> those, with the adapter's behind them.
+  /// `tokens [B, T, features]`, of which the first `own` are the model's -> the same, with the adapter's after them.
   at::Tensor forward(const at::Tensor& tokens, int64_t own, ForwardPass& pass);
 
   SiteKind kind() const override { return SiteKind::Tokens; }

@@ -15,7 +15,7 @@
 
 namespace respeft::runs {
 
-/// Everything that decides a training run. `fields()` lists every member but `method_options`: the flags, the TOML file, the
+/// Everything that determines a training run. `fields()` lists every member but `method_options`: the flags, the TOML file, the
 /// printed table and the saved copy are made from it.
 struct TrainConfig : data::ImageOptions, train::TrainerOptions {
   std::string recipe;
@@ -71,7 +71,7 @@ std::vector<std::pair<std::string, std::string>> describe(const TrainConfig& con
 /// method's options, and makes paths absolute. Throws `std::invalid_argument`.
 TrainConfig resolve(TrainConfig config);
 
-/// One line for each field that keeps a run that was started as `started` from going on as `asked` (both resolved).
+/// One line for each field in which `asked` prevents continuing a run started as `started` (both resolved).
 std::vector<std::string> conflicts(const TrainConfig& started, const TrainConfig& asked);
 
 }  // namespace respeft::runs

@@ -11,13 +11,13 @@
 
 namespace respeft::runs {
 
-/// Whether `config` stands for several runs: protocol `honest`, or `seeds`.
+/// True if `config` describes several runs: protocol `honest`, or `seeds`.
 bool is_experiment(const TrainConfig& config);
 
 /// The seeds that are reported: `seeds`, or `seed` alone, or five from `seed` on with protocol `honest`.
 std::vector<int64_t> reported_seeds(const TrainConfig& config);
 
-/// A training that an experiment chose among, by its best epoch on val.
+/// A candidate of an experiment's selection, with its best epoch on val.
 struct Candidate {
   std::vector<std::pair<std::string, std::string>> settings;  ///< of the grid; empty: only the epoch is chosen
   int64_t epoch = 0;
@@ -25,7 +25,7 @@ struct Candidate {
   std::string out;  ///< its run directory
 };
 
-/// A run that counts.
+/// Result of one reported run.
 struct SeedResult {
   int64_t seed = 0;
   int64_t epoch = 0;
@@ -34,7 +34,7 @@ struct SeedResult {
   std::string out;  ///< its run directory
 };
 
-/// What an experiment came to: `summary.json`.
+/// Result of an experiment: `summary.json`.
 struct Experiment {
   TrainConfig config;
   std::string selection;              ///< how the reported epoch and settings were chosen, in words
@@ -54,20 +54,20 @@ struct Experiment {
 /// A JSON object of several lines.
 std::string to_json(const Experiment& experiment);
 
-/// Runs all that the resolved `config` stands for. A run without `seeds` lies in `config.out` itself, as `run` leaves it. An
-/// experiment has its configuration and `summary.json` there, and its runs in directories of their own:
-/// `seed-N`, and with protocol `honest` `select` (with a grid, one inside it for each combination).
+/// Runs everything that the resolved `config` describes. A run without `seeds` is in `config.out` itself, as `run` leaves it.
+/// An experiment has its configuration and `summary.json` there, and its runs in directories of their own: `seed-N`, and with
+/// protocol `honest` `select` (with a grid, one inside it for each combination).
 ///
 /// Protocol `honest`: (1) with `seed`, train on train with each combination of the grid, and take the combination and the epoch
 /// that are best on val (of equal ones the first); no image of the test split is read. (2) with each seed, train on trainval up
 /// to that epoch, on the schedule of full length, and evaluate on test once.
 ///
-/// With `options.resume`, runs that have all their epochs are taken as they are, and the others go on. Errors as `run`;
-/// `std::invalid_argument` without `final_test`.
+/// With `options.resume`, finished runs are reused, and the others continue. Errors as `run`; `std::invalid_argument` without
+/// `final_test`.
 Experiment run_experiment(const TrainConfig& config, const RunOptions& options, train::Observer& observer);
 
-/// What the finished run or experiment in directory `out` came to; nothing where there is none, or it is not finished.
-/// Throws `std::runtime_error` on files that are not those of one.
+/// Result of the finished run or experiment in directory `out`; nothing if there is none, or it has not finished. Throws
+/// `std::runtime_error` on other files.
 std::optional<Experiment> finished_experiment(const std::string& out);
 
 }  // namespace respeft::runs

@@ -19,14 +19,14 @@ namespace respeft::tasks {
 /// A batch has `labels` (int64 `[B]`) and either `pixels`, which the model reads, or `features`, which its head reads.
 class ImageClassification : public Task {
  public:
-  /// Throws `std::invalid_argument` where `options` say something about mixing that cannot be (data/image/mixup.h).
+  /// Throws `std::invalid_argument` on invalid options of mixing (data/image/mixup.h).
   ImageClassification(const data::ImageOptions& options, int64_t classes);
 
   std::string name() const override { return "image-classification"; }
   std::string unit() const override { return "images"; }
   at::Tensor forward(models::Model& model, const Batch& batch) const override;
-  /// Mixes the pixels and makes the labels mixtures `[B, classes]`, in every batch where mixing is on at all.
-  /// Throws `std::invalid_argument` with CutMix on features.
+  /// Mixes the pixels and turns the labels into mixtures `[B, classes]`, in every batch if mixing is on. Throws
+  /// `std::invalid_argument` with CutMix on features.
   void prepare(Batch& batch, int64_t epoch, std::mt19937_64& generator) const override;
   /// Cross-entropy, in `training` with label smoothing.
   Loss loss(const at::Tensor& output, const Batch& batch, bool training) const override;
@@ -42,13 +42,13 @@ class ImageClassification : public Task {
   double label_smoothing_;
 };
 
-/// How training images are changed at random.
+/// The random transforms of training images.
 data::TransformOptions augmentation(const data::ImageOptions& options);
 
-/// How images become the input of a model that reads `image_size` pixels a side.
+/// The preprocessing for a model with `image_size` pixels per side.
 data::Preprocessing preprocessing(const data::ImageOptions& options, int64_t image_size);
 
-/// The registry's entry. Opening keeps splits of few images in memory after their first use.
+/// The registry's entry. Small splits are cached in memory after their first use.
 Entry image_classification();
 
 }  // namespace respeft::tasks

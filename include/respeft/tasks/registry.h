@@ -18,9 +18,9 @@ namespace respeft::tasks {
 struct DataOptions {
   std::string data;         ///< `KIND:PATH`
   data::DatasetOptions dataset = {};  ///< how it is opened
-  std::string train_split;  ///< empty: trainval where there is one and nothing is chosen on val, otherwise train
-  bool val = false;         ///< whether the validation split is opened
-  bool test = true;         ///< whether the test split is opened
+  std::string train_split;            ///< empty: trainval if it exists and nothing is chosen on val, otherwise train
+  bool val = false;                   ///< open the validation split
+  bool test = true;                   ///< open the test split
   int64_t train_samples = 0;
   int64_t test_samples = 0;
   int64_t seed = 42;       ///< of the subset that `train_samples` draws
@@ -36,7 +36,7 @@ struct Assignment {
   std::shared_ptr<const data::Source> val;   ///< null unless asked for
   std::shared_ptr<const data::Source> test;  ///< null unless asked for
   int64_t outputs = 0;                       ///< rows of the head, e.g. classes
-  std::vector<std::string> class_names;      ///< empty where there are none
+  std::vector<std::string> class_names;      ///< may be empty
   data::DataFingerprint fingerprint;         ///< tells these data from others
   /// True if a training example is the same in every epoch: neither augmented nor mixed.
   bool fixed_inputs = false;
@@ -46,8 +46,8 @@ struct Assignment {
 struct Entry {
   std::string name;
   std::string summary;  ///< one line
-  /// Opens the data. Throws `std::invalid_argument` where the options ask for something that is not there, `std::runtime_error`
-  /// naming file and fault where the data are damaged.
+  /// Opens the data. Throws `std::invalid_argument` if the options ask for something that does not exist, `std::runtime_error`
+  /// that names the file and the fault if the data are damaged.
   std::function<Assignment(const DataOptions&)> open;
 };
 

@@ -29,12 +29,12 @@ class Metrics {
   virtual ~Metrics() = default;
   /// Adds a batch: the model's output for it, and its loss.
   virtual void add(const at::Tensor& output, const Batch& batch, const Loss& loss) = 0;
-  /// Everything that adds up: a float64 vector. What is copied into it continues from there.
+  /// All sums: a float64 vector. Sums copied into it are continued.
   virtual at::Tensor& sums() = 0;
   virtual NamedValues read() const = 0;
 };
 
-/// How a model's output for a batch is scored and learned from.
+/// Loss and metrics of a model's output for a batch.
 class Task {
  public:
   virtual ~Task() = default;
@@ -45,8 +45,7 @@ class Task {
   virtual std::string unit() const { return "examples"; }
   /// The model's output for a batch, in a pass of its own.
   virtual at::Tensor forward(models::Model& model, const Batch& batch) const = 0;
-  /// Changes a training batch into one that is learned from, e.g. a mixed one. `epoch` counts from 0. Draws from `generator`
-  /// alone.
+  /// Transforms a training batch, e.g. mixes it. `epoch` counts from 0. Draws only from `generator`.
   virtual void prepare(Batch& /*batch*/, int64_t /*epoch*/, std::mt19937_64& /*generator*/) const {}
   /// The loss of a model's output. `training` adds regularization such as label smoothing.
   virtual Loss loss(const at::Tensor& output, const Batch& batch, bool training) const = 0;

@@ -21,7 +21,7 @@ enum class Decay {
 /// Throws `std::invalid_argument` that suggests a name.
 Decay decay_from_name(const std::string& name);
 
-/// Whether weight decay applies to the parameter of this name.
+/// True if weight decay applies to the parameter of this name.
 bool decays(Decay decay, const std::string& name, const at::Tensor& parameter);
 
 /// Changes named parameters by their gradients, with ATen's fused kernels: hundreds of small tensors take one call.
@@ -30,15 +30,15 @@ class Optimizer {
  public:
   virtual ~Optimizer() = default;
 
-  /// One step with the parameters' gradients; a parameter without one stays as it is. `skip`, a float32 scalar on the parameters'
-  /// device: nothing changes where it is 1 (undefined: 0). So a step can be left out without waiting for the device.
+  /// One step with the parameters' gradients; a parameter without one does not change. `skip` is a float32 scalar on the
+  /// parameters' device: if it is 1, nothing changes (undefined: 0). So a step can be skipped without waiting for the device.
   void step(double lr, const at::Tensor& skip = {});
   void zero_grad();
 
   /// Everything but the parameters that the next steps depend on. The tensors are the optimizer's own, not copies.
   TensorMap state() const;
-  /// Copies the state from `tensors`, which may hold other things too. Throws `std::runtime_error` naming a missing key or
-  /// a wrong shape.
+  /// Copies the state from `tensors`, which may hold others too. Throws `std::runtime_error` that names a missing key or a
+  /// wrong shape.
   void load_state(const TensorMap& tensors);
 
  protected:

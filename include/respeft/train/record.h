@@ -14,7 +14,7 @@ class MetricValues {
   MetricValues() = default;
   MetricValues(std::vector<std::pair<std::string, double>> values) : values_(std::move(values)) {}
 
-  /// Throws `std::out_of_range` naming a figure that is not there.
+  /// Throws `std::out_of_range` that names a missing figure.
   double at(const std::string& name) const;
   bool contains(const std::string& name) const;
   const std::vector<std::pair<std::string, double>>& values() const { return values_; }
@@ -63,7 +63,7 @@ struct RunProgress {
 
   /// The share of training time, without evaluation, that the next batch was waited for: 0 … 1.
   double data_wait_share() const { return train_seconds > 0.0 ? data_wait_seconds / train_seconds : 0.0; }
-  /// Whether a record is part of the training up to here, so that it is not made again.
+  /// True if a record is part of the training so far, so that it is not made again.
   bool contains(const EpochRecord& record) const;
 
   bool operator==(const RunProgress&) const = default;

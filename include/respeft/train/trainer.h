@@ -57,9 +57,9 @@ class Trainer {
   Trainer(TrainingJob job, const TrainerOptions& options, const Runtime& runtime, Ranks& ranks, Observer& observer,
           const std::atomic<bool>* stop = nullptr);
 
-  /// Whether every epoch has been trained and evaluated.
+  /// True if every epoch has been trained and evaluated.
   bool done() const { return progress_.epochs >= options_.last_epoch() && !progress_.pending; }
-  /// Trains the next epoch, or the rest of it, and evaluates where that is due. Throws `std::runtime_error` with epoch, step and
+  /// Trains the next epoch, or the rest of it, and evaluates if that is due. Throws `std::runtime_error` with epoch, step and
   /// value when a loss is not finite; the optimizer has changed nothing since the step before it.
   EpochRecord run_epoch();
   /// The metrics on all of `source`, with the parameters that are in the model; `name` is the split's.
@@ -73,12 +73,13 @@ class Trainer {
   Outcome finish();
 
   Checkpoint checkpoint() const;
-  /// Throws `std::runtime_error` naming what does not fit.
+  /// Throws `std::runtime_error` that names the mismatch.
   void restore(const Checkpoint& checkpoint);
   const RunProgress& progress() const { return progress_; }
 
  private:
   void check_options() const;
+  const NamedTensors& trainable() const { return job_.attachment->trainable(); }
   int64_t steps_an_epoch() const;
   int64_t total_steps() const { return options_.total_epochs() * steps_an_epoch(); }
   int64_t step_examples() const { return options_.batch_size * options_.accumulate; }
@@ -125,15 +126,15 @@ class Trainer {
   Observer& observer_;
   const std::atomic<bool>* stop_;
   std::unique_ptr<Optimizer> optimizer_;
-  std::optional<ParameterEma> ema_;  ///< of what is trained
+  std::optional<ParameterEma> ema_;  ///< of the trainable parameters
   RunProgress progress_;
-  TensorMap best_;  ///< what was evaluated at the best record
+  TensorMap best_;  ///< the parameters evaluated at the best record
 
   // Of the epoch that is being trained.
   std::unique_ptr<data::BatchIterator> pass_;      ///< null between epochs
-  std::unique_ptr<data::BatchIterator> upcoming_;  ///< the next epoch's, begun early so that its first batch is there in time
+  std::unique_ptr<data::BatchIterator> upcoming_;  ///< the next epoch's, started early so that the first batch is ready in time
   std::unique_ptr<tasks::Metrics> metrics_;
-  std::mt19937_64 mixing_;          ///< drawn from by the task's `prepare`; begun anew each epoch
+  std::mt19937_64 mixing_;          ///< used by the task's `prepare`; reseeded each epoch
   at::Tensor not_finite_;           ///< float64 `[2]`: the step of the first loss that is not finite, or 0, and that loss
   std::vector<bool> had_gradient_;  ///< of the trainable parameters, on this rank
   std::chrono::steady_clock::time_point clock_, last_read_;

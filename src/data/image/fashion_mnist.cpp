@@ -127,7 +127,7 @@ class FashionMnist : public Dataset {
   IdxFile images_, labels_;
 };
 
-std::vector<Split> splits(const std::string& folder) {
+std::vector<Split> fashion_splits(const std::string& folder) {
   require_folder(folder);
   std::vector<Split> there;
   for (Split split : {Split::train, Split::test}) {
@@ -139,7 +139,7 @@ std::vector<Split> splits(const std::string& folder) {
 }  // namespace
 
 DatasetKind fashion_mnist_kind() {
-  return {"fashion-mnist", "a folder of train-images-idx3-ubyte[.gz] and its three companions", splits,
+  return {"fashion-mnist", "a folder with train-images-idx3-ubyte[.gz] and the three other IDX files", fashion_splits,
           [](const std::string& path, Split split) { return std::make_shared<FashionMnist>(path, split); },
           [](const std::string&) {
             return PublishedFacts{"Fashion-MNIST", 10, {{Split::train, 60000}, {Split::test, 10000}}};

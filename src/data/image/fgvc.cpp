@@ -13,9 +13,9 @@
 
 #include <respeft/formats/file.h>
 
+#include <respeft/core/text.h>
 #include "src/data/image/benchmark.h"
 #include "src/data/image/kinds.h"
-#include <respeft/core/text.h>
 
 namespace respeft::data {
 namespace {
@@ -40,7 +40,7 @@ std::string plain(const std::string& name) {
   return letters;
 }
 
-const FgvcTask* find_task(const std::string& name) {
+const FgvcTask* find_fgvc_task(const std::string& name) {
   for (const auto& task : fgvc_tasks()) {
     for (const auto& folder : task.folders) {
       if (plain(folder) == plain(name)) return &task;
@@ -50,9 +50,9 @@ const FgvcTask* find_task(const std::string& name) {
 }
 
 /// The task that the folder `path` holds.
-const FgvcTask& task_at(const std::string& path) {
+const FgvcTask& fgvc_task_at(const std::string& path) {
   require_dataset_folder(path, names_of_tasks());
-  if (const auto* task = find_task(folder_name(path))) return *task;
+  if (const auto* task = find_fgvc_task(folder_name(path))) return *task;
   std::vector<std::string> present;
   for (const auto& found : fgvc_tasks_in(path)) present.push_back(found.folder);
   throw_unknown_dataset("fgvc", path, names_of_tasks(), present);
@@ -60,7 +60,7 @@ const FgvcTask& task_at(const std::string& path) {
 
 /// `path`, or where there is none the folder beside it that holds the task of that name: `fgvc/cub` -> `fgvc/CUB_200_2011`.
 std::string actual_folder(const std::string& path) {
-  const auto* task = find_task(folder_name(path));
+  const auto* task = find_fgvc_task(folder_name(path));
   const fs::path root = (fs::path(path) / "..").lexically_normal();
   if (fs::exists(path) || !task || !fs::is_directory(root)) return path;
   for (const auto& found : fgvc_tasks_in(root.string())) {
@@ -69,16 +69,16 @@ std::string actual_folder(const std::string& path) {
   return path;
 }
 
-std::string list_path(const std::string& folder, Split split) {
+std::string fgvc_list_path(const std::string& folder, Split split) {
   return (fs::path(folder) / (to_string(split) + ".json")).string();
 }
 
-std::vector<Split> splits(const std::string& path) {
+std::vector<Split> fgvc_splits(const std::string& path) {
   const std::string folder = actual_folder(path);
-  task_at(folder);
+  fgvc_task_at(folder);
   std::vector<Split> there;
   for (Split split : kListed) {
-    if (fs::is_regular_file(list_path(folder, split))) there.push_back(split);
+    if (fs::is_regular_file(fgvc_list_path(folder, split))) there.push_back(split);
   }
   return there;
 }
@@ -160,16 +160,16 @@ Classes find_classes(const std::vector<Annotations>& lists) {
   return classes;
 }
 
-DatasetPtr open(const std::string& path, Split split) {
+DatasetPtr open_fgvc(const std::string& path, Split split) {
   const std::string folder = actual_folder(path);
-  const FgvcTask& task = task_at(folder);
+  const FgvcTask& task = fgvc_task_at(folder);
   const fs::path images_root = fs::path(folder) / task.image_folder;
   require_folder(images_root.string());
   std::vector<Annotations> lists;  // of all splits, so that a class has one label in all
   size_t wanted = 0;
-  for (Split there : splits(folder)) {
+  for (Split there : fgvc_splits(folder)) {
     if (there == split) wanted = lists.size();
-    lists.push_back(read_annotations(list_path(folder, there)));
+    lists.push_back(read_annotations(fgvc_list_path(folder, there)));
   }
   const Classes classes = find_classes(lists);
   std::vector<ListedImage> images;
@@ -178,8 +178,8 @@ DatasetPtr open(const std::string& path, Split split) {
                       classes.names, lists[wanted].faults);
 }
 
-PublishedFacts published(const std::string& path) {
-  const FgvcTask& task = task_at(actual_folder(path));
+PublishedFacts published_fgvc(const std::string& path) {
+  const FgvcTask& task = fgvc_task_at(actual_folder(path));
   return {task.title,
           task.classes,
           {{Split::train, task.train_images},
@@ -209,7 +209,7 @@ const std::vector<FgvcTask>& fgvc_tasks() {
 }
 
 const FgvcTask& fgvc_task(const std::string& name) {
-  if (const auto* task = find_task(name)) return *task;
+  if (const auto* task = find_fgvc_task(name)) return *task;
   throw std::invalid_argument(text::unknown("FGVC dataset", name, names_of_tasks()));
 }
 
@@ -218,7 +218,7 @@ std::vector<FgvcFolder> fgvc_tasks_in(const std::string& root) {
   std::vector<FgvcFolder> present;
   for (const auto& entry : fs::directory_iterator(root)) {
     const std::string folder = entry.path().filename().string();
-    const auto* task = entry.is_directory() ? find_task(folder) : nullptr;
+    const auto* task = entry.is_directory() ? find_fgvc_task(folder) : nullptr;
     if (task) present.push_back({*task, folder});
   }
   const auto place = [](const FgvcFolder& found) {
@@ -233,7 +233,7 @@ std::vector<FgvcFolder> fgvc_tasks_in(const std::string& root) {
 
 DatasetKind fgvc_kind() {
   return {"fgvc", "ROOT/DATASET, one of five fine-grained datasets with VPT's lists: train.json, val.json, test.json and images",
-          splits, open, published};
+          fgvc_splits, open_fgvc, published_fgvc};
 }
 
 }  // namespace respeft::data

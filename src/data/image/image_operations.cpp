@@ -115,11 +115,11 @@ Image smoothed(const Image& image) {
 /// Where a sample's neighbors are: `taps` positions along each axis, held inside the image, and the sample's distance
 /// from the one before it.
 template <int taps>
-struct Neighbours {
+struct Neighbors {
   std::array<int64_t, taps> at;
   double distance;
 
-  Neighbours(double position, int64_t size, int64_t stride) {
+  Neighbors(double position, int64_t size, int64_t stride) {
     position -= 0.5;
     const double before = std::floor(position);
     distance = position - before;
@@ -147,7 +147,7 @@ struct Cubic {
 
 template <class Kernel>
 void sample(const Image& image, double x, double y, uint8_t* out) {
-  const Neighbours<Kernel::taps> columns(x, image.width, 3), rows(y, image.height, image.width * 3);
+  const Neighbors<Kernel::taps> columns(x, image.width, 3), rows(y, image.height, image.width * 3);
   for (int64_t c = 0; c < 3; ++c) {
     std::array<double, Kernel::taps> along_y;
     for (size_t j = 0; j < along_y.size(); ++j) {

@@ -60,7 +60,7 @@ std::map<Split, fs::path> split_folders(const std::string& folder) {
   return found;
 }
 
-std::vector<Split> splits(const std::string& folder) {
+std::vector<Split> folder_splits(const std::string& folder) {
   std::vector<Split> there;
   for (const auto& [split, path] : split_folders(folder)) there.push_back(split);
   return there;
@@ -79,7 +79,7 @@ std::string explain_missing(const std::string& folder) {
   std::string text =
       "folders train/, val/ and test/ are looked for (or training/, valid/, validation/, dev/, testing/, eval/, evaluation/)";
   text += there.empty() ? ", and there is no folder" : fmt::format(", and there is {}", listed(there));
-  const bool flat = !there.empty() && splits(folder).empty();
+  const bool flat = !there.empty() && folder_splits(folder).empty();
   return text + (flat ? "; --split 0.8 splits a folder of classes into train and test" : "");
 }
 
@@ -133,7 +133,7 @@ std::vector<std::string> images_of_class(const fs::path& folder, const ImageWalk
   return images;
 }
 
-DatasetPtr open(const std::string& folder, Split split) {
+DatasetPtr open_folder(const std::string& folder, Split split) {
   std::vector<std::string> faults;
   const ImageWalk walk(folder);
   const auto folders = split_folders(folder);
@@ -215,9 +215,9 @@ DatasetPtr divide(const std::string& folder, Split split, const SplitShares& sha
 DatasetKind imagefolder_kind() {
   DatasetKind kind;
   kind.name = "imagefolder";
-  kind.summary = "folders train/, test/ and perhaps val/, each with a folder of JPEG and PNG images a class";
-  kind.splits = splits;
-  kind.open = open;
+  kind.summary = "folders train/, test/ and optionally val/, each with one folder of JPEG and PNG images per class";
+  kind.splits = folder_splits;
+  kind.open = open_folder;
   kind.divide = divide;
   kind.explain_missing = explain_missing;
   kind.remarks = remarks;

@@ -32,7 +32,7 @@ Fields ImageOptions::fields() {
             .choices = {"bicubic", "bilinear"}},
            interpolation);
   list.add({.name = "resize_size",
-            .help = "size in pixels that images are resized to before the middle is cut out; 0: the model's size",
+            .help = "pixels that images are resized to before the center crop; 0: the model's size",
             .group = "Data",
             .minimum = 0,
             .maximum = 1 << 16},
@@ -42,7 +42,7 @@ Fields ImageOptions::fields() {
             .group = "Data",
             .choices = {"squash", "shortest"}},
            resize_mode);
-  list.add({.name = "random_crop", .help = "cut training images out at a random place, not in the middle", .group = "Data"},
+  list.add({.name = "random_crop", .help = "crop training images at a random place, not in the center", .group = "Data"},
            random_crop);
   list.add({.name = "random_resized_crop",
             .help = "minimum area fraction of RandomResizedCrop (aspect 3/4 to 4/3; timm: 0.08); 0: off",

@@ -75,7 +75,7 @@ Taps make_taps(int64_t input, int64_t output, const Kernel& kernel) {
   return taps;
 }
 
-inline uint8_t to_byte(int32_t sum) {
+inline uint8_t clamped_byte(int32_t sum) {
   return static_cast<uint8_t>(std::clamp(sum >> kFractionBits, 0, 255));
 }
 
@@ -94,7 +94,7 @@ RESPEFT_SIMD_CLONES void filter_row_group(const int32_t* wide, const Taps& taps,
     for (int64_t j = 0; j < count; ++j) {
       for (int64_t i = 0; i < kLanes; ++i) sum[i] += in[j * kLanes + i] * weights[j];
     }
-    for (int64_t i = 0; i < kLanes; ++i) out[i] = to_byte(sum[i]);
+    for (int64_t i = 0; i < kLanes; ++i) out[i] = clamped_byte(sum[i]);
   }
 }
 
@@ -130,12 +130,12 @@ RESPEFT_SIMD_CLONES void filter_column(const uint8_t* in, int64_t row_bytes, con
     for (int64_t j = 0; j < count; ++j) {
       for (int64_t i = 0; i < kStrip; ++i) sum[i] += in[j * row_bytes + begin + i] * weights[j];
     }
-    for (int64_t i = 0; i < kStrip; ++i) out[begin + i] = to_byte(sum[i]);
+    for (int64_t i = 0; i < kStrip; ++i) out[begin + i] = clamped_byte(sum[i]);
   }
   for (; begin < row_bytes; ++begin) {
     int32_t sum = kHalf;
     for (int64_t j = 0; j < count; ++j) sum += in[j * row_bytes + begin] * weights[j];
-    out[begin] = to_byte(sum);
+    out[begin] = clamped_byte(sum);
   }
 }
 

@@ -10,9 +10,9 @@
 
 #include <respeft/formats/file.h>
 
+#include <respeft/core/text.h>
 #include "src/data/image/benchmark.h"
 #include "src/data/image/kinds.h"
-#include <respeft/core/text.h>
 
 namespace respeft::data {
 namespace {
@@ -25,21 +25,21 @@ std::vector<std::string> names_of(const std::vector<VtabTask>& tasks) {
   return names;
 }
 
-const VtabTask* find_task(const std::string& name) {
+const VtabTask* find_vtab_task(const std::string& name) {
   const auto& tasks = vtab_tasks();
   const auto found = std::find_if(tasks.begin(), tasks.end(), [&](const VtabTask& task) { return task.name == name; });
   return found == tasks.end() ? nullptr : &*found;
 }
 
 /// The task that the folder `path` holds.
-const VtabTask& task_at(const std::string& path) {
+const VtabTask& vtab_task_at(const std::string& path) {
   const auto known = names_of(vtab_tasks());
   require_dataset_folder(path, known);
-  if (const auto* task = find_task(folder_name(path))) return *task;
+  if (const auto* task = find_vtab_task(folder_name(path))) return *task;
   throw_unknown_dataset("vtab", path, known, names_of(vtab_tasks_in(path)));
 }
 
-std::string list_path(const std::string& folder, Split split) {
+std::string vtab_list_path(const std::string& folder, Split split) {
   const char* const name = split == Split::train  ? "train800.txt"
                            : split == Split::val  ? "val200.txt"
                            : split == Split::test ? "test.txt"
@@ -47,11 +47,11 @@ std::string list_path(const std::string& folder, Split split) {
   return (fs::path(folder) / name).string();
 }
 
-std::vector<Split> splits(const std::string& folder) {
-  task_at(folder);
+std::vector<Split> vtab_splits(const std::string& folder) {
+  vtab_task_at(folder);
   std::vector<Split> there;
   for (Split split : all_splits()) {
-    if (fs::is_regular_file(list_path(folder, split))) there.push_back(split);
+    if (fs::is_regular_file(vtab_list_path(folder, split))) there.push_back(split);
   }
   return there;
 }
@@ -76,9 +76,9 @@ std::string read_line(const std::string& line, const std::string& folder, const 
   return "";
 }
 
-DatasetPtr open(const std::string& folder, Split split) {
-  const VtabTask& task = task_at(folder);
-  const std::string path = list_path(folder, split);
+DatasetPtr open_vtab(const std::string& folder, Split split) {
+  const VtabTask& task = vtab_task_at(folder);
+  const std::string path = vtab_list_path(folder, split);
   std::istringstream lines(formats::read_file(path));
   std::vector<ListedImage> images;
   std::vector<std::string> faults;
@@ -96,8 +96,8 @@ DatasetPtr open(const std::string& folder, Split split) {
                       std::move(faults));
 }
 
-PublishedFacts published(const std::string& path) {
-  const VtabTask& task = task_at(path);
+PublishedFacts published_vtab(const std::string& path) {
+  const VtabTask& task = vtab_task_at(path);
   return {fmt::format("VTAB-1k's {}", task.name),
           task.classes,
           {{Split::train, kVtabTrainImages},
@@ -139,7 +139,7 @@ const std::vector<VtabTask>& vtab_tasks() {
 }
 
 const VtabTask& vtab_task(const std::string& name) {
-  if (const auto* task = find_task(name)) return *task;
+  if (const auto* task = find_vtab_task(name)) return *task;
   throw std::invalid_argument(text::unknown("VTAB-1k dataset", name, names_of(vtab_tasks())));
 }
 
@@ -154,7 +154,7 @@ std::vector<VtabTask> vtab_tasks_in(const std::string& root) {
 
 DatasetKind vtab_kind() {
   return {"vtab", "ROOT/DATASET, a dataset of VTAB-1k: train800.txt, val200.txt, train800val200.txt, test.txt and images/",
-          splits, open, published};
+          vtab_splits, open_vtab, published_vtab};
 }
 
 }  // namespace respeft::data

@@ -12,4 +12,7 @@ inline const VisionTransformerImpl& as_vit(const Model& model) {
 
 const ExportSources& export_sources();
 
+/// A model of this family as what it is. Throws `std::bad_cast` on another family's.
+inline const VisionTransformerImpl& as_vit(const Model& model) { return dynamic_cast<const VisionTransformerImpl&>(model); }
+
 }  // namespace respeft::models::vit

@@ -212,6 +212,19 @@ TEST(CheckImageFolder, TheWayImagesAreStoredIsSummarized) {
   EXPECT_FALSE(report.splits[0].published);
 }
 
+TEST(CheckImageFolder, DamagedJpegsAreMentioned) {
+  const test::Folder folder;
+  std::string early = samples::jpeg();
+  early.replace(early.size() - 9, 2, "\xFF\xD9");
+  folder.write("train/a/1.jpg", early);
+  folder.write("train/a/2.jpg", samples::jpeg() + "appended by a camera");
+  folder.write("test/a/3.png", png_of(5));
+  const auto report = check_data("imagefolder:" + folder.path());
+  EXPECT_EQ(finding(report, Severity::note, "images", "1 image damaged").items,
+            (std::vector<std::string>{(folder / "train/a/1.jpg") + " (Corrupt JPEG data: premature end of data segment)"}));
+  EXPECT_EQ(report.images.unreadable, 0);
+}
+
 TEST(CheckImageFolder, FaultsOfFoldersAreReportedAllTogether) {
   const test::Folder folder;
   folder.write("train/a/1.png", png_of(1));

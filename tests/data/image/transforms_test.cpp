@@ -18,7 +18,7 @@ using test::expect_error;
 
 using Pixels = std::vector<uint8_t>;
 
-Image pattern(int64_t width, int64_t height) {
+Image test_pattern(int64_t width, int64_t height) {
   Image image(width, height);
   for (int64_t y = 0; y < height; ++y) {
     for (int64_t x = 0; x < width; ++x) {
@@ -29,28 +29,28 @@ Image pattern(int64_t width, int64_t height) {
 }
 
 TEST(Resize, ShrinksAsPillow) {
-  EXPECT_EQ(resize(pattern(7, 5), 4, 3, Filter::bicubic).pixels,
+  EXPECT_EQ(resize(test_pattern(7, 5), 4, 3, Filter::bicubic).pixels,
             (Pixels{37,  150, 133, 112, 184, 77,  164, 142, 131, 139, 93,  133, 149, 121, 77,  141, 104, 165,
                     102, 157, 103, 113, 112, 112, 174, 83,  192, 99,  146, 135, 174, 130, 139, 95,  145, 169}));
-  EXPECT_EQ(resize(pattern(7, 5), 4, 3, Filter::bilinear).pixels,
+  EXPECT_EQ(resize(test_pattern(7, 5), 4, 3, Filter::bilinear).pixels,
             (Pixels{46,  147, 131, 109, 179, 84,  160, 144, 128, 140, 96,  133, 142, 121, 91,  139, 110, 154,
                     107, 151, 105, 114, 114, 114, 168, 88,  182, 106, 144, 138, 169, 131, 144, 98,  145, 164}));
 }
 
 TEST(Resize, EnlargesAsPillow) {
-  EXPECT_EQ(resize(pattern(3, 2), 5, 4, Filter::bicubic).pixels,
+  EXPECT_EQ(resize(test_pattern(3, 2), 5, 4, Filter::bicubic).pixels,
             (Pixels{0,   93, 216, 6,   107, 243, 31,  132, 255, 57,  158, 100, 71,  172, 0,   12,  110, 158, 24,  125,
                     182, 51, 152, 200, 78,  179, 94,  92,  193, 22,  44,  145, 43,  59,  160, 61,  89,  190, 88,  119,
                     220, 84, 135, 236, 77,  61,  162, 0,   77,  178, 0,   109, 210, 32,  140, 241, 78,  156, 255, 104}));
 }
 
 TEST(Resize, TakesColumnsFirstWherePillowDoes) {
-  EXPECT_EQ(resize(pattern(4, 9), 3, 2, Filter::bicubic).pixels,
+  EXPECT_EQ(resize(test_pattern(4, 9), 3, 2, Filter::bicubic).pixels,
             (Pixels{110, 124, 120, 128, 135, 137, 120, 129, 123, 149, 99, 148, 117, 129, 141, 148, 103, 114}));
 }
 
 TEST(Resize, SameSizeIsTheSameImage) {
-  EXPECT_EQ(resize(pattern(6, 4), 6, 4, Filter::bicubic), pattern(6, 4));
+  EXPECT_EQ(resize(test_pattern(6, 4), 6, 4, Filter::bicubic), test_pattern(6, 4));
 }
 
 TEST(Resize, KeepsAConstantImageAtEverySize) {
@@ -62,13 +62,13 @@ TEST(Resize, KeepsAConstantImageAtEverySize) {
 }
 
 TEST(Resize, RefusesEmptySizes) {
-  expect_error<std::invalid_argument>([] { resize(pattern(2, 2), 0, 5, Filter::bicubic); }, {"2 × 2", "0 × 5"});
+  expect_error<std::invalid_argument>([] { resize(test_pattern(2, 2), 0, 5, Filter::bicubic); }, {"2 × 2", "0 × 5"});
   expect_error<std::invalid_argument>([] { resize(Image(), 5, 5, Filter::bicubic); }, {"0 × 0"});
   expect_error<std::invalid_argument>([] { filter_from_name("bicubc"); }, {"bicubc", "did you mean 'bicubic'"});
 }
 
 TEST(Flip, MirrorsEachRow) {
-  const Image image = pattern(5, 2), flipped = flip_horizontally(image);
+  const Image image = test_pattern(5, 2), flipped = flip_horizontally(image);
   for (int64_t y = 0; y < 2; ++y) {
     for (int64_t x = 0; x < 5; ++x) {
       for (int64_t c = 0; c < 3; ++c) EXPECT_EQ(flipped.row(y)[x * 3 + c], image.row(y)[(4 - x) * 3 + c]);
@@ -94,13 +94,13 @@ TEST(Transform, NormalizesByChannel) {
 
 TEST(Transform, ResizedImagesAreLeftAsTheyAre) {
   const Transform transform(kImageNet);
-  const Image image = pattern(9, 6);
+  const Image image = test_pattern(9, 6);
   EXPECT_TRUE(at::equal(transform(transform.resized(image)), transform(image)));
 }
 
 TEST(Transform, FlipsHalfOfTheImages) {
   const Transform transform(kImageNet, {.random_flip = true});
-  const Image image = pattern(4, 4);
+  const Image image = test_pattern(4, 4);
   const at::Tensor plain = transform(image), mirrored = transform(flip_horizontally(image));
   std::mt19937_64 generator(7);
   int flips = 0;
@@ -115,7 +115,7 @@ TEST(Transform, FlipsHalfOfTheImages) {
 }
 
 TEST(Crop, CutsOutAndRefusesWhatIsNotThere) {
-  const Image image = pattern(6, 5), cut = crop(image, 2, 1, 3, 4);
+  const Image image = test_pattern(6, 5), cut = crop(image, 2, 1, 3, 4);
   ASSERT_EQ(cut.width, 3);
   ASSERT_EQ(cut.height, 4);
   for (int64_t y = 0; y < 4; ++y) EXPECT_TRUE(std::equal(cut.row(y), cut.row(y) + 9, image.row(y + 1) + 6));
@@ -135,10 +135,10 @@ Image middle(const Image& image, const std::string& mode, int64_t side) {
 }
 
 TEST(Transform, CutsOutTheMiddleRoundedAsTorchvisionDoes) {
-  EXPECT_EQ(middle(pattern(8, 8), "squash", 8), crop(pattern(8, 8), 2, 2, 4, 4));
-  EXPECT_EQ(middle(pattern(9, 9), "squash", 9), crop(pattern(9, 9), 2, 2, 4, 4));       // 2.5 becomes 2
-  EXPECT_EQ(middle(pattern(11, 11), "squash", 11), crop(pattern(11, 11), 4, 4, 4, 4));  // 3.5 becomes 4
-  EXPECT_EQ(middle(pattern(5, 7), "shortest", 5), crop(pattern(5, 7), 0, 2, 4, 4));     // 0.5 becomes 0, 1.5 becomes 2
+  EXPECT_EQ(middle(test_pattern(8, 8), "squash", 8), crop(test_pattern(8, 8), 2, 2, 4, 4));
+  EXPECT_EQ(middle(test_pattern(9, 9), "squash", 9), crop(test_pattern(9, 9), 2, 2, 4, 4));       // 2.5 becomes 2
+  EXPECT_EQ(middle(test_pattern(11, 11), "squash", 11), crop(test_pattern(11, 11), 4, 4, 4, 4));  // 3.5 becomes 4
+  EXPECT_EQ(middle(test_pattern(5, 7), "shortest", 5), crop(test_pattern(5, 7), 0, 2, 4, 4));     // 0.5 becomes 0, 1.5 becomes 2
 }
 
 TEST(Transform, ResizesTheShorterSide) {
@@ -160,7 +160,7 @@ TEST(Transform, RefusesToMakeAHugeImageOfALongOne) {
 }
 
 TEST(Transform, KeptImagesAreCroppedAnew) {
-  const Image image = pattern(9, 7);
+  const Image image = test_pattern(9, 7);
   for (const char* mode : {"squash", "shortest"}) {
     const Transform transform({.size = 4, .resize_size = 6, .resize_mode = mode}, {.random_crop = true, .random_flip = true});
     const Image kept = transform.resized(image);
@@ -178,7 +178,7 @@ TEST(Transform, KeptImagesAreCroppedAnew) {
 TEST(Transform, CropsEveryPlaceAsOften) {
   const data::Preprocessing preprocessing{.size = 3, .resize_size = 4, .resize_mode = "shortest"};
   const Transform transform(preprocessing, {.random_crop = true});
-  const Image image = pattern(5, 4);  // 3 × 2 places
+  const Image image = test_pattern(5, 4);  // 3 × 2 places
   const Transform plain({.size = 3});
   std::mt19937_64 generator(3);
   std::array<int, 6> counts{};
@@ -207,7 +207,7 @@ TEST(RandomResizedCrop, OfALongImageIsTheMiddle) {
 }
 
 TEST(RandomResizedCrop, MakesWhatCropAndResizeMakeOfItsPart) {
-  const Image image = pattern(40, 30);
+  const Image image = test_pattern(40, 30);
   const RandomResizedCrop crops{.filter = Filter::bicubic};
   const data::Preprocessing preprocessing{.size = 6, .resize_size = 12};
   const Transform transform(preprocessing, {.random_resized_crop = crops}), plain({.size = 6});

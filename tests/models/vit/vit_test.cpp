@@ -98,7 +98,7 @@ TEST(Vit, AStepIsWhatPlainAtenGives) {
   const auto images = at::randn({3, 3, 16, 16}, at::kDouble);
   const auto target = at::tensor({0, 3, 4}, at::kLong);
   auto p = model->named_parameters();
-  const auto ours = torch::autograd::grad({at::cross_entropy_loss(model->forward(images), target)}, attachment.parameters());
+  const auto ours = torch::autograd::grad({at::cross_entropy_loss(model->forward(images), target)}, attachment->trainable_parameters());
 
   // The same network from the parameters, operator by operator (METHODS, section 1).
   const auto linear = [&](const std::string& name, const at::Tensor& x) {
@@ -129,11 +129,11 @@ TEST(Vit, AStepIsWhatPlainAtenGives) {
   }
   const auto logits = at::matmul(norm("norm", x).select(1, 0), p["head.weight"].t()) + p["head.bias"];
   const auto loss = -logits.log_softmax(1).gather(1, target.unsqueeze(1)).mean();
-  const auto truth = torch::autograd::grad({loss}, attachment.parameters());
+  const auto truth = torch::autograd::grad({loss}, attachment->trainable_parameters());
   for (size_t i = 0; i < truth.size(); ++i) {
     const double size = truth[i].abs().max().item<double>();
-    EXPECT_GT(size, 0.0) << attachment.trained[i].first;
-    EXPECT_LE((ours[i] - truth[i]).abs().max().item<double>(), 1e-10 * size) << attachment.trained[i].first;
+    EXPECT_GT(size, 0.0) << attachment->trainable()[i].first;
+    EXPECT_LE((ours[i] - truth[i]).abs().max().item<double>(), 1e-10 * size) << attachment->trainable()[i].first;
   }
 }
 

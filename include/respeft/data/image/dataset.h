@@ -71,23 +71,24 @@ struct PublishedFacts {
   std::map<Split, int64_t> images;  ///< number of images by split
 };
 
-/// Shares of a folder's images that its splits get; they sum up to 1.
+/// Shares of a folder's images for its splits; their sum is 1.
 struct SplitShares {
   double train = 1.0, val = 0.0, test = 0.0;
 };
 
 /// Reads `"0.8"` (train; the rest is test), `"0.8,0.2"` (train, test) or `"0.8,0.1,0.1"` (train, val, test). Throws
-/// `std::invalid_argument` unless the shares are above 0 (val's may be 0) and sum up to 1.
+/// `std::invalid_argument` unless the shares are positive (val's may be 0) and their sum is 1.
 SplitShares split_shares_from_text(const std::string& text);
 
 /// How a dataset is opened.
 struct DatasetOptions {
-  /// Shares (see `split_shares_from_text`) by which an `imagefolder` of classes without train/ and test/ is split. Each class is
-  /// split alone, by its images' paths in the folder and a constant seed: always in the same way. Empty: the data have splits.
+  /// Shares (see `split_shares_from_text`) for splitting an `imagefolder` of classes without train/ and test/. Each class is
+  /// split separately, by its images' paths in the folder and a constant seed, so always in the same way. Empty: the data have
+  /// splits.
   std::string split;
 };
 
-/// A layout of files that data can be read from.
+/// A file layout of datasets.
 struct DatasetKind {
   std::string name;     ///< as in `name:PATH`
   std::string summary;  ///< one line
@@ -98,22 +99,21 @@ struct DatasetKind {
   std::function<DatasetPtr(const std::string& path, Split split)> open;
   /// Published facts about the dataset at `path`; null if there are none.
   std::function<PublishedFacts(const std::string& path)> published = nullptr;
-  /// Opens one split of a folder without splits, by shares; null where the layout has splits always.
+  /// Opens one split, by shares, of a folder without splits; null if the layout always has splits.
   std::function<DatasetPtr(const std::string& path, Split split, const SplitShares& shares)> divide = nullptr;
-  /// One line for an error about a split that is missing, e.g. which folders were looked for; null: nothing to add.
+  /// One line for errors about a missing split, e.g. the expected folders; null: nothing to add.
   std::function<std::string(const std::string& path)> explain_missing = nullptr;
-  /// Remarks on how the files there are understood, e.g. folders that are not read; null: none.
+  /// Remarks on how the files are read, e.g. ignored folders; null: none.
   std::function<std::vector<std::string>(const std::string& path)> remarks = nullptr;
 };
 
 /// Every kind, in the order of the documentation. A new kind is one file and one line here.
 const std::vector<DatasetKind>& dataset_kinds();
 
-/// Opens one split of `KIND:PATH`, e.g. `imagefolder:pets`. Throws `std::invalid_argument` when the kind or, for a benchmark
-/// such as `vtab`, the dataset is unknown (with what may have been meant) or missing, `std::runtime_error` naming file or
-/// folder and the fault when the data are not as they should be or the split is not there; `DataError` (one of these) when a
-/// list has faults. `trainval` is the kind's own list where it has one, and otherwise `train` followed by `val`.
-/// `std::invalid_argument` also where `options.split` is given for data that have splits of their own.
+/// Opens one split of `KIND:PATH`, e.g. `imagefolder:pets`. `trainval` is the kind's own list if it has one, otherwise `train`
+/// followed by `val`. Throws `std::invalid_argument` if the kind or a benchmark's dataset is unknown or missing, or if
+/// `options.split` is given for data with splits of their own. Throws `std::runtime_error` that names the file or folder and the
+/// fault if the data are invalid or the split is missing (`DataError` if a list has faults).
 DatasetPtr open_dataset(const std::string& spec, Split split, const DatasetOptions& options = {});
 
 /// The splits of `KIND:PATH` that exist, in the order of `all_splits`; `trainval` exists if `train` and `val` do.

@@ -25,7 +25,7 @@ struct DataFingerprint {
   bool operator==(const DataFingerprint&) const = default;
 };
 
-/// Names count from `root` on, the PATH of the dataset's `KIND:PATH`, where they begin with it.
+/// Names are relative to `root`, the PATH of the dataset's `KIND:PATH`, if they are below it.
 SplitFingerprint fingerprint(const Dataset& dataset, const std::string& root);
 
 std::string to_json(const DataFingerprint& fingerprint);

@@ -37,14 +37,15 @@ struct ImageInfo {
 /// Larger images are an error before memory is allocated for them. Pillow has the same limit.
 constexpr int64_t kMaxImagePixels = 178'956'970;
 
-/// Decodes JPEG (gray, RGB, YCbCr, CMYK, YCCK; baseline or progressive) or PNG (every color type and bit depth), told
-/// apart by their first bytes, to the values of Pillow's `ImageOps.exif_transpose(Image.open(file)).convert("RGB")`:
-/// slow integer DCT, fancy upsampling, EXIF's or XMP's orientation applied, alpha dropped, 16 bits cut to the upper 8. (16-bit
-/// gray without alpha is cut too, where Pillow clips to 255; and JPEG's subsampled chroma is upsampled as by the libjpeg-turbo at
-/// hand, whose values may be 1 off another version's.) Throws `std::runtime_error` naming `name` and the fault when the
-/// data are corrupt or truncated, of another format, or larger than `kMaxImagePixels`. A damaged JPEG is decoded where Pillow
-/// decodes it (libjpeg fills in or skips the bad parts), and is an error where it ends before its last pixel. `info`, where
-/// given, receives how the image was stored.
+/// Decodes JPEG (gray, RGB, YCbCr, CMYK, YCCK; baseline or progressive) or PNG (every color type and bit depth). The format is
+/// recognized from the first bytes. The values are those of Pillow's `ImageOps.exif_transpose(Image.open(file)).convert("RGB")`:
+/// slow integer DCT, fancy upsampling, orientation of EXIF or XMP applied, alpha dropped, 16 bits truncated to the upper 8. Two
+/// exceptions: 16-bit gray without alpha is truncated too, where Pillow clips to 255; and JPEG's subsampled chroma is that of the
+/// installed libjpeg-turbo, which may differ by 1 from another version's.
+///
+/// A damaged JPEG is decoded if Pillow decodes it (libjpeg fills in or skips the bad parts); it is an error if it ends before its
+/// last pixel. `info`, if given, receives how the image was stored. Throws `std::runtime_error` with `name` and the fault if the
+/// data are corrupt or truncated, of another format, or larger than `kMaxImagePixels`.
 Image decode_image(std::string_view bytes, const std::string& name, ImageInfo* info = nullptr);
 
 /// Reads and decodes a file. Throws `std::runtime_error` with the path and the fault.

@@ -22,8 +22,8 @@ struct ImageBatch {
 
 struct LoaderOptions {
   int64_t batch_size = 32;
-  int64_t workers = 2;  ///< threads; 0: batches are made where they are asked for
-  int64_t ahead = 3;    ///< batches that may be made before they are asked for
+  int64_t workers = 2;  ///< threads; 0: `next` makes the batches itself
+  int64_t ahead = 3;    ///< batches that may be prepared in advance
   uint64_t seed = 0;    ///< of the random parts of the transform; image i's draws depend on (seed, i) alone
 };
 
@@ -37,13 +37,13 @@ class Loader {
   Loader(Loader&&) noexcept;
   Loader& operator=(Loader&&) noexcept;
 
-  /// The next batch, or nothing after the last. What goes wrong with an image of this batch (`std::runtime_error` naming the
-  /// file) is thrown here, again on every further call.
+  /// The next batch, or nothing after the last. Throws the error of an image in this batch (`std::runtime_error` that names the
+  /// file), again on every further call.
   std::optional<ImageBatch> next();
 
   /// Batches in the whole pass.
   int64_t batches() const;
-  /// Seconds that `next` has kept its caller waiting so far.
+  /// Seconds that callers of `next` have waited so far.
   double wait_seconds() const;
 
  private:

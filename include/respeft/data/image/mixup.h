@@ -18,7 +18,7 @@ struct MixupOptions {
 
 /// How one batch is mixed with itself in reverse order.
 struct Mix {
-  /// What CutMix takes from the other image: rows `top` … `bottom` - 1, columns `left` … `right` - 1.
+  /// The region that CutMix takes from the other image: rows `top` … `bottom` - 1, columns `left` … `right` - 1.
   struct Box {
     int64_t top, bottom, left, right;
   };
@@ -47,8 +47,8 @@ Mix::Box cutmix_box(int64_t height, int64_t width, double lam, int64_t y, int64_
 /// refuses, the middle one is its own partner.
 void mix(at::Tensor& inputs, const Mix& how);
 
-/// What the model should answer, float32 `[B, classes]`: `lam` of each example's own smoothed label and the rest of its
-/// partner's. `labels` is int64 `[B]`; `smoothing` is the share spread evenly over all classes.
+/// Target probabilities, float32 `[B, classes]`: `lam` of each example's own smoothed label, the rest of its partner's.
+/// `labels` is int64 `[B]`; `smoothing` is the share spread evenly over all classes.
 at::Tensor mixed_targets(const at::Tensor& labels, int64_t classes, double lam, double smoothing);
 
 }  // namespace respeft::data

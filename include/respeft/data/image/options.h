@@ -35,7 +35,7 @@ struct ImageOptions {
 
   Fields fields();
 
-  /// Whether batches are mixed with themselves.
+  /// True if batches are mixed.
   bool mixes() const { return mixup > 0 || cutmix > 0; }
 };
 

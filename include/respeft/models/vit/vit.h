@@ -29,9 +29,9 @@ struct VitConfig {
   bool class_token = true;
   int64_t register_tokens = 0;
   bool position_for_prefix =
-      true;  ///< whether the position embedding has entries for the prefix tokens (timm: not `no_embed_class`)
-  std::optional<double> layer_scale;  ///< initial value; none: no layer scale
-  bool mean_pooling = false;          ///< mean over the patches, then `fc_norm`; otherwise `norm`, then the class token
+      true;  ///< true if the position embedding has entries for the prefix tokens (timm: not `no_embed_class`)
+  std::optional<double> layer_scale;    ///< initial value; none: no layer scale
+  bool mean_pooling = false;            ///< mean over the patches, then `fc_norm`; otherwise `norm`, then the class token
   double drop_path = 0.0;
   double branch_dropout = 0.0;
 
@@ -93,7 +93,7 @@ class BlockImpl : public torch::nn::Module {
   nn::Branch mlp_branch{nullptr};
 
  private:
-  /// What a branch adds to the stream: with layer scale, and while training dropped at this block's rates.
+  /// A branch's contribution to the residual stream: with layer scale and, in training, dropped at this block's rates.
   at::Tensor scaled(const at::Tensor& y, LayerScale& scale) const;
 
   double drop_path_, branch_dropout_;
@@ -123,7 +123,7 @@ class VisionTransformerImpl : public Model {
   at::Tensor classify(const at::Tensor& features) override;
   /// The tokens that pooling reads: the class token `[B, 1, D]` after the final norm, or with mean pooling all `[B, T, D]`.
   at::Tensor forward_features(const at::Tensor& images, nn::ForwardPass& pass);
-  /// `forward_features`' tokens -> what the head reads, `[B, D]`.
+  /// The tokens of `forward_features` -> the head's input, `[B, D]`.
   at::Tensor pool(const at::Tensor& tokens, nn::ForwardPass& pass);
 
   const std::string& name() const override { return config.name; }

@@ -9,10 +9,10 @@ namespace respeft::models {
 /// The weights of Vision Transformers. Our names are timm's.
 const WeightMap& vit_weight_map();
 
-/// Renames a state dict to timm's keys, fusing q, k and v where they are apart, and turns Google's arrays into PyTorch's shapes.
+/// Renames a state dict to timm's keys, fusing separate q, k and v, and converts Google's arrays to PyTorch's shapes.
 /// Recognized: timm; DINOv2's own; Hugging Face ViT and DINOv2 (with registers too); Google's ViT, AugReg and Big Vision;
-/// torchvision's ViT. Prefixes that training programs put before every name (`module.`, `backbone.`, `_orig_mod.`) are removed. A
-/// head behind Google's `pre_logits`, which timm's models lack, is set aside. Throws `std::runtime_error` on any other layout.
+/// torchvision's ViT. Prefixes that training programs put before every name (`module.`, `backbone.`, `_orig_mod.`) are removed.
+/// A head behind Google's `pre_logits`, which timm's models lack, is ignored. Throws `std::runtime_error` on any other layout.
 /// `layout` receives its name.
 TensorMap to_timm_layout(TensorMap tensors, std::string& layout);
 
