@@ -5,11 +5,6 @@
 
 namespace respeft::models::vit {
 
-/// A model of this family.
-inline const VisionTransformerImpl& as_vit(const Model& model) {
-  return dynamic_cast<const VisionTransformerImpl&>(model);
-}
-
 const ExportSources& export_sources();
 
 /// A model of this family as what it is. Throws `std::bad_cast` on another family's.
