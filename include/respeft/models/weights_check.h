@@ -16,7 +16,8 @@ namespace respeft::models {
 /// `.augreg_in21k`): from the file itself, or `preprocessor_config.json` (Hugging Face) or `config.json` (timm) beside it,
 /// or the publication that the names of model and file tell: 0.5 for Google's ViT and AugReg, ImageNet's for DINO, DINOv2, DeiT
 /// and MAE, and CLIP's own for OpenAI's CLIP. Source of these: timm's `default_cfgs`. Nothing if none of these tells.
-std::optional<Normalization> known_normalization(const std::string& path, const std::string& model);
+std::optional<Normalization> known_normalization(const std::string& path, const std::string& model,
+                                                 const std::string& state_dict = "");
 
 struct WeightsCheck {
   std::string fault;                        ///< why the file cannot be loaded; empty: it can
@@ -37,6 +38,7 @@ struct WeightsCheck {
 
 /// Compares the weights at `path` with the model of this name and these options. Throws `std::runtime_error` if there is no such
 /// file or it cannot be read, and as `models::create`.
-WeightsCheck check_weights(const std::string& path, const std::string& model, ModelOptions options = {});
+WeightsCheck check_weights(const std::string& path, const std::string& model, ModelOptions options = {},
+                           const std::string& state_dict = "");
 
 }  // namespace respeft::models
