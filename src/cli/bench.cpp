@@ -8,15 +8,15 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include <respeft/merge/merge.h>
 #include <respeft/methods/method.h>
 #include <respeft/models/model.h>
 #include <respeft/train/optimizer.h>
 
+#include <respeft/inspect/saved_tensors.h>
 #include "src/cli/command.h"
 #include "src/cli/flags.h"
-#include "src/cli/loading.h"
 #include "src/cli/output.h"
-#include <respeft/inspect/saved_tensors.h>
 
 namespace respeft::cli {
 namespace {
@@ -84,7 +84,7 @@ class Bench : public Command {
 
   void time_inference(models::Model& model) {
     const at::NoGradGuard no_grad;
-    merge_adapters(model);
+    if (has_adapters(model) && unmergeable_site(model).empty()) merge(model);
     model.eval();
     time("inference", [&] { model.forward(images_); });
   }

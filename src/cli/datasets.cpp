@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <filesystem>
 #include <stdexcept>
 
 #include <respeft/core/text.h>
@@ -16,31 +15,6 @@ data::Split parse_split(const std::string& name) {
   } catch (const std::invalid_argument& error) {
     throw std::invalid_argument(fmt::format("--split: {}", error.what()));
   }
-}
-
-/// The model's logits must mean what the data's labels mean.
-void check_classes(const LoadedModel& model, const data::Dataset& dataset) {
-  const auto& known = model.class_names;
-  const auto& found = dataset.class_names();
-  if (model.model && model.model->num_classes() != dataset.num_classes()) {
-    throw std::invalid_argument(fmt::format("the model has {} classes, but the data ({}) have {}", model.model->num_classes(),
-                                            dataset.description(), dataset.num_classes()));
-  }
-  if (known.empty() || found.empty() || known == found) return;
-  size_t differs = 0;
-  while (differs < known.size() && differs < found.size() && known[differs] == found[differs]) ++differs;
-  const auto name = [&](const std::vector<std::string>& names) { return differs < names.size() ? names[differs] : "(none)"; };
-  throw std::invalid_argument(
-      fmt::format("the model's classes are not the data's: class {} is '{}' in the model and '{}' in the data", differs,
-                  name(known), name(found)));
-}
-
-/// Whether two `KIND:PATH` name the same data.
-bool is_same(const std::string& first, const std::string& second) {
-  const size_t colon = first.find(':');
-  std::error_code missing;
-  return colon != std::string::npos && colon == second.find(':') && first.compare(0, colon, second, 0, colon) == 0 &&
-         std::filesystem::equivalent(first.substr(colon + 1), second.substr(colon + 1), missing);
 }
 
 }  // namespace
@@ -58,24 +32,20 @@ void DataFlags::declare(CLI::App& app, const std::string& limit_flag, const std:
   add("--workers", workers, "N", "threads that decode images ahead of the computation")->default_str("2");
 }
 
-std::string DataFlags::spec(const LoadedModel& model, const std::string& missing) const {
-  const std::string& chosen = data.empty() ? model.data : data;
-  if (chosen.empty()) throw std::invalid_argument(missing);
-  return chosen;
-}
-
-data::DatasetOptions DataFlags::options(const LoadedModel& model) const {
-  if (!shares.empty()) return {shares};
-  return {data.empty() || is_same(data, model.data) ? model.data_split : ""};
-}
-
-data::DatasetPtr DataFlags::open(const LoadedModel& model) const {
-  const std::string chosen = spec(model);
+void DataFlags::check() const {
   if (limit < 0) throw std::invalid_argument("the number of images must be at least 1");
   if (workers < 0) throw std::invalid_argument("--workers: must be at least 0");
-  auto dataset = data::open_dataset(chosen, parse_split(split), options(model));
-  check_classes(model, *dataset);
-  return limit > 0 ? data::first(dataset, limit) : dataset;
+  parse_split(split);
+}
+
+data::DatasetPtr DataFlags::open(const runs::LoadedRun& run) const {
+  check();
+  const std::string& spec = data.empty() ? run.data : data;
+  if (spec.empty()) throw std::invalid_argument("which images? Give --data KIND:PATH");
+  auto dataset =
+      data::open_dataset(spec, parse_split(split), shares.empty() ? run.dataset_options(spec) : data::DatasetOptions{shares});
+  runs::check_classes(run, *dataset);
+  return limit > 0 ? data::sample(dataset, limit) : dataset;
 }
 
 }  // namespace respeft::cli

@@ -11,7 +11,6 @@
 #include <respeft/core/text.h>
 #include "src/cli/command.h"
 #include "src/cli/flags.h"
-#include "src/cli/normalization.h"
 #include "src/cli/output.h"
 
 namespace respeft::cli {
@@ -25,49 +24,6 @@ constexpr size_t kShown = 10;
 
 std::string size_text(const std::array<int64_t, 2>& size) {
   return fmt::format("{}×{}", size[0], size[1]);
-}
-
-/// What a weights file's check has to say.
-std::vector<Finding> weight_findings(const models::WeightsCheck& check, const std::string& path, const std::string& model,
-                                     int64_t classes, const data::Preprocessing& planned) {
-  std::vector<Finding> findings;
-  const auto find = [&](Severity severity, const char* name, std::string message, std::vector<std::string> items = {}) {
-    findings.push_back({severity, name, std::move(message), std::move(items)});
-  };
-  if (!check.fault.empty()) {
-    std::vector<std::string> items;
-    for (const auto& key : check.missing) items.push_back(fmt::format("'{}' is missing", key));
-    for (const auto& key : check.unused) {
-      if (!nn::is_head_name(key)) items.push_back(fmt::format("'{}' has no place in {}", key, model));
-    }
-    items.insert(items.end(), check.wrong_shapes.begin(), check.wrong_shapes.end());
-    std::string message = fmt::format("{}: {}", path, check.fault);
-    if (check.file_patch != 0 && check.file_patch != check.model_patch) {
-      message += fmt::format("; its patches are {} pixels a side, the model's {}", check.file_patch, check.model_patch);
-    }
-    if (!check.fitting.empty()) message += "; it looks made for " + text::join(check.fitting, " or ");
-    find(Severity::error, "keys", message, std::move(items));
-  }
-  if (!check.not_finite.empty()) {
-    find(Severity::error, "values",
-         fmt::format("{}: infinite or not a number in {} of its tensors", path, check.not_finite.size()), check.not_finite);
-  }
-  if (check.positions_resampled()) {
-    find(Severity::note, "positions",
-         fmt::format("position embeddings are resampled from {0}×{0} to {1}×{1} patches", check.file_grid, check.model_grid));
-  }
-  if (check.head_classes != 0 && classes != 0 && check.head_classes != classes) {
-    find(Severity::note, "head",
-         fmt::format("the file's head of {} classes is left out: the data have {}", check.head_classes, classes));
-  }
-  if (!check.normalization) {
-    find(Severity::note, "normalization",
-         fmt::format("what {} was normalized with is not known; training would use mean {} and std {}", path,
-                     channels_text(planned.mean), channels_text(planned.std)));
-  } else if (const std::string mismatch = normalization_mismatch(*check.normalization, planned); !mismatch.empty()) {
-    find(Severity::warning, "normalization", mismatch);
-  }
-  return findings;
 }
 
 class Doctor : public Command {
@@ -94,9 +50,9 @@ class Doctor : public Command {
       throw std::invalid_argument("what is to be checked? Give --data KIND:PATH or --weights FILE");
     if (weights_.empty() != model_.empty()) throw std::invalid_argument("--weights and --model go together");
     if (workers_ < 0) throw std::invalid_argument("--workers: must be at least 0");
-    const data::Preprocessing planned = preprocessing_.apply({});
+    preprocessing_.apply({});  // throws on what cannot be
     if (!data_.empty()) check_data();
-    if (!weights_.empty()) check_weights(planned);
+    if (!weights_.empty()) check_weights();
     std::stable_sort(findings_.begin(), findings_.end(), [](auto& a, auto& b) { return a.severity > b.severity; });
     json() ? print_json(document()) : print(text());
     return fine() ? kDone : kFailed;
@@ -116,7 +72,7 @@ class Doctor : public Command {
     findings_ = report_->findings;
   }
 
-  void check_weights(const data::Preprocessing& planned) {
+  void check_weights() {
     const int64_t classes = report_ && !report_->class_names.empty() ? static_cast<int64_t>(report_->class_names.size()) : 0;
     try {
       weights_check_ =
@@ -126,7 +82,10 @@ class Doctor : public Command {
       findings_.push_back({Severity::error, "weights", error.what(), {}});  // what was found of the data is shown all the same
       return;
     }
-    auto found = weight_findings(*weights_check_, weights_, model_, classes, planned);
+    data::Preprocessing planned;  // as training does it where nothing else is given
+    if (const auto& known = weights_check_->normalization) planned.mean = known->mean, planned.std = known->std;
+    planned = preprocessing_.apply(planned);
+    auto found = models::weight_findings(*weights_check_, weights_, model_, classes, planned);
     findings_.insert(findings_.end(), found.begin(), found.end());
   }
 
@@ -230,8 +189,9 @@ class Doctor : public Command {
                                             : fmt::format("{0}×{0}", check.file_grid));
     }
     if (check.normalization) {
-      entries.emplace_back("normalized", fmt::format("mean {}, std {}: {}", channels_text(check.normalization->mean),
-                                                     channels_text(check.normalization->std), check.normalization->source));
+      entries.emplace_back("normalized",
+                           fmt::format("mean {}, std {}: {}", models::channels_text(check.normalization->mean),
+                                       models::channels_text(check.normalization->std), check.normalization->source));
     }
     return key_values(entries) + "\n";
   }

@@ -7,8 +7,8 @@
 #include <stdexcept>
 
 #include <respeft/inspect/inspect.h>
-#include <respeft/models/weights.h>
 #include <respeft/merge/merge.h>
+#include <respeft/models/weights.h>
 
 #include "src/cli/command.h"
 #include "src/cli/loading.h"
@@ -48,18 +48,18 @@ class Inspect : public Command {
 
   int run() override {
     if (directions_ < 1) throw std::invalid_argument("--directions: must be at least 1");
-    LoadedModel adapted = load_model(model_);
+    runs::LoadedRun adapted = load_model(model_);
     if (!adapted.attachment) throw std::invalid_argument("nothing to inspect: give --adapter FILE or --run DIR");
     if (adapted.weights.empty()) throw std::invalid_argument("the base's weights are needed: give --weights FILE");
     const auto base = load_base(adapted);
-    merge_adapters(*adapted.model);
+    if (has_adapters(*adapted.model)) merge(*adapted.model);
     compare(weight_matrices(*base), weight_matrices(*adapted.model));
     json() ? print_json(document(adapted)) : print(text());
     return kDone;
   }
 
  private:
-  static std::shared_ptr<models::Model> load_base(const LoadedModel& adapted) {
+  static std::shared_ptr<models::Model> load_base(const runs::LoadedRun& adapted) {
     auto base = models::create(
         adapted.name,
         {.num_classes = adapted.model->num_classes(), .image_size = adapted.model->input().side(), .pool = adapted.pool});
@@ -84,7 +84,7 @@ class Inspect : public Command {
     if (matching == 0) throw std::invalid_argument(fmt::format("--layers: no layer has '{}' in its name", layers_));
   }
 
-  nlohmann::json document(const LoadedModel& model) const {
+  nlohmann::json document(const runs::LoadedRun& model) const {
     nlohmann::json layers = nlohmann::json::array();
     for (const auto& change : changes_) {
       layers.push_back({{"name", change.name},

@@ -1,19 +1,18 @@
 #include <c10/util/Exception.h>
 #include <c10/util/Flags.h>
 #include <fmt/format.h>
-#include <malloc.h>
 #include <torch/version.h>
 
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
-#include <limits>
 #include <new>
 #include <sstream>
 #include <stdexcept>
 #include <utility>
 
 #include <respeft/core/interrupt.h>
+#include <respeft/core/memory.h>
 #include <respeft/core/version.h>
 
 #include <respeft/core/text.h>
@@ -181,23 +180,13 @@ class QuietWarnings : public c10::WarningHandler {
   void process(const c10::Warning&) override {}
 };
 
-/// glibc hands every block over 32 MB back to the system when it is freed, and takes it again, page by page, at the next step.
-/// Kept instead, a training step spends half the time in the kernel.
-void keep_freed_memory() {
-#ifdef __GLIBC__
-  mallopt(M_MMAP_MAX, 0);
-  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
-  mallopt(M_TOP_PAD, 64 << 20);
-#endif
-}
-
 }  // namespace
 }  // namespace respeft::cli
 
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);  // a closed stdout is noticed when it is written to
   std::signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes is noticed when a file is written
-  respeft::cli::keep_freed_memory();
+  respeft::keep_freed_memory();
   static respeft::cli::QuietWarnings quiet;
   c10::WarningUtils::set_warning_handler(&quiet);
   FLAGS_caffe2_log_level = 2;  // errors

@@ -4,9 +4,12 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include <respeft/core/interrupt.h>
+#include <respeft/formats/safetensors.h>
 #include <respeft/models/weights.h>
 
 #include "src/cli/command.h"
+#include "src/cli/loading.h"
 #include "src/cli/merging.h"
 #include "src/cli/output.h"
 
@@ -26,7 +29,8 @@ class Merge : public Command {
     if (out_.empty()) throw std::invalid_argument("where to? Give --out FILE.safetensors");
     check_output_place(out_);
     merge_.take_method(model_.method);
-    LoadedModel model = load_model(model_, preprocessing_);
+    const InterruptGuard guard;
+    runs::LoadedRun model = load_model(model_, preprocessing_);
     refuse_to_overwrite("--out", out_, model.files);
     if (!model.attachment) throw std::invalid_argument("nothing to merge: give --adapter FILE or --run DIR");
     const Probe probe = merge_.probe(model);
@@ -34,12 +38,14 @@ class Merge : public Command {
     if (!json() && !merged.trials.empty()) print(describe(merged.trials) + "\n");
     merge_.check(merged);
     const auto state = models::plain_state(*model.model);
+    if (InterruptGuard::flag()) throw Interrupted("stopped; nothing was written");
     formats::save_safetensors(out_, state, model.metadata());
     if (json()) {
       print_json({{"out", out_},
                   {"model", model.name},
                   {"exact", merged.report.exact()},
-                  {"method", merged.method},
+                  {"method", merged.how},
+                  {"random_head", merged.random_head},
                   {"merges", to_json(merged.trials)},
                   {"compared_on", probe.description},
                   {"comparison", to_json(merged.comparison)},
@@ -59,8 +65,8 @@ class Merge : public Command {
     }
     if (!merged.report.sites.empty()) print(table.text() + "\n");
     if (merged.report.sites.empty()) print_line("The adapter has nothing to fold: what it trained is already plain.\n");
-    if (!merged.trials.empty()) print_line(fmt::format("Merged by {}.", merged.method));
-    print(describe(merged.comparison, probe));
+    if (!merged.trials.empty()) print_line(fmt::format("Merged by {}.", merged.how));
+    print(describe(merged.comparison, probe, merged.random_head));
     print_line(fmt::format("\n{}: {} tensors, {}", out_, count(static_cast<int64_t>(state.size())),
                            bytes(static_cast<int64_t>(std::filesystem::file_size(out_)))));
   }

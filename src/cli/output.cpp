@@ -1,13 +1,16 @@
 #include "src/cli/output.h"
 
 #include <fmt/format.h>
+#include <locale.h>
 #include <unistd.h>
+#include <wchar.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <cwchar>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
@@ -39,9 +42,41 @@ void write_stderr(const std::string& text) {
   std::fflush(stderr);
 }
 
-/// Number of columns that UTF-8 text takes, taking every code point as one column wide.
+/// While it lives, the C library reads this thread's text as UTF-8, whatever the user's locale is.
+class Utf8 {
+ public:
+  Utf8() : before_(uselocale(locale())) {}
+  ~Utf8() { uselocale(before_); }
+  Utf8(const Utf8&) = delete;
+  Utf8& operator=(const Utf8&) = delete;
+
+ private:
+  static locale_t locale() {
+    static const locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr);
+    return utf8;  // null leaves the user's own
+  }
+  locale_t before_;
+};
+
+/// Number of columns that UTF-8 text takes on a terminal: two for wide characters, as of Chinese or emoji, none for accents that
+/// combine with the letter before. A byte that is no UTF-8 counts as one.
 size_t width(const std::string& text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+  const Utf8 utf8;
+  std::mbstate_t state{};
+  size_t columns = 0;
+  for (size_t at = 0; at < text.size();) {
+    wchar_t character = 0;
+    const size_t length = std::mbrtowc(&character, text.data() + at, text.size() - at, &state);
+    if (length == 0 || length > text.size() - at) {  // a null, or not UTF-8
+      state = {};
+      ++columns, ++at;
+      continue;
+    }
+    const int wide = wcwidth(character);
+    columns += wide < 0 ? 1 : static_cast<size_t>(wide);
+    at += length;
+  }
+  return columns;
 }
 
 std::string pad(const std::string& text, size_t columns, bool right) {
@@ -214,6 +249,9 @@ void Progress::update(int64_t done, const std::string& remark) {
   using namespace std::chrono;
   done_ = done;
   const auto now = steady_clock::now();
+  if (done > 0 && first_ == 0) first_ = done, first_at_ = now;
+  const double since_first = duration<double>(now - first_at_).count();
+  if (done > first_ && since_first > 0) rate_ = static_cast<double>(done - first_) / since_first;
   const double elapsed = duration<double>(now - start_).count();
   const double since_shown = duration<double>(now - shown_).count();
   const bool finished = done_ >= total_;
@@ -229,12 +267,12 @@ void Progress::update(int64_t done, const std::string& remark) {
 
 std::string Progress::line(double elapsed, const std::string& remark) const {
   std::string text = fmt::format("{}: {} of {} {}", what_, count(done_), count(total_), unit_);
-  if (done_ > 0 && elapsed > 0) {
-    const double rate = static_cast<double>(done_) / elapsed;
+  if (rate_) {
+    const double rate = *rate_;
     text += rate >= 1 ? fmt::format(", {:.1f} {}/s", rate, unit_) : fmt::format(", {:.1f} s each", 1 / rate);
-    text += done_ < total_ ? fmt::format(", {} left", seconds(static_cast<double>(total_ - done_) / rate))
-                           : fmt::format(", {} in all", seconds(elapsed));
+    if (done_ < total_) text += fmt::format(", {} left", seconds(static_cast<double>(total_ - done_) / rate));
   }
+  if (done_ >= total_ && done_ > 0) text += fmt::format(", {} in all", seconds(elapsed));
   return remark.empty() ? text : text + "  " + remark;
 }
 

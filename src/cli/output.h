@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -78,6 +79,10 @@ class Progress {
   int64_t total_, done_ = 0;
   bool terminal_;
   std::chrono::steady_clock::time_point start_, shown_;
+  /// The first step, which waits for the first images and warms up, is left out of the rate.
+  int64_t first_ = 0;
+  std::chrono::steady_clock::time_point first_at_;
+  std::optional<double> rate_;
 };
 
 }  // namespace respeft::cli

@@ -5,14 +5,13 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
-#include <respeft/data/image/image.h>
-#include <respeft/data/image/transforms.h>
+#include <respeft/core/interrupt.h>
 #include <respeft/formats/safetensors.h>
 
+#include <respeft/core/text.h>
 #include "src/cli/command.h"
 #include "src/cli/loading.h"
 #include "src/cli/output.h"
-#include <respeft/core/text.h>
 
 namespace respeft::cli {
 namespace {
@@ -53,13 +52,19 @@ class Predict : public Command {
   int predict_pixels() {
     check_output_place(logits_);
     const formats::SafetensorsFile file(pixels_);
-    const LoadedModel model = load_model(model_, preprocessing_);
+    const runs::LoadedRun model = load_model(model_, preprocessing_);
     refuse_to_overwrite("--logits", logits_, model.files);
     refuse_to_overwrite("--logits", logits_, {pixels_});
     const at::Tensor pixels = file.tensor("pixels");
     check_pixels(pixels, model.preprocessing.size);
-    const at::Tensor logits = model.logits(pixels, batch_size_).contiguous();
-    check_finite_logits(logits);
+    const InterruptGuard guard;  // Ctrl-C leaves no part of a file
+    Progress progress("computing logits", pixels.size(0), "images");
+    const auto show = [&](int64_t done) {
+      progress.update(done);
+      if (InterruptGuard::flag()) throw Interrupted("stopped; nothing was written");
+    };
+    const at::Tensor logits = model.logits(pixels, batch_size_, show).contiguous();
+    if (!at::isfinite(logits).all().item<bool>()) throw std::runtime_error("the model's logits are not finite");
     formats::save_safetensors(logits_, {{"logits", logits}});
     if (json()) {
       print_json({{"images", logits.size(0)}, {"classes", logits.size(1)}, {"logits", logits_}});
@@ -85,42 +90,28 @@ class Predict : public Command {
     }
   }
 
-  static void check_finite_logits(const at::Tensor& logits) {
-    if (!at::isfinite(logits).all().item<bool>()) throw std::runtime_error("the model's logits are not finite");
-  }
-
   int predict_images() {
-    const LoadedModel model = load_model(model_, preprocessing_);
-    const data::Transform transform(model.preprocessing);
+    const runs::LoadedRun model = load_model(model_, preprocessing_);
     nlohmann::json documents = nlohmann::json::array();
     for (size_t begin = 0; begin < images_.size(); begin += static_cast<size_t>(batch_size_)) {
       const size_t end = std::min(images_.size(), begin + static_cast<size_t>(batch_size_));
-      std::vector<at::Tensor> batch;
-      for (size_t i = begin; i < end; ++i) batch.push_back(transform(data::read_image(images_[i])));
-      const at::Tensor logits = model.forward(at::stack(batch)).to(at::kFloat);
-      check_finite_logits(logits);
-      const auto [values, classes] = logits.softmax(1).topk(std::min(top_, logits.size(1)), 1);
-      for (size_t i = begin; i < end; ++i) {
-        const auto row = static_cast<int64_t>(i - begin);
-        report(model, images_[i], values[row], classes[row], documents);
-      }
+      const std::vector<std::string> paths(images_.begin() + static_cast<ptrdiff_t>(begin),
+                                           images_.begin() + static_cast<ptrdiff_t>(end));
+      const auto predictions = model.classify(paths, top_);
+      for (size_t i = 0; i < paths.size(); ++i) report(paths[i], predictions[i], documents);
     }
     if (json()) print_json(documents);
     return kDone;
   }
 
-  void report(const LoadedModel& model, const std::string& image, const at::Tensor& probabilities, const at::Tensor& classes,
-              nlohmann::json& documents) const {
-    nlohmann::json predictions = nlohmann::json::array();
+  void report(const std::string& image, const std::vector<runs::Prediction>& predictions, nlohmann::json& documents) const {
+    nlohmann::json list = nlohmann::json::array();
     std::string text = image + "\n";
-    for (int64_t k = 0; k < classes.size(0); ++k) {
-      const auto index = classes[k].item<int64_t>();
-      const double probability = probabilities[k].item<double>();
-      const std::string name = class_name(model, index);
-      predictions.push_back({{"class", name}, {"index", index}, {"probability", probability}});
-      text += fmt::format("  {:>8}  {}\n", percent(probability), name);
+    for (const auto& one : predictions) {
+      list.push_back({{"class", one.name}, {"index", one.index}, {"probability", one.probability}});
+      text += fmt::format("  {:>8}  {}\n", percent(one.probability), one.name);
     }
-    documents.push_back({{"image", image}, {"predictions", predictions}});
+    documents.push_back({{"image", image}, {"predictions", list}});
     if (!json()) print(text);
   }
 

@@ -1,11 +1,6 @@
-#include "src/cli/recipes.h"
-
 #include <fmt/format.h>
 
-#include <filesystem>
-#include <map>
 #include <nlohmann/json.hpp>
-#include <stdexcept>
 
 #include <respeft/formats/file.h>
 #include <respeft/runs/recipe.h>
@@ -28,7 +23,7 @@ class RecipesCommand : public Command {
     while (name_.size() > 1 && name_.ends_with('/')) name_.pop_back();
     const auto chosen = collection();
     if (chosen.empty()) {
-      print_recipe(runs::find_recipe(name_, recipe_directory()));
+      print_recipe(runs::find_recipe(name_));
     } else {
       list(chosen);
     }
@@ -38,7 +33,7 @@ class RecipesCommand : public Command {
  private:
   /// The recipes in a part of the collection, e.g. `rlrr` or `rlrr/vtab`; all without a name.
   std::vector<runs::Recipe> collection() const {
-    auto recipes = runs::recipes_in(recipe_directory());
+    auto recipes = runs::recipes_in();
     std::erase_if(recipes, [&](const auto& recipe) { return !name_.empty() && !recipe.name.starts_with(name_ + "/"); });
     return recipes;
   }
@@ -67,15 +62,6 @@ class RecipesCommand : public Command {
 };
 
 }  // namespace
-
-std::string recipe_directory() {
-  namespace fs = std::filesystem;
-  const fs::path program = fs::read_symlink("/proc/self/exe");
-  const fs::path recipes = program.parent_path().parent_path() / "share" / "respeft" / "recipes";
-  if (!fs::is_directory(recipes))
-    throw std::runtime_error(fmt::format("{}: the recipes that are installed with the program are not there", recipes.string()));
-  return recipes.string();
-}
 
 std::unique_ptr<Command> make_recipes() {
   return std::make_unique<RecipesCommand>();

@@ -54,7 +54,6 @@ class TrainCommand : public Command {
     }
     flags_.note_protocol(config);
     note_other_dataset(config);
-    note_normalization(config);
     note(fmt::format("{} with {} on {} -> {}", config.model, config.method, config.data, config.out));
     const InterruptGuard guard;
     const runs::RunOptions options{.resume = flags_.resume(), .stop = &InterruptGuard::flag()};

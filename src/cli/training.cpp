@@ -5,10 +5,6 @@
 #include <utility>
 #include <vector>
 
-#include <respeft/models/weights_check.h>
-
-#include "src/cli/normalization.h"
-
 namespace respeft::cli {
 namespace {
 
@@ -79,13 +75,6 @@ void Watcher::epoch(const train::EpochRecord& record, int64_t total) {
 
 std::string accuracy_text(double accuracy, std::optional<double> deviation) {
   return deviation ? fmt::format("{:.2f} ± {:.2f} %", 100 * accuracy, 100 * *deviation) : percent(accuracy);
-}
-
-void note_normalization(const runs::TrainConfig& config) {
-  if (config.weights.empty() || runs::started_config(config.out)) return;
-  const auto known = models::known_normalization(config.weights, config.model);
-  const std::string mismatch = known ? normalization_mismatch(*known, config.preprocessing()) : "";
-  if (!mismatch.empty()) note(mismatch);
 }
 
 void print_summary(const runs::Summary& s) {

@@ -26,9 +26,6 @@ class Watcher : public train::Observer {
 /// `84.93 %`, or with a deviation over several runs `84.93 ± 0.21 %`.
 std::string accuracy_text(double accuracy, std::optional<double> deviation);
 
-/// Says on stderr where a run to be begun normalizes images otherwise than its weights were trained with.
-void note_normalization(const runs::TrainConfig& config);
-
 /// The figures of one run, or of an experiment's, for people.
 void print_summary(const runs::Summary& summary);
 void print_experiment(const runs::Experiment& experiment);

@@ -34,12 +34,14 @@ ordered_json square(int64_t side) {
 
 /// The image processor that does to an image what this library does. ViT's only resizes in older versions; BiT's crops in all.
 /// Where an odd number of pixels is cut off a side, Transformers may leave the odd one on the other end.
+/// `do_convert_rgb` is off: Transformers 5 lays transparent images on white then, and this library, like Pillow's `convert("RGB")`,
+/// drops the transparency. Without it the processor takes RGB images alone, and refuses others with an error.
 ordered_json processor_config(const data::Preprocessing& preprocessing) {
   constexpr int bilinear = 2, bicubic = 3;  // Pillow's numbers
   const bool shortest = preprocessing.resize_mode == "shortest";
   const bool crops = shortest || preprocessing.resized_side() > preprocessing.size;
   ordered_json config = {{"image_processor_type", crops ? "BitImageProcessor" : "ViTImageProcessor"},
-                         {"do_convert_rgb", true},
+                         {"do_convert_rgb", false},
                          {"do_resize", true},
                          {"size", square(preprocessing.resized_side())},
                          {"resample", preprocessing.interpolation == "bicubic" ? bicubic : bilinear},

@@ -24,7 +24,7 @@ adapters::AdapterFile adapter_of(models::Model& model, const ExportInfo& info) {
 }
 
 /// Puts the written adapter on the base that `like` was adapted from.
-at::Tensor run_peft(const std::string& folder, const at::Tensor& images, const models::Model& like) {
+at::Tensor run_adapter(const std::string& folder, const at::Tensor& images, const models::Model& like) {
   const auto model = same_architecture(like);
   TensorMap base;
   for (const auto& item : like.named_parameters()) {
@@ -45,7 +45,7 @@ ExportFormat peft_format() {
           .summary = "the adapter, unmerged: a folder for peft.PeftModel.from_pretrained(MODEL, FOLDER) on timm's MODEL",
           .write = [](models::Model& model, const std::string& folder,
                       const ExportInfo& info) { adapters::save_peft_adapter(folder, adapter_of(model, info), "timm"); },
-          .run = run_peft,
+          .run = run_adapter,
           .folder = true,
           .adapters = true};
 }
@@ -57,7 +57,7 @@ ExportFormat peft_transformers_format() {
               [](models::Model& model, const std::string& folder, const ExportInfo& info) {
                 adapters::save_peft_adapter(folder, adapter_of(model, info), huggingface_model_type(model));
               },
-          .run = run_peft,
+          .run = run_adapter,
           .folder = true,
           .adapters = true};
 }

@@ -58,10 +58,12 @@ WeightChange compare_weights(const std::string& name, const at::Tensor& base, co
 
 std::vector<WeightMatrix> weight_matrices(torch::nn::Module& model) {
   std::vector<WeightMatrix> matrices;
-  for (const auto& [info, site] : nn::find_sites(model)) {
-    if (site->adapter()) throw std::invalid_argument(fmt::format("'{}' has an adapter attached: merge it first", info.name));
-    const auto* layer = dynamic_cast<const nn::WeightSite*>(site);
-    if (!layer || layer->weight.dim() < 2) continue;
+  for (const auto& named : nn::find_sites(model)) {
+    const auto& info = named.info;
+    const auto* layer = named.layer();
+    if (named.site->adapter())
+      throw std::invalid_argument(fmt::format("'{}' has an adapter attached: merge it first", info.name));
+    if (!layer || info.kind == nn::SiteKind::Norm) continue;
     const auto weight = layer->weight.detach().flatten(1);
     for (size_t part = 0; part < info.parts.size(); ++part) {
       const std::string name = info.parts.size() == 1 ? info.name : fmt::format("{}.{}", info.name, info.parts[part]);

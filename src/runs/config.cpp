@@ -148,7 +148,7 @@ Fields TrainConfig::fields() {
             .group = "Data",
             .minimum = 0},
            train_samples);
-  list.add({.name = "test_samples", .help = "evaluate on the first so many test images; 0: all", .group = "Data", .minimum = 0},
+  list.add({.name = "test_samples", .help = "evaluate on a seeded, class-balanced subset of this size of the test images; 0: all", .group = "Data", .minimum = 0},
            test_samples);
   list.add(data::ImageOptions::fields());
   list.add({.name = "method", .help = "how to fine-tune", .group = "Method", .placeholder = "NAME"}, method);

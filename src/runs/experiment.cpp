@@ -15,7 +15,7 @@
 #include <respeft/core/text.h>
 #include "src/formats/json.h"
 #include "src/runs/grid.h"
-#include "src/runs/run_directory.h"
+#include <respeft/runs/run_directory.h>
 
 namespace respeft::runs {
 namespace {

@@ -6,12 +6,10 @@
 #include <vector>
 
 #include <respeft/runs/config.h>
+#include <respeft/runs/settings.h>
 
 /// The fields of a configuration that stand for several runs.
 namespace respeft::runs {
-
-/// Fields by name, with values as text.
-using Settings = std::vector<std::pair<std::string, std::string>>;
 
 /// `1,2,3`. Throws `std::invalid_argument` on anything but different whole numbers, separated by commas.
 std::vector<int64_t> parse_seeds(const std::string& seeds);

@@ -1,5 +1,6 @@
 #include <respeft/runs/recipe.h>
 
+#include <dlfcn.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -23,7 +24,24 @@ std::string first_comment(const std::string& toml) {
 
 }  // namespace
 
-std::vector<Recipe> recipes_in(const std::string& directory) {
+std::string recipe_directory() {
+  const fs::path wanted = fs::path("share") / "respeft" / "recipes";
+  std::vector<fs::path> roots = {fs::read_symlink("/proc/self/exe").parent_path().parent_path()};
+  Dl_info library{};
+  if (::dladdr(reinterpret_cast<void*>(&recipe_directory), &library) != 0 && library.dli_fname != nullptr) {
+    std::error_code none;
+    const fs::path folder = fs::canonical(library.dli_fname, none).parent_path();
+    roots.insert(roots.end(), {folder.parent_path(), folder.parent_path().parent_path()});  // lib/ or lib/ARCHITECTURE/
+  }
+  for (const auto& root : roots) {
+    if (fs::is_directory(root / wanted)) return (root / wanted).string();
+  }
+  throw std::runtime_error(fmt::format("{}: the recipes that are installed with the library are not there",
+                                       (roots.back() / wanted).lexically_normal().string()));
+}
+
+std::vector<Recipe> recipes_in(const std::string& given) {
+  const std::string directory = given.empty() ? recipe_directory() : given;
   if (!fs::is_directory(directory)) throw std::runtime_error(directory + ": there is no such folder of recipes");
   std::vector<Recipe> recipes;
   for (const auto& entry : fs::recursive_directory_iterator(directory, fs::directory_options::follow_directory_symlink)) {

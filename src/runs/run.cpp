@@ -21,8 +21,8 @@
 #include <respeft/tasks/registry.h>
 #include <respeft/train/trainer.h>
 
+#include <respeft/runs/run_directory.h>
 #include "src/formats/json.h"
-#include "src/runs/run_directory.h"
 
 namespace respeft::runs {
 namespace {
@@ -70,12 +70,27 @@ std::shared_ptr<models::Model> make_model(TrainConfig& config, int64_t outputs, 
   return model;
 }
 
-/// Whether the features that the head reads are the same in every epoch, and nothing else is trained.
-bool features_are_fixed(const TrainConfig& config, const tasks::Assignment& assignment,
-                        const std::shared_ptr<Attachment>& attachment) {
-  return assignment.fixed_inputs && config.drop_path == 0 && config.branch_dropout == 0 &&
-         std::all_of(attachment->trainable().begin(), attachment->trainable().end(),
+bool trains_head_alone(const Attachment& attachment) {
+  return std::all_of(attachment.trainable().begin(), attachment.trainable().end(),
                      [](const auto& named) { return nn::is_head_name(named.first); });
+}
+
+/// The settings by which the features that the head reads differ from epoch to epoch.
+std::vector<std::string> settings_that_change_features(const TrainConfig& config) {
+  const std::pair<const char*, bool> settings[] = {{"random_crop", config.random_crop},
+                                                   {"random_resized_crop", config.random_resized_crop > 0},
+                                                   {"flip", config.flip},
+                                                   {"auto_augment", !config.auto_augment.empty()},
+                                                   {"random_erasing", config.random_erasing > 0},
+                                                   {"mixup", config.mixup > 0},
+                                                   {"cutmix", config.cutmix > 0},
+                                                   {"drop_path", config.drop_path > 0},
+                                                   {"branch_dropout", config.branch_dropout > 0}};
+  std::vector<std::string> names;
+  for (const auto& [name, on] : settings) {
+    if (on) names.emplace_back(name);
+  }
+  return names;
 }
 
 void precompute_features(tasks::Assignment& assignment, models::Model& model, const Runtime& runtime, const TrainConfig& config,
@@ -114,7 +129,7 @@ std::optional<train::Checkpoint> load_checkpoint(const RunDirectory& directory, 
     return std::nullopt;
   }
   train::Checkpoint checkpoint = directory.load();
-  if (checkpoint.base_sha256 != base)
+  if (checkpoint.frozen_sha256 != base)
     throw std::runtime_error(
         fmt::format("{}: was made on other base weights than those loaded now", directory.checkpoint_path()));
   observer.note("going on after " + place(checkpoint.progress));
@@ -146,7 +161,7 @@ class Keeper : public train::Observer {
   void checkpoint(const train::Trainer& trainer) override {
     if (writes_) {
       train::Checkpoint checkpoint = trainer.checkpoint();
-      checkpoint.base_sha256 = base_;
+      checkpoint.frozen_sha256 = base_;
       checkpoint.progress.seconds = seconds_();
       directory_.save(checkpoint);
     }
@@ -252,8 +267,15 @@ Summary run(TrainConfig config, const RunOptions& options, train::Observer& obse
   std::optional<train::Checkpoint> checkpoint;
   if (options.resume) checkpoint = load_checkpoint(directory, base, observer);
   const bool trained = checkpoint && checkpoint->progress.epochs >= config.last_epoch() && !checkpoint->progress.pending;
-  if (!trained && features_are_fixed(config, assignment, attachment))
-    precompute_features(assignment, *model, runtime, config, options, observer);
+  if (!trained && trains_head_alone(*attachment)) {
+    const auto changing = settings_that_change_features(config);
+    if (changing.empty() && assignment.fixed_inputs) {
+      precompute_features(assignment, *model, runtime, config, options, observer);
+    } else {
+      observer.note(fmt::format("only the head is trained, but its features are computed anew in every epoch because of {}",
+                                text::join(changing, ", ")));
+    }
+  }
   const double before = checkpoint ? checkpoint->progress.seconds : 0.0;
   const auto seconds = [&] { return before + std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
   Keeper keeper(directory, base, ranks.writes_files(), seconds, observer);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <stdexcept>
+#include <utility>
 
 #include <respeft/data/image/augment.h>
 #include <respeft/data/image/dataset.h>
@@ -36,7 +37,7 @@ Splits open_splits(const DataOptions& options) {
     splits.train = data::subset(splits.train, options.train_samples, static_cast<uint64_t>(options.seed));
   if (options.test) {
     splits.test = data::open_dataset(options.data, data::Split::test, options.dataset);
-    if (options.test_samples > 0) splits.test = data::first(splits.test, options.test_samples);
+    if (options.test_samples > 0) splits.test = data::sample(splits.test, options.test_samples);
   }
   if (options.val) {
     if (!has_split(there, data::Split::val))
@@ -67,6 +68,16 @@ bool is_fixed(const data::ImageOptions& o) {
   return !o.random_crop && o.random_resized_crop == 0 && !o.flip && o.auto_augment.empty() && o.random_erasing == 0 && !o.mixes();
 }
 
+data::DataFingerprint fingerprint_of(const Splits& splits, const DataOptions& options) {
+  const std::string root = options.data.substr(options.data.find(':') + 1);
+  data::DataFingerprint result{splits.train->class_names(), {}};
+  for (const auto& [name, split] :
+       {std::pair("train", splits.train), std::pair("val", splits.val), std::pair("test", splits.test)}) {
+    if (split) result.splits[name] = data::fingerprint(*split, root);
+  }
+  return result;
+}
+
 Assignment open(const DataOptions& options) {
   const Splits splits = open_splits(options);
   check_classes(splits);
@@ -75,6 +86,7 @@ Assignment open(const DataOptions& options) {
   assignment.class_names = splits.train->class_names();
   assignment.outputs = splits.train->num_classes();
   assignment.task = std::make_shared<ImageClassification>(options.image, assignment.outputs);
+  assignment.fingerprint = fingerprint_of(splits, options);
   assignment.fixed_inputs = is_fixed(options.image);
   assignment.train = open_source(splits.train, options, true);
   if (splits.val) assignment.val = open_source(splits.val, options, false);

@@ -20,7 +20,7 @@ const std::string& metadata_value(const formats::SafetensorsFile& file, const st
 void save_checkpoint(const std::string& path, const Checkpoint& checkpoint) {
   formats::save_safetensors(
       path, checkpoint.tensors,
-      {{"format", kFormat}, {"progress", to_json(checkpoint.progress)}, {"base_sha256", checkpoint.base_sha256}});
+      {{"format", kFormat}, {"progress", to_json(checkpoint.progress)}, {"frozen_sha256", checkpoint.frozen_sha256}});
 }
 
 Checkpoint load_checkpoint(const std::string& path) {
@@ -34,7 +34,8 @@ Checkpoint load_checkpoint(const std::string& path) {
   } catch (const std::runtime_error& error) {
     throw std::runtime_error(fmt::format("{}: bad 'progress' in the metadata: {}", path, error.what()));
   }
-  checkpoint.base_sha256 = metadata_value(file, "base_sha256");
+  // Version 0.1.0 called it `base_sha256`, which in an adapter file is the hash of the weights file.
+  checkpoint.frozen_sha256 = metadata_value(file, file.metadata().contains("frozen_sha256") ? "frozen_sha256" : "base_sha256");
   checkpoint.tensors = file.tensors();
   return checkpoint;
 }

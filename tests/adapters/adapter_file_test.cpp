@@ -150,7 +150,7 @@ TEST(AttachAdapter, RefusesWhatDoesNotFitAndLeavesThePlainModel) {
 
 /// LoRA or one of its kin on the small model, with every trained tensor random.
 AdapterFile randomized(models::VisionTransformerImpl& model, Method& method) {
-  const Attachment attachment = attach(model, method);
+  const auto attachment = attach(model, method);
   AdapterFile adapter;
   adapter.info.method = method.name();
   adapter.info.options = method.options();

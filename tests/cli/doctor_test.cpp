@@ -117,7 +117,10 @@ TEST(Doctor, WeightsAreComparedWithModelDataAndNormalization) {
   EXPECT_EQ(with_data.json()["weights"]["loads"], true);
 
   const std::string tagged = std::string(kModel) + ".dino";
-  const Outcome foreign = doctor({"--model", tagged, "--image-size", "32"});
+  const Outcome taken = doctor({"--model", tagged, "--image-size", "32"});
+  EXPECT_EQ(taken.status, 0) << "training takes the weights' normalization";
+  expect_contains(taken.out, {"normalized", "mean 0.485,0.456,0.406"});
+  const Outcome foreign = doctor({"--model", tagged, "--image-size", "32", "--mean", "half", "--std", "half"});
   EXPECT_EQ(foreign.status, 1);
   expect_contains(foreign.out, {"warning: the weights were trained with mean 0.485,0.456,0.406", "--std 0.229,0.224,0.225"});
   EXPECT_EQ(doctor({"--model", tagged, "--image-size", "32", "--mean", "imagenet", "--std", "imagenet"}).status, 0);

@@ -86,6 +86,38 @@ TEST(Eval, AccuracyAndLossAreThoseOfTheLogits) {
                             "imagefolder:" + noise.folder, "--limit", "5", "--per-class"});
   EXPECT_EQ(text.status, 0) << text.err;
   EXPECT_NE(text.out.find("accuracy"), std::string::npos) << text.out;
+  EXPECT_NE(text.out.find("5 of them drawn evenly from the classes"), std::string::npos) << text.out;
+  EXPECT_EQ(text.out.find("images/s"), std::string::npos) << "a rate of a single batch: " << text.out;
+}
+
+/// Sorted by class, the first five images would be of three classes.
+TEST(Eval, ALimitTakesImagesOfEveryClass) {
+  const SmallModel small;
+  const NoiseImages noise(small.folder);
+  const Outcome outcome = run({"eval", "--weights", small.base(), "--adapter", small.adapter(), "--data",
+                               "imagefolder:" + noise.folder, "--limit", "7", "--per-class", "--json"});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  for (const auto& one : outcome.json()["classes"]) EXPECT_EQ(one["images"], 1) << one;
+  EXPECT_TRUE(outcome.json()["images_per_second"].is_null());
+}
+
+TEST(Eval, TablesAlignWideAndCombiningCharacters) {
+  const SmallModel small;
+  const NoiseImages noise(small.folder);
+  const std::string wide = "熊猫", combining = "re\u0301mi", weights = small.folder / "plain.safetensors";
+  std::filesystem::rename(noise.folder + "/test/fox", noise.folder + "/test/" + wide);
+  std::filesystem::rename(noise.folder + "/test/eel", noise.folder + "/test/" + combining);
+  auto tensors = formats::SafetensorsFile(small.base()).tensors();
+  tensors["head.weight"] = at::randn({kClasses, 192});
+  formats::save_safetensors(weights, tensors);
+  const Outcome outcome = run({"eval", "--model", kModel, "--image-size", "32", "--weights", weights, "--data",
+                               "imagefolder:" + noise.folder, "--per-class"});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  // "class" is as wide as any name: 熊猫 takes four columns, rémi four, so that each has one blank more than "class".
+  for (const auto& name : {wide, combining}) {
+    EXPECT_NE(outcome.out.find("\n" + name + "        2"), std::string::npos) << outcome.out;
+  }
+  EXPECT_NE(outcome.out.find("\nclass  images"), std::string::npos) << outcome.out;
 }
 
 TEST(Eval, MissingSplitAndForeignClassesAreRefused) {

@@ -68,6 +68,54 @@ TEST(Merge, ReportsEverySite) {
   }
 }
 
+/// A head of zeros answers every image alike, so that comparing it would certify anything.
+TEST(Merge, SaysThatAHeadOfZerosWasReplacedWhileComparing) {
+  const SmallModel small;
+  formats::SafetensorsFile whole(small.adapter());
+  auto tensors = whole.tensors();
+  tensors.at("head.weight").zero_();
+  const std::string adapter = small.folder / "zeros.safetensors", merged = small.folder / "merged.safetensors";
+  formats::save_safetensors(adapter, tensors, whole.metadata());
+  const Outcome text = run({"merge", "--weights", small.base(), "--adapter", adapter, "--out", merged});
+  ASSERT_EQ(text.status, 0) << text.err;
+  EXPECT_NE(text.out.find("zeros, so a random one was compared in its place"), std::string::npos) << text.out;
+  EXPECT_FALSE(formats::SafetensorsFile(merged).tensor("head.weight").any().item<bool>());
+  for (const std::string command : {"merge", "export"}) {
+    const Outcome outcome = run({command, "--weights", small.base(), "--adapter", adapter, "--out", small.folder / "out", "--json"});
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    EXPECT_EQ(outcome.json()["random_head"], true);
+    const auto comparison = outcome.json()[command == "merge" ? "comparison" : "file"];
+    EXPECT_GT(comparison["max_difference"].get<double>(), 0.0) << command;
+  }
+}
+
+TEST(Merge, HowNamesAWayAndMethodStillDoes) {
+  const SmallModel small;
+  const auto merge = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"merge", "--weights", small.base(), "--adapter", small.adapter(), "--out", small.folder / "m"});
+    return run(more);
+  };
+  EXPECT_EQ(merge({"--how", "exact"}).status, 0);
+  EXPECT_EQ(merge({"--method", "exact"}).status, 0);
+  expect_error(merge({"--how", "regresion"}), 2, {"--how", "did you mean 'regression'"});
+  expect_error(merge({"--how", "drop"}), 2, {"--how drop", "no shortcut to approximate"});
+  expect_error(merge({"--method", "drop"}), 2, {"--method drop", "no shortcut to approximate"});
+  expect_error(merge({"--how", "drop", "--method", "scalar"}), 2, {"two ways to merge"});
+}
+
+/// Wherever Ctrl-C comes, no part of a file stays.
+TEST(Export, CtrlCLeavesNothing) {
+  const SmallModel small;
+  const std::string place = small.folder / "place";
+  std::filesystem::create_directory(place);
+  for (const char* wait : {"0.5", "1", "1.5", "2.5"}) {
+    const Outcome outcome = shell(std::string("timeout -s INT ") + wait + " \"$RESPEFT\" export --images 8192 --weights '" +
+                                  small.base() + "' --adapter '" + small.adapter() + "' --out '" + place + "/model.pt'");
+    EXPECT_NE(outcome.status, 0);
+    EXPECT_TRUE(names_in(place).empty()) << testing::PrintToString(names_in(place));
+  }
+}
+
 TEST(Merge, RefusesToWriteAboveTheTolerance) {
   const SmallModel small;
   const std::string out = small.folder / "merged.safetensors";

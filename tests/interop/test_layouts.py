@@ -103,6 +103,13 @@ def test_huggingface_image_processor(case, program, tmp_path, interpolation, cro
         pixels = processor(image, return_tensors="pt")["pixel_values"][0]
         assert pixels.shape == expected.shape
         assert (pixels - expected).abs().max() < 1e-5 + levels / 255 / min(std), backend
+        # Transformers would lay a transparent image on white, and this library drops the transparency: refused, not answered otherwise.
+        transparent = PIL.Image.fromarray(generator.integers(0, 256, (97, 142, 4), numpy.uint8), "RGBA")
+        with pytest.raises((RuntimeError, ValueError)):
+            processor(transparent, return_tensors="pt")
+        dropped = processor(transparent.convert("RGB"), return_tensors="pt")["pixel_values"][0]
+        expected_too = torchvisions(crop, interpolation, PIL.Image.fromarray(numpy.asarray(transparent)[..., :3]), mean, std)
+        assert (dropped - expected_too).abs().max() < 1e-5 + levels / 255 / min(std), backend
     config = json.loads((tmp_path / "huggingface" / "preprocessor_config.json").read_text())
     assert config["resample"] == int(PIL.Image.Resampling[interpolation.upper()])
 

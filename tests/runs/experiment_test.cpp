@@ -9,14 +9,14 @@
 #include <vector>
 
 #include <respeft/formats/file.h>
-#include <respeft/models/model.h>
 #include <respeft/models/weights.h>
+#include <respeft/models/model.h>
 #include <respeft/runs/suite.h>
 
 #include "src/runs/grid.h"
+#include "tests/colored_images.h"
 #include "tests/expect_error.h"
 #include "tests/folder.h"
-#include "tests/png.h"
 
 namespace respeft::runs {
 namespace {
@@ -51,34 +51,13 @@ TEST(Grid, IsEveryCombination) {
   }
 }
 
-/// An image of one color with some noise; the class decides the color.
-std::string image_of(int64_t label, int64_t number) {
-  constexpr int kSide = 16;
-  std::vector<uint8_t> pixels;
-  for (int64_t i = 0; i < kSide * kSide; ++i) {
-    for (int64_t channel = 0; channel < 3; ++channel) {
-      const int64_t noise = (i * 31 + number * 17 + channel * 7) % 120;
-      pixels.push_back(static_cast<uint8_t>((channel == label ? 60 : 0) + noise));
-    }
-  }
-  return test::png(kSide, kSide, pixels);
-}
-
 /// Three classes of colored images: 12 to train on, 6 to choose by, 6 to test.
 struct Experiments : testing::Test {
   Experiments() {
-    for (const auto& [split, count] : {std::pair("train", 4), std::pair("val", 2), std::pair("test", 2)}) {
-      for (int64_t label = 0; label < 3; ++label) {
-        for (int64_t i = 0; i < count; ++i) {
-          const int64_t number = static_cast<int64_t>(std::string(split).size()) * 10 + i;
-          folder.write("data/" + std::string(split) + "/" + "abc"[label] + "/" + std::to_string(i) + ".png",
-                       image_of(label, number));
-        }
-      }
-    }
+    test::write_colored_images(folder, "data");
     at::manual_seed(1);
     formats::save_safetensors(folder / "base.safetensors",
-                              models::plain_state(*models::create("vit_tiny_patch16_224", {.image_size = 16})));
+                         models::plain_state(*models::create("vit_tiny_patch16_224", {.image_size = 16})));
   }
 
   TrainConfig config(const std::string& out) const {
@@ -110,9 +89,7 @@ struct Experiments : testing::Test {
 /// Keeps what is said.
 struct Notes : train::Observer {
   void note(const std::string& line) override { lines.push_back(line); }
-  void epoch(const train::EpochRecord& record, int64_t) override {
-    ++epochs, evaluations.push_back(record.evaluation.has_value());
-  }
+  void epoch(const train::EpochRecord& record, int64_t) override { ++epochs, evaluations.push_back(record.evaluation.has_value()); }
   std::vector<std::string> lines;
   std::vector<bool> evaluations;
   int64_t epochs = 0;

@@ -356,7 +356,7 @@ TEST_F(RunTest, ABadCheckpointIsNamed) {
   train::Checkpoint other;
   formats::write_file(path, whole);
   other = train::load_checkpoint(path);
-  other.base_sha256 = "0";
+  other.frozen_sha256 = "0";
   train::save_checkpoint(path, other);
   EXPECT_NE(error().find("other base weights"), std::string::npos) << error();
   formats::save_safetensors(path, {{"x", at::zeros({1})}}, {{"format", "something else"}});
@@ -411,7 +411,9 @@ TEST_F(RunTest, TheBaseIsNotWrittenInMemory) {
     if (!has_adapters(*model)) continue;
     // Merging gives the model new weights; those that it shared with others are what they were.
     std::vector<std::pair<at::Tensor, at::Tensor>> shared;
-    for (const auto& [info, site] : nn::find_sites(*model)) shared.emplace_back(site->weight, site->weight.clone());
+    for (const auto& named : nn::find_sites(*model)) {
+      if (const auto* layer = named.layer()) shared.emplace_back(layer->weight, layer->weight.clone());
+    }
     if (needs_shortcut_merge(*model)) {
       ShortcutMerger merger(*model, at::randn({8, 3, 32, 32}));
       EXPECT_EQ(models::base_sha256(*model), before) << method;

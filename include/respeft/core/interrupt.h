@@ -1,14 +1,15 @@
 #pragma once
 
 #include <atomic>
-#include <stdexcept>
+
+#include <respeft/core/error.h>
 
 namespace respeft {
 
 /// Thrown where work stops because it was asked to.
-class Interrupted : public std::runtime_error {
+class Interrupted : public Error {
  public:
-  using std::runtime_error::runtime_error;
+  using Error::Error;
 };
 
 /// While one of these lives, the first Ctrl-C (SIGINT) or SIGTERM sets `flag()` instead of ending the program; the second

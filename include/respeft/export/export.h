@@ -13,7 +13,7 @@ namespace respeft {
 
 /// Information stored with an exported model.
 struct ExportInfo {
-  data::Preprocessing preprocessing;
+  data::Preprocessing preprocessing;          ///< written for the size that the model takes, whatever size this says
   std::vector<std::string> class_names = {};  ///< may be empty
   // For formats that hold adapters:
   std::string method = "";          ///< of the adapters
@@ -57,7 +57,8 @@ void export_timm_folder(models::Model& model, const std::string& folder, const E
 /// Writes a folder for Transformers' `AutoModelForImageClassification.from_pretrained(folder)` and
 /// `AutoImageProcessor.from_pretrained(folder)`: `config.json`, `model.safetensors` and `preprocessor_config.json`. The model
 /// becomes a ViTForImageClassification, or with layer scale a Dinov2ForImageClassification or
-/// Dinov2WithRegistersForImageClassification. Throws `std::invalid_argument` with the reason if these compute something else;
+/// Dinov2WithRegistersForImageClassification. The processor takes RGB images and refuses others: call Pillow's
+/// `image.convert("RGB")` first, as this library does. Throws `std::invalid_argument` with the reason if these compute something else;
 /// they read the class token after the norm, so mean pooling is an error.
 void export_huggingface(models::Model& model, const std::string& folder, const ExportInfo& info = {});
 

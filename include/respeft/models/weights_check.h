@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include <respeft/data/image/check.h>
+#include <respeft/data/image/preprocessing.h>
 #include <respeft/models/model.h>
 #include <respeft/models/normalization.h>
 
@@ -40,5 +42,16 @@ struct WeightsCheck {
 /// file or it cannot be read, and as `models::create`.
 WeightsCheck check_weights(const std::string& path, const std::string& model, ModelOptions options = {},
                            const std::string& state_dict = "");
+
+/// `"0.485,0.456,0.406"`.
+std::string channels_text(const std::array<double, 3>& values);
+
+/// A sentence where images will be normalized otherwise than the weights were trained with; empty where they are not.
+std::string normalization_mismatch(const Normalization& known, const data::Preprocessing& planned);
+
+/// What there is to say about a check of the weights at `path` for training on `classes` classes (0: unknown) with images
+/// preprocessed as `planned`: faults, values that are not finite, a head that is left out, another normalization.
+std::vector<data::Finding> weight_findings(const WeightsCheck& check, const std::string& path, const std::string& model,
+                                           int64_t classes, const data::Preprocessing& planned);
 
 }  // namespace respeft::models

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -7,6 +8,8 @@
 #include <vector>
 
 #include <respeft/runs/experiment.h>
+#include <respeft/runs/settings.h>
+#include <respeft/train/trainer.h>
 
 // A benchmark of several datasets, trained one by one.
 namespace respeft::runs {
@@ -61,6 +64,34 @@ struct SuiteReport {
 /// The means of each group, over the groups (what VTAB reports), and over all datasets (what papers' tables average). None where
 /// the results have several protocols.
 std::vector<SuiteMean> suite_means(const std::vector<SuiteResult>& results);
+
+/// Which datasets of a benchmark are trained on, and how.
+struct SuiteOptions {
+  std::string spec;      ///< `vtab:ROOT` or `fgvc:ROOT`
+  std::string out;       ///< directory of the runs, one a dataset
+  std::string recipes;   ///< `NAME/BENCHMARK` of the recipes, a folder of `DATASET.toml`, or `none`; empty: `rlrr/BENCHMARK`
+  std::string datasets;  ///< names with commas between; empty: all that are there
+  ConfigSources config;  ///< of every dataset, without `data`, `out` and `recipe`; its `resume` goes on with the suite in `out`
+  const std::atomic<bool>* stop = nullptr;  ///< work stops with `Interrupted` soon after this becomes true
+};
+
+/// Told how a suite goes on.
+class SuiteObserver : public train::Observer {
+ public:
+  /// All configurations are sound, and training begins.
+  virtual void begin(const std::vector<TrainConfig>& /*configs*/) {}
+  /// Dataset `number` (from 1) of `total` is next.
+  virtual void dataset(const SuiteTask& /*task*/, size_t /*number*/, size_t /*total*/, const TrainConfig& /*config*/) {}
+  /// Training on a dataset failed; the suite goes on with the next.
+  virtual void failed(const SuiteTask& /*task*/, const std::string& /*fault*/) {}
+};
+
+/// Trains on every dataset of a benchmark, each with its own recipe, and keeps `suite.toml`, by which a suite is resumed with the
+/// settings that it was begun with, and `summary.json` in `out`. A dataset that fails leaves the others. The report has every
+/// dataset that is finished in `out`.
+/// Throws `std::invalid_argument` and `std::runtime_error`, before anything is trained, on settings and data that cannot be;
+/// `Interrupted` when it is stopped.
+SuiteReport run_suite(const SuiteOptions& options, SuiteObserver& observer);
 
 /// A JSON object: every dataset's figures (as of an experiment), the means, and what is missing.
 std::string to_json(const SuiteReport& report);

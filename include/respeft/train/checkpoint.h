@@ -13,7 +13,7 @@ struct Checkpoint {
   /// state, the runtime's generators, and inside an epoch `epoch/sums` (of the metrics) and `epoch/mixing` (a generator).
   TensorMap tensors;
   RunProgress progress;
-  std::string base_sha256;  ///< of the frozen base
+  std::string frozen_sha256;  ///< of the frozen base in memory (`models::base_sha256`), not of its weights file
 };
 
 /// Writes the file whole or not at all, so that at any moment there is the old one or the new one.

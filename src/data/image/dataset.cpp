@@ -96,7 +96,7 @@ Split split_from_name(const std::string& name) {
 }
 
 DataError::DataError(std::vector<std::string> faults, DatasetPtr rest)
-    : std::runtime_error(faults.at(0) + (faults.size() > 1 ? fmt::format(" (and {} more faults)", faults.size() - 1) : "")),
+    : Error(faults.at(0) + (faults.size() > 1 ? fmt::format(" (and {} more faults)", faults.size() - 1) : "")),
       faults_(std::make_shared<const std::vector<std::string>>(std::move(faults))),
       rest_(std::move(rest)) {}
 

@@ -120,7 +120,13 @@ DatasetPtr subset(DatasetPtr dataset, int64_t count, uint64_t seed) {
     }
   }
   std::sort(drawn.begin(), drawn.end());
-  return std::make_shared<Selection>(std::move(dataset), std::move(drawn), fmt::format("{} drawn with seed {}", count, seed));
+  const std::string which = fmt::format("{} of them drawn evenly from the classes with seed {}", count, seed);
+  return std::make_shared<Selection>(std::move(dataset), std::move(drawn), which);
+}
+
+DatasetPtr sample(DatasetPtr dataset, int64_t count, uint64_t seed) {
+  if (count < 1) throw std::invalid_argument(fmt::format("a sample of {} images: must be at least 1", count));
+  return count < dataset->size() ? subset(std::move(dataset), count, seed) : dataset;
 }
 
 DatasetPtr first(DatasetPtr dataset, int64_t count) {

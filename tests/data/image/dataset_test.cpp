@@ -328,6 +328,16 @@ TEST(Subset, RefusesWrongCounts) {
   expect_error<std::invalid_argument>([&] { first(numbers, 0); }, {"0", "at least 1"});
 }
 
+TEST(Sample, IsDrawnEvenlyAndSaysHowMany) {
+  const auto numbers = std::make_shared<Numbers>(labels_of_sizes(60, 90, 40));
+  EXPECT_EQ(class_counts(*sample(numbers, 30)), (std::vector<int64_t>{10, 10, 10}));
+  EXPECT_EQ(names(*sample(numbers, 30)), names(*subset(numbers, 30, 0)));
+  EXPECT_EQ(sample(numbers, 1000), numbers) << "all where there are fewer";
+  EXPECT_NE(sample(numbers, 30)->description().find(", 30 of them drawn evenly from the classes with seed 0"), std::string::npos)
+      << sample(numbers, 30)->description();
+  expect_error<std::invalid_argument>([&] { sample(numbers, 0); }, {"0", "at least 1"});
+}
+
 TEST(First, TakesTheFirst) {
   const auto numbers = std::make_shared<Numbers>(labels_of_sizes(2, 2, 2));
   EXPECT_EQ(names(*first(numbers, 2)), (std::vector<std::string>{"number 0", "number 1"}));

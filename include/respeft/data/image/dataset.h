@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include <respeft/core/error.h>
 #include <respeft/data/image/image.h>
 #include <respeft/data/image/transforms.h>
 
@@ -50,7 +51,7 @@ using DatasetPtr = std::shared_ptr<const Dataset>;
 
 /// Thrown when a split's file list is invalid, e.g. has labels out of range. `what()` gives the first fault and the number of
 /// others.
-class DataError : public std::runtime_error {
+class DataError : public Error {
  public:
   /// `faults` has at least one element; `rest` are the images without a fault, or null.
   DataError(std::vector<std::string> faults, DatasetPtr rest);
@@ -128,6 +129,10 @@ std::optional<PublishedFacts> published_facts(const std::string& spec);
 /// The result depends only on the labels, `count` and `seed`, on every platform. Throws `std::invalid_argument` unless
 /// 1 <= count <= size.
 DatasetPtr subset(DatasetPtr dataset, int64_t count, uint64_t seed);
+
+/// At most `count` images to measure on: `subset`, or all if there are fewer. The same images for every run that measures on
+/// this many. Throws `std::invalid_argument` if count < 1.
+DatasetPtr sample(DatasetPtr dataset, int64_t count, uint64_t seed = 0);
 
 /// The first `count` images, or all if there are fewer. Throws `std::invalid_argument` if count < 1.
 DatasetPtr first(DatasetPtr dataset, int64_t count);

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include <respeft/adapters/adapter_file.h>
 #include <respeft/data/image/fingerprint.h>
@@ -10,6 +11,16 @@
 #include <respeft/train/record.h>
 
 namespace respeft::runs {
+
+/// What a run trained so far, and all that is known about it.
+struct TrainedRun {
+  TrainConfig config;
+  adapters::AdapterFile adapter;
+  std::vector<std::string> files;  ///< that this was read from
+  bool finished = true;            ///< false: taken from the checkpoint
+  int64_t epochs = 0;              ///< that the checkpoint holds, where the run has not finished
+  std::string frozen_sha256;       ///< of the base that the checkpoint was made on; empty where the run has finished
+};
 
 /// The files of one run, by the names other programs rely on.
 class RunDirectory {
@@ -22,13 +33,15 @@ class RunDirectory {
   void remove_if_empty() const;
   bool has_config() const { return std::filesystem::exists(config_path()); }
   bool has_checkpoint() const { return std::filesystem::exists(checkpoint_path()); }
-  /// True if a new run would destroy results.
-  bool has_results() const { return has_checkpoint() || std::filesystem::exists(adapter_path()); }
+  /// Whether the run has finished.
+  bool has_adapter() const { return std::filesystem::exists(adapter_path()); }
+  /// Whether there is something that a new run would destroy.
+  bool has_results() const { return has_checkpoint() || has_adapter(); }
 
   std::string config_path() const { return file("config.toml"); }
   std::string checkpoint_path() const { return file("checkpoint/state.safetensors"); }
-  std::string adapter_path() const { return file("adapter.safetensors"); }
   std::string data_path() const { return file("checkpoint/data.json"); }
+  std::string adapter_path() const { return file("adapter.safetensors"); }
   std::string summary_path() const { return file("summary.json"); }
   std::string metrics_path() const { return file("metrics.jsonl"); }
   std::string random_base_path() const { return file("base.safetensors"); }
@@ -42,13 +55,23 @@ class RunDirectory {
   /// Keeps the lines of the training up to `progress`.
   void truncate_metrics(const train::RunProgress& progress) const;
   void append_metrics(const train::EpochRecord& record) const;
-  void save(const train::Checkpoint& checkpoint) const;
+  void save(const train::Checkpoint& checkpoint) const { train::save_checkpoint(checkpoint_path(), checkpoint); }
   train::Checkpoint load() const { return train::load_checkpoint(checkpoint_path()); }
   void write_adapter(const adapters::AdapterFile& adapter) const;
   void write_summary(const std::string& summary) const;
 
+  /// The run's configuration. Its weights are looked for in the directory where they are no longer at their place, so that a run
+  /// can be moved together with its weights. Throws `std::runtime_error` naming the file and the fault: also where the directory
+  /// holds a suite or several runs.
+  TrainConfig read_config() const;
+  /// The run's adapter, or where it has not finished, what its checkpoint holds: the trained parameters, or their moving average
+  /// where one is kept. Throws `std::runtime_error` naming the file and the fault: also where there is neither.
+  TrainedRun read() const;
+
  private:
   std::string file(const char* name) const { return (path_ / name).string(); }
+  data::DataFingerprint kept_data() const;
+  TrainedRun read_checkpoint(TrainConfig config) const;
 
   std::filesystem::path path_;
 };

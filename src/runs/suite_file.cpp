@@ -1,4 +1,4 @@
-#include "src/cli/suite_file.h"
+#include "src/runs/suite_file.h"
 
 #include <fmt/format.h>
 #include <toml++/toml.h>
@@ -9,7 +9,7 @@
 
 #include <respeft/formats/file.h>
 
-namespace respeft::cli {
+namespace respeft::runs {
 
 std::optional<SuiteFile> read_suite_file(const std::string& path) {
   if (!std::filesystem::exists(path)) return std::nullopt;
@@ -44,4 +44,4 @@ void write_suite_file(const std::string& path, const SuiteFile& file) {
   formats::write_file(path, text.str());
 }
 
-}  // namespace respeft::cli
+}  // namespace respeft::runs
