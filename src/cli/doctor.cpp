@@ -38,6 +38,7 @@ class Doctor : public Command {
     app.add_flag("--any-size", any_size_, "accept other numbers of images and classes than the published ones")->group("Data");
     add("--workers", workers_, "N", "threads that decode images", "Data")->default_str("2");
     add("--weights", weights_, "FILE", "pretrained weights, compared with --model", "Model");
+    add("--state-dict", state_dict_, "KEY", kStateDictHelp, "Model");
     add("--model", model_, "NAME", "timm's name of the architecture, e.g. vit_base_patch16_224", "Model");
     add("--image-size", image_size_, "N", "pixels a side; default: the model's own", "Model");
     add("--pool", pool_, "NAME", "what the head reads: token or avg; default: the model's own", "Model");
@@ -75,8 +76,8 @@ class Doctor : public Command {
   void check_weights() {
     const int64_t classes = report_ && !report_->class_names.empty() ? static_cast<int64_t>(report_->class_names.size()) : 0;
     try {
-      weights_check_ =
-          models::check_weights(weights_, model_, {.num_classes = classes, .image_size = image_size_, .pool = pool_});
+      weights_check_ = models::check_weights(weights_, model_, {.num_classes = classes, .image_size = image_size_, .pool = pool_},
+                                             state_dict_);
     } catch (const std::runtime_error& error) {
       if (!report_) throw;
       findings_.push_back({Severity::error, "weights", error.what(), {}});  // what was found of the data is shown all the same
@@ -218,7 +219,7 @@ class Doctor : public Command {
     return result;
   }
 
-  std::string data_, split_, weights_, model_, pool_;
+  std::string data_, split_, weights_, model_, pool_, state_dict_;
   std::optional<int64_t> image_size_;
   int64_t workers_ = 2;
   bool any_size_ = false, allow_warnings_ = false;
