@@ -40,11 +40,11 @@ class Bench : public Command {
     const auto add = [&](const std::string& flag, auto& value, const std::string& type, const std::string& help) {
       return app.add_option(flag, value, help)->type_name(type)->group("Work");
     };
-    add("--model", model_, "NAME", "architecture by timm's name")->default_str(model_);
-    add("--image-size", image_size_, "N", "pixels a side; default: what the model's name says");
+    add("--model", model_, "NAME", "timm's name of the architecture")->default_str(model_);
+    add("--image-size", image_size_, "N", "pixels per side of the input; default: from the model's name");
     add("--num-classes", num_classes_, "N", "classes of the head")->default_str("100");
-    add("--batch-size", batch_size_, "B", "images a step")->default_str("32");
-    add("--steps", steps_, "S", "steps timed, after one that is not")->default_str("5");
+    add("--batch-size", batch_size_, "B", "images per step")->default_str("32");
+    add("--steps", steps_, "S", "timed steps, after one warm-up step")->default_str("5");
     app.add_flag("--inference", inference_, "time forward passes of the merged model instead of training steps")->group("Work");
     method_.declare(app, "rlrr");
   }

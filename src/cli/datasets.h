@@ -10,7 +10,7 @@
 
 namespace respeft::cli {
 
-/// Which labelled images a command measures on.
+/// Which labeled images a command measures on.
 struct DataFlags {
   std::string data;  ///< `KIND:PATH`; empty: not given
   std::string split = "test";

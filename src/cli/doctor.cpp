@@ -35,20 +35,21 @@ class Doctor : public Command {
     for (const auto& kind : data::dataset_kinds()) kinds.push_back(kind.name + ":PATH");
     add("--data", data_, "KIND:PATH", text::join(kinds, ", "), "Data");
     add("--split", split_, "X,…", "shares by which a folder of classes is split, as train's --split", "Data");
-    app.add_flag("--any-size", any_size_, "accept other numbers of images and classes than the published ones")->group("Data");
+    app.add_flag("--any-size", any_size_, "accept numbers of images and classes that differ from the published ones")
+        ->group("Data");
     add("--workers", workers_, "N", "threads that decode images", "Data")->default_str("2");
-    add("--weights", weights_, "FILE", "pretrained weights, compared with --model", "Model");
+    add("--weights", weights_, "FILE", "pretrained weights to compare with --model", "Model");
     add("--state-dict", state_dict_, "KEY", kStateDictHelp, "Model");
     add("--model", model_, "NAME", "timm's name of the architecture, e.g. vit_base_patch16_224", "Model");
-    add("--image-size", image_size_, "N", "pixels a side; default: the model's own", "Model");
-    add("--pool", pool_, "NAME", "what the head reads: token or avg; default: the model's own", "Model");
-    app.add_flag("--allow-warnings", allow_warnings_, "exit with status 0 in spite of warnings")->group("General");
+    add("--image-size", image_size_, "N", "pixels per side of the input; default: the model's own", "Model");
+    add("--pool", pool_, "NAME", "input of the head: token or avg; default: the model's own", "Model");
+    app.add_flag("--allow-warnings", allow_warnings_, "exit with status 0 even with warnings")->group("General");
     preprocessing_.declare(app);
   }
 
   int run() override {
     if (data_.empty() && weights_.empty())
-      throw std::invalid_argument("what is to be checked? Give --data KIND:PATH or --weights FILE");
+      throw std::invalid_argument("nothing to check: give --data KIND:PATH or --weights FILE");
     if (weights_.empty() != model_.empty()) throw std::invalid_argument("--weights and --model go together");
     if (workers_ < 0) throw std::invalid_argument("--workers: must be at least 0");
     preprocessing_.apply({});  // throws on what cannot be

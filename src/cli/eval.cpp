@@ -18,8 +18,8 @@ class Eval : public Command {
  public:
   void declare(CLI::App& app) override {
     data_.declare(app, "--limit", "measure on N images drawn evenly from the classes; default: all");
-    app.add_option("--batch-size", batch_size_, "images computed at once")->type_name("B")->default_str("32")->group("Data");
-    app.add_flag("--per-class", per_class_, "print each class's accuracy too")->group("Data");
+    app.add_option("--batch-size", batch_size_, "images per forward pass")->type_name("B")->default_str("32")->group("Data");
+    app.add_flag("--per-class", per_class_, "also print the accuracy of each class")->group("Data");
     model_.declare(app, /*with_torchscript=*/true);
     preprocessing_.declare(app);
   }

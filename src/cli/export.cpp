@@ -25,7 +25,7 @@ class Export : public Command {
         ->type_name("NAME")
         ->default_str("torchscript")
         ->group("Output");
-    app.add_option("--out", out_, "the exported file, or for a format that is a folder, the new folder")
+    app.add_option("--out", out_, "the exported file, or the new folder for a format that is one")
         ->type_name("PATH")
         ->group("Output");
     model_.declare(app, /*with_torchscript=*/false);
@@ -80,7 +80,7 @@ class Export : public Command {
       print_line("The exported file, run and compared with the model:");
       print(describe(*written.comparison, probe, written.random_head) + "\n");
     } else {
-      print_line(fmt::format("A {} file cannot be run here; try it where it is to be used.\n", format.name));
+      print_line(fmt::format("A {} file cannot be run here; check it where you use it.\n", format.name));
     }
     print_line(fmt::format("{}: {}, {}", out_, format.name, bytes(written.bytes)));
   }

@@ -41,7 +41,7 @@ class Inspect : public Command {
     const auto add = [&](const std::string& flag, auto& value, const std::string& type, const std::string& help) {
       return app.add_option(flag, value, help)->type_name(type)->group("View");
     };
-    add("--directions", directions_, "K", "leading singular directions whose subspaces are compared")->default_str("8");
+    add("--directions", directions_, "K", "number of leading singular directions to compare")->default_str("8");
     add("--layers", layers_, "TEXT", "only layers with this in their name, e.g. blocks.3. or fc1");
     model_.declare(app, /*with_torchscript=*/false);
   }

@@ -27,12 +27,12 @@ namespace {
 
 const std::vector<CommandEntry>& commands() {
   static const std::vector<CommandEntry> list = {
-      {"train", "Fine-tune a pretrained model on labelled images",
+      {"train", "Fine-tune a pretrained model on labeled images",
        "respeft train --model vit_base_patch16_224 --weights vit_b16.safetensors --data imagefolder:flowers \\\n"
        "              --method rlrr --epochs 30 --lr 1e-3 --out runs/flowers\n"
        "respeft train --resume --out runs/flowers",
        make_train},
-      {"eval", "Measure accuracy, loss and speed on labelled images",
+      {"eval", "Measure accuracy, loss and speed on labeled images",
        "respeft eval --run runs/flowers --data imagefolder:flowers\n"
        "respeft eval --torchscript flowers.pt --data imagefolder:flowers --per-class",
        make_eval},
@@ -41,7 +41,7 @@ const std::vector<CommandEntry>& commands() {
        "respeft predict --torchscript flowers.pt --top 3 rose.jpg\n"
        "respeft predict --run runs/flowers --pixels pixels.safetensors --logits logits.safetensors",
        make_predict},
-      {"merge", "Fold an adapter into its base's weights, checked, and write plain weights",
+      {"merge", "Merge an adapter into its base's weights, check the result, and write plain weights",
        "respeft merge --run runs/flowers --out flowers.safetensors\n"
        "respeft merge --weights vit_b16.safetensors --adapter adapter.safetensors --out merged.safetensors",
        make_merge},
@@ -55,7 +55,7 @@ const std::vector<CommandEntry>& commands() {
        "respeft inspect --run runs/flowers\n"
        "respeft inspect --weights vit_b16.safetensors --adapter adapter.safetensors --json",
        make_inspect},
-      {"info", "Describe a model with a method, a file, or list what there is",
+      {"info", "Describe a model with a method, or a file; or list models, methods, data and formats",
        "respeft info\n"
        "respeft info --model vit_base_patch16_224 --method rlrr --batch-size 32\n"
        "respeft info adapter.safetensors",
@@ -73,7 +73,7 @@ const std::vector<CommandEntry>& commands() {
        "respeft suite vtab:vtab-1k --weights vit_b16.safetensors --out runs/rlrr-honest --protocol honest --seeds 1,2,3\n"
        "respeft suite fgvc:fgvc --recipes ssf/fgvc --weights vit_b16.safetensors --out runs/ssf --resume",
        make_suite},
-      {"recipes", "List the papers' settings that are installed, or print one",
+      {"recipes", "List the papers' settings, or print one",
        "respeft recipes\n"
        "respeft recipes rlrr/vtab/cifar\n"
        "respeft train --recipe rlrr/vtab/cifar --data vtab:vtab-1k/cifar --weights vit_b16.safetensors --out runs/cifar",
@@ -84,7 +84,7 @@ const std::vector<CommandEntry>& commands() {
 
 std::string overview() {
   std::string text =
-      "respeft fine-tunes Vision Transformers with a few residual parameters and folds them away.\n\n"
+      "respeft fine-tunes Vision Transformers with a few parameters and merges them into the weights.\n\n"
       "Usage: respeft COMMAND [options]\n\nCommands:\n";
   for (const auto& command : commands()) text += fmt::format("  {:<9}{}\n", command.name, command.summary);
   text +=

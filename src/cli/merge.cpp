@@ -19,7 +19,7 @@ namespace {
 class Merge : public Command {
  public:
   void declare(CLI::App& app) override {
-    app.add_option("--out", out_, "the merged weights (safetensors, timm's layout)")->type_name("FILE")->group("Output");
+    app.add_option("--out", out_, "file for the merged weights (safetensors, timm's names)")->type_name("FILE")->group("Output");
     model_.declare(app, /*with_torchscript=*/false);
     preprocessing_.declare(app);
     merge_.declare(app);
@@ -64,7 +64,7 @@ class Merge : public Command {
                  site.adds_bias ? "added" : percent(site.bias_change)});
     }
     if (!merged.report.sites.empty()) print(table.text() + "\n");
-    if (merged.report.sites.empty()) print_line("The adapter has nothing to fold: what it trained is already plain.\n");
+    if (merged.report.sites.empty()) print_line("The adapter has nothing to merge: its trained weights are already plain.\n");
     if (!merged.trials.empty()) print_line(fmt::format("Merged by {}.", merged.how));
     print(describe(merged.comparison, probe, merged.random_head));
     print_line(fmt::format("\n{}: {} tensors, {}", out_, count(static_cast<int64_t>(state.size())),

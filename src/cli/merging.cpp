@@ -19,7 +19,7 @@ namespace respeft::cli {
 
 void MergeFlags::declare(CLI::App& app) {
   data.declare(app, "--images", "images compared, drawn evenly from the classes; default: 64");
-  app.add_option("--tolerance", tolerance, "accepted difference of a logit, relative to the largest logit")
+  app.add_option("--tolerance", tolerance, "largest accepted difference of a logit, relative to the largest logit")
       ->type_name("X")
       ->default_str("1e-4")
       ->group("Data");
@@ -27,13 +27,13 @@ void MergeFlags::declare(CLI::App& app) {
                  "how shortcuts are merged: " + text::join(merge_names(), ", ") + "; default: the one with the smallest error")
       ->type_name("NAME")
       ->group("Data");
-  app.add_option("--calibration", calibration, "training images on which shortcuts that do not fold exactly are fitted")
+  app.add_option("--calibration", calibration, "number of training images for fitting shortcuts that do not fold exactly")
       ->type_name("N")
       ->default_str("256")
       ->group("Data");
   auto* method_option = app.get_option("--method");  // the model's
   method_option->description(method_option->get_description() + "; or as --how");
-  app.add_flag("--accept-loss", accept_loss, "write although merging the shortcuts exceeds the tolerance")->group("Data");
+  app.add_flag("--accept-loss", accept_loss, "write even if merging the shortcuts exceeds the tolerance")->group("Data");
 }
 
 void MergeFlags::take_method(MethodFlags& flags) {

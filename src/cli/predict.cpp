@@ -31,8 +31,8 @@ class Predict : public Command {
     };
     add("--top", top_, "K", "classes printed for each image")->default_str("5");
     add("--pixels", pixels_, "FILE", "instead of images: safetensors with `pixels` [N, 3, H, W], float32, normalized");
-    add("--logits", logits_, "FILE", "where the logits of those pixels go: `logits` [N, classes], float32");
-    add("--batch-size", batch_size_, "B", "images computed at once")->default_str("32");
+    add("--logits", logits_, "FILE", "output file for their logits: `logits` [N, classes], float32");
+    add("--batch-size", batch_size_, "B", "images per forward pass")->default_str("32");
     model_.declare(app, /*with_torchscript=*/true);
     preprocessing_.declare(app);
   }

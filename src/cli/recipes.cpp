@@ -15,7 +15,7 @@ namespace {
 class RecipesCommand : public Command {
  public:
   void declare(CLI::App& app) override {
-    app.add_option("recipe", name_, "print this one: a TOML file, to be used as it is or as a start of your own")
+    app.add_option("recipe", name_, "print this recipe, a TOML file to use as it is or to start your own from")
         ->type_name("NAME");
   }
 

@@ -52,15 +52,15 @@ class SuiteWatcher : public runs::SuiteObserver {
 class SuiteCommand : public Command {
  public:
   void declare(CLI::App& app) override {
-    app.add_option("benchmark", spec_, "vtab:ROOT or fgvc:ROOT: the datasets that are there are trained on, one after the other")
+    app.add_option("benchmark", spec_, "vtab:ROOT or fgvc:ROOT: trains on every dataset in it, one after the other")
         ->type_name("KIND:ROOT")
         ->required();
     app.add_option("--recipes", recipes_,
-                   "settings of each dataset: NAME/DATASET of 'respeft recipes', or a folder's DATASET.toml, or the word none: "
-                   "the flags' alone; default: rlrr/vtab or rlrr/fgvc")
+                   "settings of each dataset: NAME/DATASET of 'respeft recipes', or DATASET.toml in a folder, or none: only the "
+                   "flags; default: rlrr/vtab or rlrr/fgvc")
         ->type_name("NAME|DIR")
         ->group("Run");
-    datasets_option_ = app.add_option("--datasets", datasets_, "only these, with commas between")->type_name("NAMES");
+    datasets_option_ = app.add_option("--datasets", datasets_, "only these, separated by commas")->type_name("NAMES");
     datasets_option_->group("Data");
     flags_.declare(app, {"data", "recipe"});
   }

@@ -103,7 +103,7 @@ void check_crop(const TrainConfig& c) {
 Fields TrainConfig::fields() {
   Fields list;
   list.add({.name = "recipe",
-            .help = "where the settings that are not given come from: a name that 'respeft recipes' lists, or a TOML file",
+            .help = "settings that no flag gives: a name that 'respeft recipes' lists, or a TOML file",
             .group = "Run",
             .placeholder = "NAME|FILE"},
            recipe);
@@ -141,7 +141,7 @@ Fields TrainConfig::fields() {
             .placeholder = "KIND:PATH"},
            data);
   list.add({.name = "train_split",
-            .help = "split to train on: train or trainval; empty: train with protocol val, otherwise trainval where there is one",
+            .help = "split to train on: train or trainval; empty: train with protocol val, otherwise trainval if there is one",
             .group = "Run",
             .choices = {"", "train", "trainval"}},
            train_split);
@@ -177,14 +177,13 @@ Fields TrainConfig::fields() {
             .maximum = 0.99},
            branch_dropout);
   list.add(train::TrainerOptions::fields());
-  list.add(
-      {.name = "seeds",
-       .help = "train once with each, e.g. 1,2,3, and give mean and deviation; empty: with seed alone (protocol honest: with "
-               "five from seed on)",
-       .group = "Run"},
-      seeds);
+  list.add({.name = "seeds",
+            .help = "train once with each seed, e.g. 1,2,3, and report mean and deviation; empty: only seed (protocol honest: "
+                    "five from seed on)",
+            .group = "Run"},
+           seeds);
   list.add({.name = "grid",
-            .help = "settings that protocol honest chooses from on val, e.g. lr=1e-3,3e-3;weight_decay=0,1e-4",
+            .help = "settings among which protocol honest chooses on val, e.g. lr=1e-3,3e-3;weight_decay=0,1e-4",
             .group = "Run"},
            grid);
   list.add(

@@ -36,8 +36,8 @@ class Source {
 /// Examples that are in memory already. Throws `std::invalid_argument` unless all tensors have the same first dimension.
 std::shared_ptr<const Source> tensor_source(Batch examples);
 
-/// The examples of `source` with the tensor `input` replaced by `features`: what `compute` gives for each batch, computed once,
-/// in order and without gradients. `progress(done)` is called after each batch.
+/// The examples of `source` with the tensor `input` replaced by `features`: the result of `compute` for each batch, computed
+/// once, in order and without gradients. `progress(done)` is called after each batch.
 std::shared_ptr<const Source> precompute(const Source& source, const std::string& input, const std::string& features,
                                          const std::function<at::Tensor(const Batch&)>& compute, int64_t batch_size,
                                          const std::function<void(int64_t)>& progress);

@@ -17,18 +17,18 @@ struct CheckedExportOptions {
   const std::atomic<bool>* stop = nullptr;  ///< work stops with `Interrupted`, and nothing stays, soon after this becomes true
 };
 
-/// What was written, and how it compares.
+/// A written file, and how it compares with the model.
 struct CheckedExport {
   int64_t bytes = 0;
-  /// The file's logits and the model's; nothing for a format that another program must run.
+  /// The file's logits and the model's; nothing if only another program can run the format.
   std::optional<Comparison> comparison;
   bool random_head = false;  ///< the head is zeros, so a file with a random one was compared before the real one was written
 };
 
-/// Writes `model` to `path` in `format`, and checks it before it is there: the file is written beside its place, run on the
-/// probe's inputs, all at once and the first alone, compared with the model, and only then renamed. Nothing is left otherwise.
-/// Throws `ToleranceExceeded` where the file computes something else, `std::invalid_argument` if the format cannot express the
-/// model, `std::runtime_error` with the path and the system's reason where it cannot be written.
+/// Writes `model` to `path` in `format`, and checks it first: writes a temporary file in the same folder, runs it on the
+/// probe's inputs (all at once, and the first alone), compares it with the model, and renames it. On failure nothing is left.
+/// Throws `ToleranceExceeded` if the file computes something else, `std::invalid_argument` if the format cannot express the
+/// model, `std::runtime_error` with the path and the system's reason if it cannot be written.
 CheckedExport export_checked(models::Model& model, const ExportFormat& format, const std::string& path,
                              const ExportInfo& info, const Probe& probe, const CheckedExportOptions& options = {});
 

@@ -21,22 +21,22 @@ namespace respeft {
 struct Probe {
   at::Tensor inputs;        ///< `[N, ...]`, as the model reads them
   at::Tensor labels;        ///< int64 `[N]`; undefined for random inputs
-  std::string description;  ///< what they are, for the report
+  std::string description;  ///< description for reports
 };
 
 /// Random inputs as the model reads them (`InputSpec::example`), the same at every call.
 Probe random_probe(const models::Model& model, int64_t examples = 64);
 
 /// At most `images` of a dataset, drawn evenly from its classes (`data::sample`), as the model reads them. Throws
-/// `std::runtime_error` on an image that cannot be read, and where there are none.
+/// `std::runtime_error` on an image that cannot be read, and if there are none.
 Probe image_probe(data::DatasetPtr dataset, const data::Preprocessing& preprocessing, int64_t images = 64, int64_t workers = 2);
 
 /// The model's logits for any number of inputs, `batch_size` at once, without gradients. `stop` ends the work with `Interrupted`.
 at::Tensor logits_of(models::Model& model, const at::Tensor& inputs, int64_t batch_size = 32,
                      const std::atomic<bool>* stop = nullptr);
 
-/// While it lives, a head of zeros has random weights. All logits of such a head are equal, whatever the model computes, so that
-/// comparing them says nothing. Any other head stays as it is. The zeros are put back at the end.
+/// Gives a head of zeros random weights while it lives: all logits of such a head are equal, so comparing them would prove
+/// nothing. Other heads do not change. The destructor restores the zeros.
 class RandomHead {
  public:
   explicit RandomHead(models::Model& model, uint64_t seed = 0);
@@ -44,7 +44,7 @@ class RandomHead {
   RandomHead(const RandomHead&) = delete;
   RandomHead& operator=(const RandomHead&) = delete;
 
-  /// Whether the head was zeros.
+  /// True if the head was zeros.
   bool active() const { return weight_.defined(); }
 
  private:
@@ -59,12 +59,12 @@ struct Trial {
   std::vector<ShortcutMerger::SiteError> sites;
 };
 
-/// What merging did to a model and its logits.
+/// Result of merging a model.
 struct Merged {
-  MergeReport report;         ///< without sites where the adapter left nothing to fold
+  MergeReport report;         ///< without sites if there was nothing to fold
   at::Tensor logits;          ///< `[N, classes]` of the probe's inputs, after merging
   Comparison comparison;      ///< before and after
-  std::vector<Trial> trials;  ///< of every way of merging shortcuts that can be had, where the model has some
+  std::vector<Trial> trials;  ///< one for each available shortcut merge, if the model has shortcuts
   std::string how;            ///< `exact`, or the shortcut merge that was chosen
   bool random_head = false;   ///< the head is zeros, so a random one stood in its place while comparing; `logits` are of that one
 };
@@ -88,14 +88,14 @@ std::vector<std::string> merge_names();
 /// calibration inputs that are not given.
 Merged merge_measured(models::Model& model, const Probe& probe, const MergeOptions& options = {});
 
-/// Throws `ToleranceExceeded` when the merge changed the logits by more than the options allow, or by something not a number.
+/// Throws `ToleranceExceeded` if the merge changed the logits by more than the options allow, or by NaN.
 void check_merge(const Merged& merged, const MergeOptions& options);
 
 /// Both: merges, and throws where the tolerance is exceeded. The model is merged then all the same.
 Merged merge_certified(models::Model& model, const Probe& probe, const MergeOptions& options = {});
 
-/// Throws `ToleranceExceeded` when logits differ by more than `tolerance`, or by something not a number. `what` names them in the
-/// message, e.g. `the logits before and after merging`.
+/// Throws `ToleranceExceeded` if logits differ by more than `tolerance`, or by NaN. `what` names them in the message, e.g. `the
+/// logits before and after merging`.
 void check_tolerance(const Comparison& comparison, double tolerance, const std::string& what);
 
 }  // namespace respeft

@@ -21,7 +21,7 @@ struct LoraOptions {
 ///
 /// `y = x Wᵀ + b + (alpha / rank) · (dropout(x) Aᵀ) Bᵀ` with `lora_A [r, in]`, `lora_B [out, r]`; one pair per chosen
 /// projection if several are fused (`q.lora_A`, …). A starts Kaiming-uniform, B at zero. With a `target_rank` the ranks are
-/// allocated by importance (AdaLoRA; see `RankAllocationOptions`), and diag(`lora_E`) A stands for A. Folds exactly.
+/// allocated by importance (AdaLoRA; see `RankAllocationOptions`), and diag(`lora_E`) A replaces A. Folds exactly.
 class Lora : public Method {
  public:
   /// Throws `std::invalid_argument` on a rank below 1, a dropout outside [0, 1), or ranks that cannot be allocated so.

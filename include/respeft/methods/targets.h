@@ -13,8 +13,8 @@ namespace respeft::methods {
 ///
 /// Written as a comma-separated list of: a projection or a layer by its own name (`q`, `k`, `v`, `qkv`, `proj`, `fc1`, `norm1`,
 /// …), `o` (the attention's output projection, `proj`), or a kind: `linears`, `convolutions`, `embeddings`, `norms`, `patch`,
-/// `all`. Branches and tokens cannot be targets. Blocks are written `0-5,11`; empty means every block and what lies outside the
-/// blocks.
+/// `all`. Branches and tokens cannot be targets. Blocks are written `0-5,11`; empty means everything, including sites outside
+/// the blocks.
 class Targets {
  public:
   Targets(const std::string& names, const std::string& blocks);

@@ -13,11 +13,11 @@
 // A weights file compared with a model, before hours of training are spent on it.
 namespace respeft::models {
 
-/// The normalization that the weights at `path` were trained with, for the architecture `model` (timm's name, perhaps with a tag
-/// such as
-/// `.augreg_in21k`): from the file itself, or `preprocessor_config.json` (Hugging Face) or `config.json` (timm) beside it,
-/// or the publication that the names of model and file tell: 0.5 for Google's ViT and AugReg, ImageNet's for DINO, DINOv2, DeiT
-/// and MAE, and CLIP's own for OpenAI's CLIP. Source of these: timm's `default_cfgs`. Nothing if none of these tells.
+/// The normalization that the weights at `path` were trained with, for the architecture `model` (timm's name, optionally with a
+/// tag such as `.augreg_in21k`): from the file itself, or `preprocessor_config.json` (Hugging Face) or `config.json` (timm)
+/// next to it, or the publication, recognized from the names of model and file: 0.5 for Google's ViT and AugReg, ImageNet's for
+/// DINO, DINOv2, DeiT and MAE, and CLIP's own for OpenAI's CLIP. Source of these: timm's `default_cfgs`. Nothing if none of
+/// these gives it.
 std::optional<Normalization> known_normalization(const std::string& path, const std::string& model,
                                                  const std::string& state_dict = "");
 
@@ -46,11 +46,11 @@ WeightsCheck check_weights(const std::string& path, const std::string& model, Mo
 /// `"0.485,0.456,0.406"`.
 std::string channels_text(const std::array<double, 3>& values);
 
-/// A sentence where images will be normalized otherwise than the weights were trained with; empty where they are not.
+/// A sentence if images would be normalized differently from the weights' training; otherwise empty.
 std::string normalization_mismatch(const Normalization& known, const data::Preprocessing& planned);
 
-/// What there is to say about a check of the weights at `path` for training on `classes` classes (0: unknown) with images
-/// preprocessed as `planned`: faults, values that are not finite, a head that is left out, another normalization.
+/// Findings of a check of the weights at `path` for training on `classes` classes (0: unknown) with images preprocessed as
+/// `planned`: faults, values that are not finite, a head that is left out, another normalization.
 std::vector<data::Finding> weight_findings(const WeightsCheck& check, const std::string& path, const std::string& model,
                                            int64_t classes, const data::Preprocessing& planned);
 

@@ -16,7 +16,7 @@ struct ClassFigures {
   std::string name;
   int64_t images = 0, correct = 0;
 
-  /// Nothing where there is no image of this class.
+  /// Nothing if there is no image of this class.
   std::optional<double> accuracy() const;
 };
 
@@ -27,7 +27,7 @@ struct Figures {
   double loss = 0.0;  ///< mean cross-entropy
   std::vector<ClassFigures> classes;
   double seconds = 0.0;
-  /// After the first batch, which waits for the first images and warms up; nothing where there is only one batch.
+  /// Rate after the first batch, which includes start-up; nothing if there is only one batch.
   std::optional<double> images_per_second;
 
   double accuracy() const { return static_cast<double>(correct) / static_cast<double>(images); }
@@ -41,14 +41,14 @@ struct EvaluateOptions {
   const std::atomic<bool>* stop = nullptr;  ///< work stops with `Interrupted` soon after this becomes true
 };
 
-/// Evaluates a model on labelled images:
+/// Evaluates a model on labeled images:
 ///
 ///     const auto run = respeft::runs::load_run("runs/flowers");
 ///     const auto test = respeft::data::open_dataset("imagefolder:flowers", respeft::data::Split::test);
 ///     const auto figures = respeft::runs::evaluate(run, test);  // .accuracy(), .loss, .classes
 ///
-/// Throws `std::invalid_argument` where the data's classes are not the model's, `std::runtime_error` on an image that cannot be
-/// read, and where there are no images.
+/// Throws `std::invalid_argument` if the data's classes are not the model's, and `std::runtime_error` on an image that cannot
+/// be read or if there are no images.
 Figures evaluate(const LoadedRun& run, data::DatasetPtr dataset, const EvaluateOptions& options = {});
 
 }  // namespace respeft::runs

@@ -22,17 +22,17 @@
 // A trained model with everything that is needed to use it.
 namespace respeft::runs {
 
-/// Settings that replace those of the files where they are given.
+/// Settings that override those of the files.
 struct PreprocessingChanges {
   std::optional<std::array<double, 3>> mean, std;
   std::optional<std::string> interpolation, resize_mode;
   std::optional<int64_t> resize_size;
 
-  /// `files` with these in place of its own. Throws `std::invalid_argument` on a value that cannot be.
+  /// `files` with these settings instead. Throws `std::invalid_argument` on an invalid value.
   data::Preprocessing over(data::Preprocessing files) const;
 };
 
-/// Where a model comes from. All but `run` or `torchscript` may be left out where the files say it.
+/// The source of a model. Members that the files give may be left out.
 struct LoadOptions {
   std::string run;          ///< directory of a run
   std::string torchscript;  ///< a TorchScript file; nothing else is given then but `image_size` and `preprocessing`
@@ -42,17 +42,17 @@ struct LoadOptions {
   std::string adapter;      ///< an adapter file, or a folder in PEFT's layout
   std::string pool;         ///< `token` or `avg`
   std::optional<int64_t> image_size;
-  std::optional<int64_t> num_classes;  ///< of a fresh head, where no file holds one
+  std::optional<int64_t> num_classes;  ///< of a new head, if no file holds one
   bool any_base = false;               ///< accept an adapter that was trained on other weights
   std::string method;                  ///< of an adapter file without metadata
   Options method_options;
   PreprocessingChanges preprocessing;
 };
 
-/// A class that a model takes an image for.
+/// A predicted class.
 struct Prediction {
   int64_t index = 0;
-  std::string name;  ///< the class's name, or its number where names are unknown
+  std::string name;  ///< the class's name, or its number if names are unknown
   double probability = 0.0;
 };
 
@@ -71,7 +71,7 @@ class LoadedRun {
   std::string weights;                   ///< path of the base's weights; empty where the adapter holds everything
   std::string state_dict;                ///< which of several in `weights`
   std::vector<std::string> files;        ///< all that it was read from
-  std::vector<std::string> notes;        ///< that its user should know, such as that the run has not finished
+  std::vector<std::string> notes;        ///< for the user, e.g. that the run has not finished
 
   /// Normalized images `[B, 3, H, W]` -> logits `[B, classes]`, without gradients.
   at::Tensor forward(const at::Tensor& images) const;
@@ -79,14 +79,14 @@ class LoadedRun {
   at::Tensor logits(const at::Tensor& images, int64_t batch_size = 32,
                     const std::function<void(int64_t done)>& progress = nullptr) const;
 
-  /// The `top` likeliest classes of an image, the likeliest first. Throws `std::runtime_error` on a file that is no image, and
-  /// where the logits are not finite.
+  /// The `top` most likely classes of an image, most likely first. Throws `std::runtime_error` on a file that is not an image,
+  /// and if the logits are not finite.
   std::vector<Prediction> classify(const std::string& path, int64_t top = 5) const;
   std::vector<Prediction> classify(const data::Image& image, int64_t top = 5) const;
   /// The same for several image files in one batch.
   std::vector<std::vector<Prediction>> classify(const std::vector<std::string>& paths, int64_t top = 5) const;
 
-  /// The class's name, or its number where names are unknown.
+  /// The class's name, or its number if names are unknown.
   std::string class_name(int64_t index) const;
 
   /// How to open `spec`, a `KIND:PATH`: as in the run, if it is the run's data.
@@ -98,14 +98,14 @@ class LoadedRun {
   ExportInfo export_info(bool adapters = false) const;
 };
 
-/// Makes the model that the options and the files they name describe. A run that has not finished is loaded from its checkpoint,
-/// which `notes` says.
-/// Throws `std::invalid_argument` when options are missing or contradict the files, `std::runtime_error` on bad files.
+/// Loads the model that the options and their files describe. A run that has not finished is loaded from its checkpoint, with a
+/// note in `notes`. Throws `std::invalid_argument` if options are missing or contradict the files, `std::runtime_error` on bad
+/// files.
 LoadedRun load_run(const LoadOptions& options);
 /// The model of the run in `directory`.
 LoadedRun load_run(const std::string& directory);
 
-/// Throws `std::invalid_argument` that says what differs unless the classes of `dataset` are the model's.
+/// Throws `std::invalid_argument` that names the difference unless the classes of `dataset` are the model's.
 void check_classes(const LoadedRun& run, const data::Dataset& dataset);
 
 }  // namespace respeft::runs

@@ -8,9 +8,9 @@
 
 namespace respeft::runs {
 
-/// Which images a merge or an export is compared on.
+/// The images for comparing a merge or an export.
 struct ProbeOptions {
-  std::string data;  ///< `KIND:PATH`; empty: the data that the run was trained on, or random pixels where there are none
+  std::string data;  ///< `KIND:PATH`; empty: the data that the run was trained on, or random pixels if there are none
   std::string split = "test";
   std::string shares;  ///< by which a folder of classes is split; empty: as in the run
   int64_t images = 64;
@@ -18,9 +18,9 @@ struct ProbeOptions {
   std::function<void(const std::string&)> note = nullptr;
 };
 
-/// Images to compare the model on before and after: drawn evenly from the classes of the data, or random pixels. Data that were
-/// not asked for and cannot be read are replaced by random pixels, which `note` says. Throws as `data::open_dataset`, and
-/// `std::invalid_argument` where the data's classes are not the model's.
+/// Images to compare the model on before and after: drawn evenly from the classes of the data, or random pixels. If the run's
+/// own data cannot be read, uses random pixels and calls `note`. Throws as `data::open_dataset`, and `std::invalid_argument` if
+/// the data's classes are not the model's.
 Probe make_probe(const LoadedRun& run, const ProbeOptions& options = {});
 
 /// `options.images` training images, an equal share of every class, on which shortcuts that do not fold exactly are fitted (see

@@ -15,15 +15,15 @@ struct Recipe {
   std::string summary;  ///< the file's first line, a comment
 };
 
-/// The folder of the recipes that are installed with this library: `share/respeft/recipes` beside or above the folder of the
+/// The folder of the recipes that are installed with this library: `share/respeft/recipes` next to or above the folder of the
 /// library, or of the program that uses it. Throws `std::runtime_error` if it is in neither place.
 std::string recipe_directory();
 
 /// The recipes of a collection, by name; `directory` empty: `recipe_directory()`. Throws `std::runtime_error` if it is no folder.
 std::vector<Recipe> recipes_in(const std::string& directory = "");
 
-/// The recipe of this name in `directory`, or the file of this path (whatever ends in `.toml`). Throws `std::invalid_argument`
-/// that suggests what may have been meant, `std::runtime_error` if the file cannot be read.
+/// The recipe of this name in `directory`, or the file of this path (if it ends in `.toml`). Throws `std::invalid_argument`
+/// that suggests a similar name, `std::runtime_error` if the file cannot be read.
 Recipe find_recipe(const std::string& name, const std::string& directory = "");
 
 /// The recipe's settings over `defaults`, and its name in `recipe`. Throws `std::invalid_argument` if the file itself names a

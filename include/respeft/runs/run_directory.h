@@ -12,7 +12,7 @@
 
 namespace respeft::runs {
 
-/// What a run trained so far, and all that is known about it.
+/// The trained tensors of a run so far, with their information.
 struct TrainedRun {
   TrainConfig config;
   adapters::AdapterFile adapter;
@@ -33,9 +33,9 @@ class RunDirectory {
   void remove_if_empty() const;
   bool has_config() const { return std::filesystem::exists(config_path()); }
   bool has_checkpoint() const { return std::filesystem::exists(checkpoint_path()); }
-  /// Whether the run has finished.
+  /// True if the run has finished.
   bool has_adapter() const { return std::filesystem::exists(adapter_path()); }
-  /// Whether there is something that a new run would destroy.
+  /// True if a new run would destroy results.
   bool has_results() const { return has_checkpoint() || has_adapter(); }
 
   std::string config_path() const { return file("config.toml"); }
@@ -48,8 +48,8 @@ class RunDirectory {
 
   /// Writes the configuration and removes the files of a finished run.
   void begin(const TrainConfig& config) const;
-  /// Throws `std::invalid_argument` that says what changed where there is a checkpoint that was trained on other data. A run
-  /// without `checkpoint/data.json` is accepted.
+  /// Throws `std::invalid_argument` that names the changes if there is a checkpoint of other data. A run without
+  /// `checkpoint/data.json` is accepted.
   void check_data(const data::DataFingerprint& now) const;
   void keep_data(const data::DataFingerprint& now) const;
   /// Keeps the lines of the training up to `progress`.
@@ -60,12 +60,12 @@ class RunDirectory {
   void write_adapter(const adapters::AdapterFile& adapter) const;
   void write_summary(const std::string& summary) const;
 
-  /// The run's configuration. Its weights are looked for in the directory where they are no longer at their place, so that a run
-  /// can be moved together with its weights. Throws `std::runtime_error` naming the file and the fault: also where the directory
-  /// holds a suite or several runs.
+  /// The run's configuration. Weights that are no longer at their path are looked for in the directory, so that a run can be
+  /// moved with its weights. Throws `std::runtime_error` that names the file and the fault, also if the directory holds a suite
+  /// or several runs.
   TrainConfig read_config() const;
-  /// The run's adapter, or where it has not finished, what its checkpoint holds: the trained parameters, or their moving average
-  /// where one is kept. Throws `std::runtime_error` naming the file and the fault: also where there is neither.
+  /// The run's adapter or, if it has not finished, the trained parameters of its checkpoint (their moving average, if there is
+  /// one). Throws `std::runtime_error` that names the file and the fault, also if there is neither.
   TrainedRun read() const;
 
  private:

@@ -25,11 +25,11 @@ struct SuiteTask {
 struct SuiteTasks {
   std::string benchmark;         ///< `vtab` or `fgvc`: the middle part of its recipes' names
   std::vector<SuiteTask> tasks;  ///< in the order that tables list them
-  int64_t all = 0;               ///< how many the benchmark has
+  int64_t all = 0;               ///< number of datasets in the benchmark
 };
 
-/// The datasets of `vtab:ROOT` or `fgvc:ROOT` that are there. Throws `std::invalid_argument` on another kind,
-/// `std::runtime_error` if the root is no folder, has none of them, or has two folders of one.
+/// The existing datasets of `vtab:ROOT` or `fgvc:ROOT`. Throws `std::invalid_argument` on another kind, `std::runtime_error` if
+/// the root is not a folder, has none of them, or has two folders of one.
 SuiteTasks suite_tasks(const std::string& spec);
 
 /// All datasets of a benchmark, `vtab` or `fgvc`, in the order that tables list them, without `data`.
@@ -44,24 +44,24 @@ struct SuiteMean {
   std::optional<double> deviation;
 };
 
-/// What came of one dataset.
+/// Results of one dataset.
 struct SuiteResult {
   SuiteTask task;
   Experiment experiment;
 };
 
-/// What came of a benchmark.
+/// Results of a benchmark.
 struct SuiteReport {
   std::string benchmark;
   int64_t all = 0;  ///< datasets that it has
   std::vector<SuiteResult> results;
-  std::vector<std::pair<std::string, std::string>> failed;  ///< datasets by name, and what went wrong
+  std::vector<std::pair<std::string, std::string>> failed;  ///< datasets by name, and their errors
 
-  /// The protocol of all results; empty where they have several.
+  /// The protocol of all results; empty if they differ.
   std::string protocol() const;
 };
 
-/// The means of each group, over the groups (what VTAB reports), and over all datasets (what papers' tables average). None where
+/// The means of each group, over the groups (what VTAB reports), and over all datasets (what papers' tables average). None if
 /// the results have several protocols.
 std::vector<SuiteMean> suite_means(const std::vector<SuiteResult>& results);
 
@@ -70,19 +70,19 @@ struct SuiteOptions {
   std::string spec;      ///< `vtab:ROOT` or `fgvc:ROOT`
   std::string out;       ///< directory of the runs, one a dataset
   std::string recipes;   ///< `NAME/BENCHMARK` of the recipes, a folder of `DATASET.toml`, or `none`; empty: `rlrr/BENCHMARK`
-  std::string datasets;  ///< names with commas between; empty: all that are there
-  ConfigSources config;  ///< of every dataset, without `data`, `out` and `recipe`; its `resume` goes on with the suite in `out`
+  std::string datasets;  ///< comma-separated names; empty: all that exist
+  ConfigSources config;  ///< for every dataset, without `data`, `out` and `recipe`; `resume` continues the suite in `out`
   const std::atomic<bool>* stop = nullptr;  ///< work stops with `Interrupted` soon after this becomes true
 };
 
-/// Told how a suite goes on.
+/// Suite callbacks.
 class SuiteObserver : public train::Observer {
  public:
   /// All configurations are sound, and training begins.
   virtual void begin(const std::vector<TrainConfig>& /*configs*/) {}
   /// Dataset `number` (from 1) of `total` is next.
   virtual void dataset(const SuiteTask& /*task*/, size_t /*number*/, size_t /*total*/, const TrainConfig& /*config*/) {}
-  /// Training on a dataset failed; the suite goes on with the next.
+  /// Training on a dataset failed; the suite continues with the next.
   virtual void failed(const SuiteTask& /*task*/, const std::string& /*fault*/) {}
 };
 
@@ -93,7 +93,7 @@ class SuiteObserver : public train::Observer {
 /// `Interrupted` when it is stopped.
 SuiteReport run_suite(const SuiteOptions& options, SuiteObserver& observer);
 
-/// A JSON object: every dataset's figures (as of an experiment), the means, and what is missing.
+/// A JSON object: the figures of every dataset (as for an experiment), the means, and the missing datasets.
 std::string to_json(const SuiteReport& report);
 
 }  // namespace respeft::runs

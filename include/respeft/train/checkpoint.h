@@ -16,9 +16,9 @@ struct Checkpoint {
   std::string frozen_sha256;  ///< of the frozen base in memory (`models::base_sha256`), not of its weights file
 };
 
-/// Writes the file whole or not at all, so that at any moment there is the old one or the new one.
+/// Writes the file whole or not at all, so that the old or the new one exists at any moment.
 void save_checkpoint(const std::string& path, const Checkpoint& checkpoint);
-/// Throws `std::runtime_error` naming file and fault.
+/// Throws `std::runtime_error` that names the file and the fault.
 Checkpoint load_checkpoint(const std::string& path);
 
 }  // namespace respeft::train

@@ -15,7 +15,7 @@ class Observer {
   virtual ~Observer() = default;
   /// A line for people.
   virtual void note(const std::string& /*line*/) {}
-  /// `done` of `total` examples of `what`, e.g. `epoch 3/9` or `test`, are through; `remark` e.g. `loss 0.31`.
+  /// `done` of `total` examples are done; `what` names the work, e.g. `epoch 3/9` or `test`; `remark` is e.g. `loss 0.31`.
   virtual void progress(const std::string& /*what*/, int64_t /*done*/, int64_t /*total*/, const std::string& /*remark*/) {}
   /// An epoch of `total`, or an evaluation inside one, has ended.
   virtual void epoch(const EpochRecord& /*record*/, int64_t /*total*/) {}

@@ -43,7 +43,7 @@ struct TrainerOptions {
 
   Fields fields();
 
-  /// The learning rate that a warm-up of `warmup` epochs or steps starts from: `warmup_lr`, or where that is negative the first
+  /// The learning rate that a warm-up of `warmup` epochs or steps starts from: `warmup_lr` or, if that is negative, the first
   /// point of a line through zero, lr / (warmup + 1), so that the first epoch trains too.
   double warmup_start(int64_t warmup) const;
 

@@ -30,7 +30,7 @@ struct Evaluation {
   std::string split;
   std::string unit = "examples";  ///< the examples' name, e.g. `images`
   int64_t examples = 0;
-  MetricValues metrics;  ///< without what training adds, such as label smoothing
+  MetricValues metrics;  ///< without regularization such as label smoothing
   double seconds = 0.0;
 
   bool operator==(const Evaluation&) const = default;
@@ -59,7 +59,7 @@ struct RunProgress {
   double epoch_seconds = 0.0, epoch_wait_seconds = 0.0;  ///< of the epoch that is not at its end: training, waiting for data
   std::optional<EpochRecord> last;                       ///< of the last epoch
   std::optional<EpochRecord> best;                       ///< on the split that the protocol chooses by
-  std::optional<EpochRecord> pending;  ///< trained, but still to be evaluated and recorded; such a checkpoint evaluates first
+  std::optional<EpochRecord> pending;  ///< trained, but not yet evaluated and recorded; a run resumed from here evaluates first
 
   /// The share of training time, without evaluation, that the next batch was waited for: 0 … 1.
   double data_wait_share() const { return train_seconds > 0.0 ? data_wait_seconds / train_seconds : 0.0; }

@@ -35,7 +35,7 @@ struct TrainingJob {
   std::shared_ptr<const tasks::Task> task;
   std::function<at::Tensor(const Batch&)> forward;  ///< the model's output for a batch on the runtime's device
   std::shared_ptr<torch::nn::Module> module;        ///< switched between training and evaluation
-  std::shared_ptr<Attachment> attachment;           ///< what is trained, and the method's part in training it
+  std::shared_ptr<Attachment> attachment;           ///< the trainable parameters and the method's state
   std::shared_ptr<const data::Source> train;
   std::shared_ptr<const data::Source> test;  ///< null without `final_test`
   std::shared_ptr<const data::Source> val;   ///< only with the protocol `val`

@@ -29,7 +29,7 @@ struct VitConfig {
   bool class_token = true;
   int64_t register_tokens = 0;
   bool position_for_prefix =
-      true;  ///< whether the position embedding has entries for the prefix tokens (timm: not `no_embed_class`)
+      true;  ///< true if the position embedding has entries for the prefix tokens (timm: not `no_embed_class`)
   std::optional<double> layer_scale;  ///< initial value; none: no layer scale
   bool mean_pooling = false;          ///< mean over the patches, then `fc_norm`; otherwise `norm`, then the class token
   double drop_path = 0.0;
