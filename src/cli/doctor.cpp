@@ -39,6 +39,7 @@ class Doctor : public Command {
         ->group("Data");
     add("--workers", workers_, "N", "threads that decode images", "Data")->default_str("2");
     add("--weights", weights_, "FILE", "pretrained weights to compare with --model", "Model");
+    add("--state-dict", state_dict_, "KEY", kStateDictHelp, "Model");
     add("--model", model_, "NAME", "timm's name of the architecture, e.g. vit_base_patch16_224", "Model");
     add("--image-size", image_size_, "N", "pixels per side of the input; default: the model's own", "Model");
     add("--pool", pool_, "NAME", "input of the head: token or avg; default: the model's own", "Model");
@@ -76,8 +77,8 @@ class Doctor : public Command {
   void check_weights() {
     const int64_t classes = report_ && !report_->class_names.empty() ? static_cast<int64_t>(report_->class_names.size()) : 0;
     try {
-      weights_check_ =
-          models::check_weights(weights_, model_, {.num_classes = classes, .image_size = image_size_, .pool = pool_});
+      weights_check_ = models::check_weights(weights_, model_, {.num_classes = classes, .image_size = image_size_, .pool = pool_},
+                                             state_dict_);
     } catch (const std::runtime_error& error) {
       if (!report_) throw;
       findings_.push_back({Severity::error, "weights", error.what(), {}});  // what was found of the data is shown all the same
@@ -219,7 +220,7 @@ class Doctor : public Command {
     return result;
   }
 
-  std::string data_, split_, weights_, model_, pool_;
+  std::string data_, split_, weights_, model_, pool_, state_dict_;
   std::optional<int64_t> image_size_;
   int64_t workers_ = 2;
   bool any_size_ = false, allow_warnings_ = false;

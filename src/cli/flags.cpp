@@ -147,8 +147,9 @@ void ModelFlags::declare(CLI::App& app, bool with_torchscript) {
   if (with_torchscript) add("--torchscript", torchscript, "FILE", "an exported TorchScript file");
   add("--model", model, "NAME", "timm's name of the architecture, e.g. vit_base_patch16_224; default: from the adapter file");
   add("--weights", weights, "FILE",
-      "the base's weights: safetensors, .npz, .pth, .bin, an index of shards or a folder; timm's, Hugging Face's, Google's or "
-      "DINOv2's names");
+      "the base's weights: safetensors, .npz, .pth, .bin, an index of shards or a folder; timm's, Hugging Face's, torchvision's, "
+      "Google's or DINOv2's names");
+  add("--state-dict", state_dict, "KEY", kStateDictHelp);
   add("--adapter", adapter, "FILE", "an adapter file, or a folder of Hugging Face PEFT");
   app.add_flag("--any-base", any_base, "accept an adapter that was trained on other weights")->group("Model");
   add("--image-size", image_size, "N", "pixels per side of the input; default: from the files, otherwise from the model's name");

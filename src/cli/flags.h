@@ -50,7 +50,7 @@ struct PreprocessingFlags {
 
 /// Which model a command works on.
 struct ModelFlags {
-  std::string model, weights, adapter, pool, run, torchscript;
+  std::string model, weights, state_dict, adapter, pool, run, torchscript;
   std::optional<int64_t> image_size, num_classes;
   bool any_base = false;
   MethodFlags method;  ///< for adapter files without metadata
@@ -58,6 +58,11 @@ struct ModelFlags {
   /// `with_torchscript`: whether `--torchscript` is offered.
   void declare(CLI::App& app, bool with_torchscript);
 };
+
+/// Help of `--state-dict`.
+inline constexpr char kStateDictHelp[] =
+    "which of several state dicts in the weights file: its name in the checkpoint, e.g. state_dict_ema, or the prefix of its "
+    "tensors' names";
 
 /// An option's flag: `pre_num` -> `--pre-num`.
 std::string flag_name(const std::string& option);

@@ -8,11 +8,11 @@
 #include <respeft/inspect/inspect.h>
 #include <respeft/methods/method.h>
 
+#include <respeft/core/text.h>
 #include "src/cli/command.h"
 #include "src/cli/flags.h"
 #include "src/cli/listing.h"
 #include "src/cli/output.h"
-#include <respeft/core/text.h>
 
 namespace respeft::cli {
 namespace {
@@ -82,6 +82,7 @@ class Info : public Command {
     const auto add = [&](const std::string& flag, auto& value, const std::string& type, const std::string& help) {
       return app.add_option(flag, value, help)->type_name(type)->group("Subject");
     };
+    add("--state-dict", state_dict_, "KEY", kStateDictHelp);
     add("--model", model_, "NAME", "timm's name of the architecture; without this and FILE, lists everything");
     add("--image-size", image_size_, "N", "pixels per side of the input; default: from the model's name");
     add("--pool", pool_, "NAME", "input of the head: token or avg");
@@ -92,9 +93,10 @@ class Info : public Command {
   }
 
   int run() override {
+    if (!state_dict_.empty() && file_.empty()) throw std::invalid_argument("--state-dict goes with FILE");
     if (!file_.empty() && !model_.empty()) throw std::invalid_argument("give FILE or --model, not both");
     if (!file_.empty()) {
-      json() ? print_json(describe_file_json(file_)) : print(describe_file(file_));
+      json() ? print_json(describe_file_json(file_, state_dict_)) : print(describe_file(file_, state_dict_));
     } else if (model_.empty()) {
       if (!method_.name.empty()) throw std::invalid_argument("--method goes with --model NAME");
       json() ? print_json(list_everything_json()) : print(list_everything());
@@ -202,7 +204,7 @@ class Info : public Command {
     return result + "\n" + fmt::format("Training at batch size {}:\n", cost->batch) + key_values(training);
   }
 
-  std::string file_, model_, pool_;
+  std::string file_, model_, pool_, state_dict_;
   std::optional<int64_t> image_size_;
   int64_t num_classes_ = 100, batch_size_ = 32;
   bool all_layers_ = false;

@@ -63,7 +63,7 @@ class Inspect : public Command {
     auto base = models::create(
         adapted.name,
         {.num_classes = adapted.model->num_classes(), .image_size = adapted.model->input().side(), .pool = adapted.pool});
-    models::load_weights(*base, adapted.weights);
+    models::load_weights(*base, adapted.weights, adapted.state_dict);
     return base;
   }
 

@@ -73,8 +73,8 @@ nlohmann::json list_everything_json() {
   return document;
 }
 
-std::string describe_file(const std::string& path) {
-  const FileSummary summary = summarize_file(path);
+std::string describe_file(const std::string& path, const std::string& state_dict) {
+  const FileSummary summary = summarize_file(path, state_dict);
   Table table({"tensor", "type", "shape"});
   for (const auto& [key, entry] : summary.tensors) {
     table.add({key, std::string(c10::getDtypeNames(entry.dtype).first), dimensions_text(entry.shape)});
@@ -84,8 +84,8 @@ std::string describe_file(const std::string& path) {
                      count(summary.numbers), bytes(summary.bytes));
 }
 
-nlohmann::json describe_file_json(const std::string& path) {
-  return nlohmann::json::parse(summarize_file(path).json);
+nlohmann::json describe_file_json(const std::string& path, const std::string& state_dict) {
+  return nlohmann::json::parse(summarize_file(path, state_dict).json);
 }
 
 }  // namespace respeft::cli

@@ -12,7 +12,7 @@ nlohmann::json list_everything_json();
 
 /// What a safetensors file holds: its metadata, then every tensor's key, type and shape.
 /// Throws `std::runtime_error` on a bad file.
-std::string describe_file(const std::string& path);
-nlohmann::json describe_file_json(const std::string& path);
+std::string describe_file(const std::string& path, const std::string& state_dict);
+nlohmann::json describe_file_json(const std::string& path, const std::string& state_dict);
 
 }  // namespace respeft::cli

@@ -24,6 +24,7 @@ runs::LoadedRun load_model(const ModelFlags& flags, const PreprocessingFlags& pr
                             .torchscript = flags.torchscript,
                             .model = flags.model,
                             .weights = flags.weights,
+                            .state_dict = flags.state_dict,
                             .adapter = flags.adapter,
                             .pool = flags.pool,
                             .image_size = flags.image_size,

@@ -167,8 +167,8 @@ std::unique_ptr<TensorFile> open_safetensors(const std::string& path) {
   return std::make_unique<SafetensorsTensors>(path);
 }
 
-std::string weights_sha256(const std::string& path) {
-  return weights_sha256(*open_tensor_file(path));
+std::string weights_sha256(const std::string& path, const std::string& state_dict) {
+  return weights_sha256(*open_tensor_file(path, state_dict), state_dict);
 }
 
 std::string weights_sha256(const TensorFile& file, const std::string& state_dict) {

@@ -60,9 +60,9 @@ std::string document(const FileSummary& summary, const formats::Metadata& metada
 
 }  // namespace
 
-FileSummary summarize_file(const std::string& given) {
+FileSummary summarize_file(const std::string& given, const std::string& state_dict) {
   const auto [path, config] = files_of(given);
-  const auto file = formats::open_tensor_file(path);
+  const auto file = formats::open_tensor_file(path, state_dict);
   FileSummary summary{.path = path, .format = file->format()};
   for (const auto& [key, value] : config.items()) {
     if (!is_empty(value)) summary.entries.emplace_back(key, compact(value));

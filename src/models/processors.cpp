@@ -62,6 +62,12 @@ class Members {
     for (size_t i = 0; i < 3; ++i) result[i] = value[i].get<double>();
     return result;
   }
+  /// The same for numbers to divide by.
+  Three divisors(const std::string& key, const Three& otherwise) const {
+    const Three result = channels(key, otherwise);
+    if (std::any_of(result.begin(), result.end(), [](double value) { return !(value > 0.0); })) refuse(key, "expected numbers above 0");
+    return result;
+  }
   /// A number of pixels.
   int64_t pixels(const std::string& key, const json& value) const {
     constexpr int64_t kLargest = 4096;  // as `preprocessing_from_json` has it
@@ -144,7 +150,7 @@ void take_values(data::Preprocessing& result, const Members& config, const Proce
   const bool normalizes = config.flag("do_normalize", true);
   const double factor = config.flag("do_rescale", true) ? config.number("rescale_factor", 1.0 / 255.0) : 1.0;
   result.mean = normalizes ? config.channels("image_mean", processor.mean) : Three{0.0, 0.0, 0.0};
-  result.std = normalizes ? config.channels("image_std", processor.std) : Three{1.0, 1.0, 1.0};
+  result.std = normalizes ? config.divisors("image_std", processor.std) : Three{1.0, 1.0, 1.0};
   const double scale = 255.0 * factor;
   if (std::abs(scale - 1.0) < 1e-6) return;  // 1/255, perhaps with fewer digits
   for (size_t c = 0; c < 3; ++c) result.mean[c] /= scale, result.std[c] /= scale;
@@ -175,7 +181,7 @@ data::Preprocessing timm_preprocessing(const json& pretrained_cfg, const std::st
   constexpr double crop_share = 0.875;
   data::Preprocessing result;
   result.mean = config.channels("mean", mean);
-  result.std = config.channels("std", std);
+  result.std = config.divisors("std", std);
   result.interpolation = config.text("interpolation", "bicubic");
   if (result.interpolation != "bicubic" && result.interpolation != "bilinear")
     config.refuse("interpolation", "only bicubic and bilinear are done here");

@@ -1,7 +1,6 @@
 #include "src/models/unwrap.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <optional>
@@ -42,9 +41,9 @@ std::vector<Wrapped> find_wrapped(const TensorMap& tensors, std::string_view anc
 
 const Wrapped& only(const std::vector<Wrapped>& found) {
   if (found.size() == 1) return found.front();
-  std::vector<std::string> prefixes;
-  for (const auto& place : found) prefixes.push_back(fmt::format("'{}{}'", place.wrapper, place.inner));
-  throw std::runtime_error(fmt::format("it holds several models, under the prefixes {}", fmt::join(prefixes, " and ")));
+  const auto prefix = [&](size_t i) { return fmt::format("'{}{}'", found[i].wrapper, found[i].inner); };
+  const std::string others = found.size() > 2 ? fmt::format(" and {} more", found.size() - 2) : "";
+  throw std::runtime_error(fmt::format("it holds several models, under the prefixes {} and {}{}; name one (--state-dict)", prefix(0), prefix(1), others));
 }
 
 TensorMap unwrapped(TensorMap tensors, const std::string& wrapper) {

@@ -17,12 +17,12 @@ int64_t head_classes(const TensorMap& tensors) {
   return head->second.size(0);
 }
 
-int64_t head_classes_of_file(const std::string& path) {
-  return WeightsFile(path).head_classes();
+int64_t head_classes_of_file(const std::string& path, const std::string& state_dict) {
+  return WeightsFile(path, state_dict).head_classes();
 }
 
-LoadReport load_weights(torch::nn::Module& module, const std::string& path) {
-  return WeightsFile(path).load(module);
+LoadReport load_weights(torch::nn::Module& module, const std::string& path, const std::string& state_dict) {
+  return WeightsFile(path, state_dict).load(module);
 }
 
 LoadReport load_weights(torch::nn::Module& module, TensorMap tensors, const std::string& origin) {

@@ -262,14 +262,15 @@ LoadReport WeightsFile::load(torch::nn::Module& module) const {
   return Loading(module, contents_->file->tensors(), path()).run();
 }
 
-std::optional<Normalization> known_normalization(const std::string& path, const std::string& model) {
-  return WeightsFile(path).normalization(model);
+std::optional<Normalization> known_normalization(const std::string& path, const std::string& model,
+                                                 const std::string& state_dict) {
+  return WeightsFile(path, state_dict).normalization(model);
 }
 
-WeightsCheck check_weights(const std::string& path, const std::string& model, ModelOptions options) {
+WeightsCheck check_weights(const std::string& path, const std::string& model, ModelOptions options, const std::string& state_dict) {
   options.device = at::kMeta;
   const auto shapes = create(model, options);
-  const WeightsFile file(path);
+  const WeightsFile file(path, state_dict);
   auto check = file.check(*shapes);
   check.normalization = file.normalization(model);  // whose name may have a tag
   return check;

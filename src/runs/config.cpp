@@ -120,6 +120,13 @@ Fields TrainConfig::fields() {
             .placeholder = "FILE"},
            weights);
   list.add(
+      {.name = "state_dict",
+       .help = "which of several state dicts in the weights file: its name in the checkpoint, e.g. state_dict_ema, or the prefix "
+               "of its tensors' names",
+       .group = "Model",
+       .placeholder = "KEY"},
+      state_dict);
+  list.add(
       {.name = "image_size", .help = "pixels a side of the model's input; 0: the model's own", .group = "Model", .minimum = 0},
       image_size);
   list.add({.name = "pool",
@@ -138,17 +145,21 @@ Fields TrainConfig::fields() {
             .group = "Run",
             .choices = {"", "train", "trainval"}},
            train_split);
-  list.add({.name = "split",
-            .help = "shares by which a folder of classes without train/ and test/ is split: train (the rest is test), or train,test, "
-                    "or train,val,test, e.g. 0.8,0.1,0.1; empty: the data have splits",
-            .group = "Data"},
-           split);
+  list.add(
+      {.name = "split",
+       .help = "shares by which a folder of classes without train/ and test/ is split: train (the rest is test), or train,test, "
+               "or train,val,test, e.g. 0.8,0.1,0.1; empty: the data have splits",
+       .group = "Data"},
+      split);
   list.add({.name = "train_samples",
             .help = "train on a seeded, class-balanced subset of this size; 0: all",
             .group = "Data",
             .minimum = 0},
            train_samples);
-  list.add({.name = "test_samples", .help = "evaluate on a seeded, class-balanced subset of this size of the test images; 0: all", .group = "Data", .minimum = 0},
+  list.add({.name = "test_samples",
+            .help = "evaluate on a seeded, class-balanced subset of this size of the test images; 0: all",
+            .group = "Data",
+            .minimum = 0},
            test_samples);
   list.add(data::ImageOptions::fields());
   list.add({.name = "method", .help = "how to fine-tune", .group = "Method", .placeholder = "NAME"}, method);
@@ -205,8 +216,8 @@ TrainConfig resolve(TrainConfig config) {
   fields.check();
   for (const auto& field : fields) {
     if (field.info.path) field.set(absolute_spec(field.info.name, field.text()));
-    require(text::is_utf8(field.text()), fmt::format("{}: '{}' is not UTF-8, which the run's config.toml has to be", field.info.name,
-                                                     text::to_utf8(field.text())));
+    require(text::is_utf8(field.text()), fmt::format("{}: '{}' is not UTF-8, which the run's config.toml has to be",
+                                                     field.info.name, text::to_utf8(field.text())));
   }
   check_together(config);
   config.out = absolute_path(config.out);

@@ -27,7 +27,7 @@ namespace {
 
 /// Everything that says which model is meant, from the options, a run and the files' metadata; options win.
 struct Sources {
-  std::string model, weights, pool, data, data_split;
+  std::string model, weights, state_dict, pool, data, data_split;
   std::optional<int64_t> image_size;
   std::optional<adapters::AdapterFile> adapter;
   std::string adapter_path;
@@ -97,7 +97,7 @@ void read_adapter(Sources& sources, const LoadOptions& options) {
 
 /// Merged weights written by this library describe themselves.
 void read_weights(Sources& sources) {
-  sources.file = std::make_shared<models::WeightsFile>(sources.weights);
+  sources.file = std::make_shared<models::WeightsFile>(sources.weights, sources.state_dict);
   const auto& file = *sources.file;
   sources.files.insert(sources.files.end(), file.files().begin(), file.files().end());
   fill(sources.model, file.model());
@@ -136,6 +136,7 @@ void read_run(Sources& sources, const LoadOptions& options) {
     sources.files = {directory.config_path()};
   }
   fill(sources.model, config.model);
+  if (sources.weights.empty()) fill(sources.state_dict, config.state_dict);
   fill(sources.weights, config.weights);
   fill(sources.pool, config.pool);
   if (!sources.image_size && config.image_size > 0) sources.image_size = config.image_size;
@@ -146,6 +147,7 @@ void read_run(Sources& sources, const LoadOptions& options) {
 Sources collect(const LoadOptions& options) {
   Sources sources{.model = options.model,
                   .weights = options.weights,
+                  .state_dict = options.state_dict,
                   .pool = options.pool,
                   .image_size = options.image_size,
                   .adapter_path = options.adapter};
@@ -162,6 +164,7 @@ Sources collect(const LoadOptions& options) {
   if (sources.weights.empty() && !adapter_has_all)
     throw std::invalid_argument("the base's weights are needed: give --weights FILE");
   if (!sources.image_size && sources.preprocessing) sources.image_size = sources.preprocessing->size;
+  if (!sources.image_size && sources.file) sources.image_size = sources.file->image_size();
   return sources;
 }
 
@@ -210,7 +213,7 @@ std::string last_line(const std::string& message) {
 }
 
 LoadedRun load_torchscript(const LoadOptions& options) {
-  for (const auto* other : {&options.model, &options.weights, &options.adapter, &options.run}) {
+  for (const auto* other : {&options.model, &options.weights, &options.state_dict, &options.adapter, &options.run}) {
     if (!other->empty()) throw std::invalid_argument("--torchscript goes without --run, --model, --weights and --adapter");
   }
   if (!std::filesystem::exists(options.torchscript))
@@ -321,6 +324,7 @@ LoadedRun load_run(const LoadOptions& options) {
   loaded.data_split = sources.data_split;
   loaded.pool = sources.pool;
   loaded.weights = sources.weights;
+  loaded.state_dict = sources.state_dict;
   loaded.files = sources.files;
   loaded.notes = sources.notes;
   return loaded;
@@ -389,7 +393,7 @@ ExportInfo LoadedRun::export_info(bool adapters) const {
   if (!attachment) throw std::invalid_argument(name + " has no adapter: give --adapter or --run");
   info.method = attachment->method();
   info.options = attachment->options();
-  if (!weights.empty()) info.weights_sha256 = formats::weights_sha256(weights);
+  if (!weights.empty()) info.weights_sha256 = formats::weights_sha256(weights, state_dict);
   return info;
 }
 

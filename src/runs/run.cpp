@@ -60,7 +60,7 @@ std::shared_ptr<models::Model> make_model(TrainConfig& config, int64_t outputs, 
     ranks.barrier();
     observer.note(fmt::format("no weights given: the base is drawn at random and kept as {}", config.weights));
   }
-  const auto report = models::load_weights(*model, config.weights);
+  const auto report = models::load_weights(*model, config.weights, config.state_dict);
   const bool has_head = std::none_of(report.missing.begin(), report.missing.end(), nn::is_head_name);
   if (config.zero_head) {
     model->reset_head(outputs);
@@ -193,7 +193,7 @@ adapters::AdapterFile adapter_file(const TrainConfig& config, const std::shared_
   file.info.method = attachment->method();
   file.info.model = config.model;
   file.info.options = attachment->options();
-  file.info.weights_sha256 = formats::weights_sha256(config.weights);
+  file.info.weights_sha256 = formats::weights_sha256(config.weights, config.state_dict);
   file.info.preprocessing = config.preprocessing();
   file.info.class_names = class_names;
   file.info.pool = config.pool;

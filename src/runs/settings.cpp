@@ -107,7 +107,7 @@ void settle_normalization(TrainConfig& config, const ConfigSources& sources) {
   const bool open = is_unset(config.mean) || is_unset(config.std);
   std::optional<models::Normalization> known;
   if (!config.weights.empty() && std::filesystem::exists(config.weights))
-    known = models::known_normalization(config.weights, config.model);
+    known = models::known_normalization(config.weights, config.model, config.state_dict);
   const TrainConfig defaults;
   if (is_unset(config.mean)) config.mean = known ? known->mean : defaults.mean;
   if (is_unset(config.std)) config.std = known ? known->std : defaults.std;

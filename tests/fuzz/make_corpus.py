@@ -122,6 +122,12 @@ def texts():
     seed("peft", "lora", json.dumps({"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["query", "value"], "bias": "none",
          "modules_to_save": ["classifier"], "rank_pattern": {"a": 4}, "use_rslora": True, "base_model_name_or_path": "x"}))  # fmt: skip
     seed("peft", "lokr", json.dumps({"peft_type": "LOKR", "r": 4, "alpha": 8, "target_modules": "all-linear", "decompose_factor": -1}))
+    processor = {"image_processor_type": "BitImageProcessor", "do_resize": True, "size": {"shortest_edge": 9}, "resample": 3, "crop_size": {"height": 8, "width": 8},
+                 "do_center_crop": True, "do_rescale": True, "rescale_factor": 0.00392156862745098, "do_normalize": True, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}  # fmt: skip
+    seed("companions", "processor", json.dumps(processor))
+    seed("companions", "huggingface", json.dumps({"model_type": "vit", "num_attention_heads": 2, "hidden_act": "gelu", "layer_norm_eps": 1e-6, "image_size": 16, "id2label": {"0": "a", "1": "b"}}))
+    timm = {"input_size": [3, 16, 16], "mean": [0.5] * 3, "std": [0.5] * 3, "crop_pct": 0.9, "crop_mode": "center", "interpolation": "bicubic", "label_names": ["a", "b"]}
+    seed("companions", "timm", json.dumps({"architecture": "vit_tiny_patch16_224", "model_args": {"num_heads": 2, "act_layer": "gelu", "global_pool": "token"}, "pretrained_cfg": timm}))
     seed("preprocessing", "half", json.dumps({"mean": [0.5] * 3, "std": [0.5] * 3, "size": 224, "interpolation": "bicubic"}))
     seed("config", "run", 'model = "vit_base_patch16_224"\nmethod = "rlrr"\nepochs = 3\nlr = 1e-3\ndata = "imagefolder:x"\n[options]\nresidual = false\n')
     seed("vtab", "list", "images/000001.jpg 3\nimages/a b.png 99\n")

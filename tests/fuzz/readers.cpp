@@ -13,6 +13,7 @@
 #include <respeft/data/image/preprocessing.h>
 #include <respeft/formats/tensor_file.h>
 #include <respeft/models/vit/weight_map.h>
+#include <respeft/models/weight_map.h>
 #include <respeft/methods/method.h>
 #include <respeft/runs/config.h>
 
@@ -20,6 +21,7 @@
 #include "src/adapters/peft_config.h"
 #include "src/formats/pickle.h"
 #include "src/formats/zip.h"
+#include "src/models/companions.h"
 #include "tests/folder.h"
 #include "tests/small_vit.h"
 
@@ -126,6 +128,28 @@ void read_preprocessing(std::string_view bytes) {
   data::preprocessing_from_json(std::string(bytes));
 }
 
+/// What stands beside weights: timm's or Transformers' configuration of a model, or of its preprocessing.
+void read_companions(std::string_view bytes) {
+  folder().write("companions/config.json", bytes);
+  folder().write("companions/preprocessor_config.json", bytes);
+  static const auto model = test::random_model(test::small_config());
+  const auto each = [](const auto&... calls) {
+    const auto attempt = [](const auto& call) {
+      try {
+        call();
+      } catch (const std::runtime_error&) {
+      }
+    };
+    (attempt(calls), ...);
+  };
+  const models::Companions found(folder() / "companions/model.safetensors");
+  const auto& map = model->family().weights();
+  each([&] { found.preprocessing(); }, [&] { found.normalization(); }, [&] { found.class_names(); }, [&] { found.image_size(); },
+       [&] { found.architecture(); }, [&] { found.pool(); },
+       [&] { map.check_config(*model, "timm", found.config_text(), found.config_file()); },
+       [&] { map.check_config(*model, "huggingface", found.config_text(), found.config_file()); });
+}
+
 void read_config(std::string_view bytes) {
   runs::parse_config(std::string(bytes), "f");
 }
@@ -175,6 +199,7 @@ const std::vector<Reader>& readers() {
                                           {"peft_adapter", read_peft_adapter},
                                           {"peft", read_peft},
                                           {"preprocessing", read_preprocessing},
+                                          {"companions", read_companions},
                                           {"config", read_config},
                                           {"jpeg", read_jpeg},
                                           {"png", read_png},

@@ -68,7 +68,7 @@ std::unique_ptr<TensorFile> open_tensor_file(const std::string& path, const std:
 
 /// SHA-256 of the weights at `path`, in hexadecimal: of the file, or for several files of the list of their names and hashes.
 /// Throws as `open_tensor_file`.
-std::string weights_sha256(const std::string& path);
+std::string weights_sha256(const std::string& path, const std::string& state_dict = "");
 /// The same for an open file. A state dict chosen by name counts: another of the same file has another hash.
 std::string weights_sha256(const TensorFile& file, const std::string& state_dict = "");
 

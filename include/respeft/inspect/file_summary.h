@@ -24,6 +24,6 @@ struct FileSummary {
 
 /// Describes any file or folder that `formats::open_tensor_file` opens, and adapters in PEFT's layout. Throws
 /// `std::runtime_error` on a bad file.
-FileSummary summarize_file(const std::string& path);
+FileSummary summarize_file(const std::string& path, const std::string& state_dict = "");
 
 }  // namespace respeft

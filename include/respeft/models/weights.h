@@ -23,7 +23,7 @@ struct LoadReport {
 /// The number of rows of the head in tensors under our names; 0 when there is none, or one that reads nothing.
 int64_t head_classes(const TensorMap& tensors);
 /// The same, for a file in any recognized layout.
-int64_t head_classes_of_file(const std::string& path);
+int64_t head_classes_of_file(const std::string& path, const std::string& state_dict = "");
 
 /// Loads weights in any format of `formats::open_tensor_file` into a plain module. A `Model` accepts every layout that its
 /// family knows; another module accepts a file with its own names, optionally with a prefix such as `module.`. A head of
@@ -32,7 +32,7 @@ int64_t head_classes_of_file(const std::string& path);
 /// expected), a wrong shape, and a configuration next to the file that describes a different computation (other heads, another
 /// activation, an epsilon above 1e-6; Transformers' 1e-12 for ViT is treated as timm's 1e-6). `WeightsFile` answers more
 /// questions about a file.
-LoadReport load_weights(torch::nn::Module& module, const std::string& path);
+LoadReport load_weights(torch::nn::Module& module, const std::string& path, const std::string& state_dict = "");
 LoadReport load_weights(torch::nn::Module& module, TensorMap tensors, const std::string& origin);
 
 /// The plain module's parameters and buffers under its own names. Throws `std::invalid_argument` if an adapter is attached.

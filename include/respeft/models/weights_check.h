@@ -18,7 +18,8 @@ namespace respeft::models {
 /// next to it, or the publication, recognized from the names of model and file: 0.5 for Google's ViT and AugReg, ImageNet's for
 /// DINO, DINOv2, DeiT and MAE, and CLIP's own for OpenAI's CLIP. Source of these: timm's `default_cfgs`. Nothing if none of
 /// these gives it.
-std::optional<Normalization> known_normalization(const std::string& path, const std::string& model);
+std::optional<Normalization> known_normalization(const std::string& path, const std::string& model,
+                                                 const std::string& state_dict = "");
 
 struct WeightsCheck {
   std::string fault;                        ///< why the file cannot be loaded; empty: it can
@@ -39,7 +40,8 @@ struct WeightsCheck {
 
 /// Compares the weights at `path` with the model of this name and these options. Throws `std::runtime_error` if there is no such
 /// file or it cannot be read, and as `models::create`.
-WeightsCheck check_weights(const std::string& path, const std::string& model, ModelOptions options = {});
+WeightsCheck check_weights(const std::string& path, const std::string& model, ModelOptions options = {},
+                           const std::string& state_dict = "");
 
 /// `"0.485,0.456,0.406"`.
 std::string channels_text(const std::array<double, 3>& values);

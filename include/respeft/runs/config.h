@@ -21,6 +21,7 @@ struct TrainConfig : data::ImageOptions, train::TrainerOptions {
   std::string recipe;
   std::string model;
   std::string weights;
+  std::string state_dict;  ///< one of several in the weights file
   int64_t image_size = 0;
   std::string pool;
   double drop_path = 0.0;

@@ -38,6 +38,7 @@ struct LoadOptions {
   std::string torchscript;  ///< a TorchScript file; nothing else is given then but `image_size` and `preprocessing`
   std::string model;        ///< architecture by timm's name
   std::string weights;      ///< the base's weights, as `formats::open_tensor_file` reads them
+  std::string state_dict;   ///< which of several state dicts in `weights`
   std::string adapter;      ///< an adapter file, or a folder in PEFT's layout
   std::string pool;         ///< `token` or `avg`
   std::optional<int64_t> image_size;
@@ -68,6 +69,7 @@ class LoadedRun {
   std::string data_split;                ///< the shares that the run split them by; empty: they have splits
   std::string pool;                      ///< empty: the name's own
   std::string weights;                   ///< path of the base's weights; empty where the adapter holds everything
+  std::string state_dict;                ///< which of several in `weights`
   std::vector<std::string> files;        ///< all that it was read from
   std::vector<std::string> notes;        ///< for the user, e.g. that the run has not finished
 

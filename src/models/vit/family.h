@@ -5,11 +5,6 @@
 
 namespace respeft::models::vit {
 
-/// A model of this family.
-inline const VisionTransformerImpl& as_vit(const Model& model) {
-  return dynamic_cast<const VisionTransformerImpl&>(model);
-}
-
 const ExportSources& export_sources();
 
 }  // namespace respeft::models::vit
