@@ -13,11 +13,6 @@ const std::vector<ExportFormat>& registry() {
   return formats;
 }
 
-ExportInfo fitted(const models::ImageModel& model, ExportInfo info) {
-  info.preprocessing = info.preprocessing.at_size(model.image_size());
-  return info;
-}
-
 const ExportFormat& find(const std::string& name) {
   std::vector<std::string> names;
   for (const auto& format : registry()) {
