@@ -41,7 +41,7 @@ std::vector<OptionHelp> options_of_all_methods() {
   return all;
 }
 
-std::string option_text(const OptionHelp& help) {
+std::string description_of(const OptionHelp& help) {
   std::vector<std::string> parts;
   for (const auto& [value, methods] : help.defaults) {
     parts.push_back(text::join(methods, ", ") + (value.empty() ? "" : ": " + value));
@@ -98,7 +98,7 @@ void MethodFlags::declare(CLI::App& app, const std::string& default_name, const 
   if (!default_name.empty()) method->default_str(default_name);
   for (const auto& help : options_of_all_methods()) {
     const auto keep = [this, name = help.option->info.name](const std::string& text) { values[name] = text; };
-    declare_value(app, *help.option, keep)->description(option_text(help))->group(group);
+    declare_value(app, *help.option, keep)->description(description_of(help))->group(group);
   }
 }
 

@@ -54,9 +54,9 @@ struct Adapted {
     return model->forward(images);
   }
 
-  nn::Site& site(const std::string& name) const {
-    for (const auto& [info, site] : nn::find_sites(*model)) {
-      if (info.name == name) return *site;
+  nn::WeightSite& site(const std::string& name) const {
+    for (const auto& named : nn::find_sites(*model)) {
+      if (named.info.name == name) return *named.layer();
     }
     throw std::invalid_argument(name);
   }

@@ -225,8 +225,8 @@ TEST_F(LoadRun, CheckpointsOfVersion010AreRead) {
   EXPECT_EQ(run(config("run"), {.resume = true}, quiet).progress.epochs, 3);
 }
 
-/// Keeps the notes.
-struct LoadNotes : train::Observer {
+/// Keeps the notes as one text.
+struct NotesText : train::Observer {
   void note(const std::string& line) override { all += line + "\n"; }
   std::string all;
 };
@@ -236,7 +236,7 @@ TEST_F(LoadRun, FlippingSaysThatFeaturesAreNotKept) {
   c.method = "linear";
   c.method_options.clear();
   c.epochs = 1;
-  LoadNotes kept, flipped;
+  NotesText kept, flipped;
   run(resolve(c), {}, kept);
   EXPECT_NE(kept.all.find("computed once"), std::string::npos) << kept.all;
   c.out = folder / "flipped";
