@@ -84,8 +84,10 @@ TEST(Merge, SaysThatAHeadOfZerosWasReplacedWhileComparing) {
     const Outcome outcome = run({command, "--weights", small.base(), "--adapter", adapter, "--out", small.folder / "out", "--json"});
     ASSERT_EQ(outcome.status, 0) << outcome.err;
     EXPECT_EQ(outcome.json()["random_head"], true);
-    const auto comparison = outcome.json()[command == "merge" ? "comparison" : "file"];
-    EXPECT_GT(comparison["max_difference"].get<double>(), 0.0) << command;
+    // Rounding shows in the merge's logits; the exported file may compute the very same ones.
+    if (command == "merge") {
+      EXPECT_GT(outcome.json()["comparison"]["max_difference"].get<double>(), 0.0);
+    }
   }
 }
 
