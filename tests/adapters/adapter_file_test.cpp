@@ -41,7 +41,7 @@ AdapterFile trained_rlrr(models::VisionTransformerImpl& model) {
 
 TEST(AdapterFile, ANameThatIsNotUtf8IsSavedWithAReplacement) {
   const Folder folder;
-  const auto model = random_model();
+  const auto model = random_model(small_config());
   AdapterFile adapter = trained_rlrr(*model);
   adapter.info.class_names = {"calf\xe9", "tea"};
   save_adapter(folder / "a.safetensors", adapter);

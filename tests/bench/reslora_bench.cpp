@@ -27,7 +27,7 @@ class Contestant {
       : name(method),
         model_(models::create(model, {.num_classes = 10, .image_size = size})),
         attachment_(attach(*model_, *methods::create(method))),
-        optimizer_(attachment_.trained, {}),
+        optimizer_(attachment_->trainable_parameters(), {}),
         images_(at::randn({batch, 3, size, size})),
         labels_(at::randint(10, {batch}, at::kLong)) {
     model_->train();
@@ -68,7 +68,7 @@ class Contestant {
   at::Tensor loss() { return at::cross_entropy_loss(model_->forward(images_), labels_); }
 
   std::shared_ptr<models::Model> model_;
-  Attachment attachment_;
+  std::shared_ptr<Attachment> attachment_;
   train::AdamW optimizer_;
   at::Tensor images_, labels_;
 };

@@ -28,7 +28,7 @@ models::ModelOptions shapes_only(int64_t classes = 10) {
 
 /// Trained parameters on a model, its head excluded.
 int64_t adapter_parameters(torch::nn::Module& model, Method&& method) {
-  return attach(model, method, AttachOptions{{}}).parameter_count();
+  return attach(model, method, AttachOptions{{}})->parameter_count();
 }
 
 // RLRR's paper, tables 2 to 4, and METHODS: adapters only.
@@ -75,7 +75,7 @@ TEST(ParameterCounts, OfRlrrOnSwinBaseAreThePapers) {
 TEST(ParameterCounts, OfTheBaselines) {
   const auto count = [](const std::string& method, const Options& options = {}) {
     auto model = models::create("vit_small_patch14_dinov2", shapes_only());
-    return attach(*model, *methods::create(method, options)).parameter_count();
+    return attach(*model, *methods::create(method, options))->parameter_count();
   };
   EXPECT_EQ(count("lora", {{"targets", std::string("qkv,proj,fc1,fc2")}}), 593674);
   EXPECT_EQ(count("lora"), 12 * 8 * (3 * 768 + 768 + 1920 + 1920) + 3850);
@@ -185,7 +185,7 @@ TEST_P(EveryMethod, IsMadeAgainFromItsOptions) {
 
 TEST_P(EveryMethod, AgreesOnPartsOfAFusedWeight) {
   Net net;
-  shake(attach(net, *methods::create(GetParam().method, GetParam().options)).parameters());
+  shake(attach(net, *methods::create(GetParam().method, GetParam().options))->trainable_parameters());
   const auto x = at::randn({4, 6}, at::kDouble);
   nn::ForwardPass pass;
   const auto whole = net.qkv->run(x, pass);
@@ -217,7 +217,7 @@ TEST(Rlrr, StartsAsPublishedOrAsTheBase) {
 
 TEST(Rlrr, AddsABiasWhereThereIsNone) {
   Net net;
-  shake(attach(net, Rlrr()).parameters());
+  shake(attach(net, Rlrr())->trainable_parameters());
   const auto report = merge(net);
   for (const auto& site : report.sites) EXPECT_EQ(site.adds_bias, site.name == "fc1");
   EXPECT_TRUE(net.fc1->bias.defined());
@@ -288,10 +288,10 @@ TEST(FactoredMethods, SmallUpdatesSurviveAutocast) {
     const auto before = under_autocast();
     const auto attachment = attach(*layer, *methods::create(method, {{"rank", int64_t{1}}}), AttachOptions{{}});
     for (auto parameter : attachment->trainable_parameters()) parameter.normal_();
-    const auto size = layer->adapter()->fold(base, {}).weight.sub(base).std().item<double>();
+    const auto size = layer->adapter()->fold(base, {})->weight.sub(base).std().item<double>();
     auto factor = attachment->trainable_parameters().back();
     factor.mul_(1e-3 / size);  // every update is linear in its last factor; bfloat16 has 2⁻⁸ near 1
-    const auto update = at::linear(x, layer->adapter()->fold(base, {}).weight - base), difference = under_autocast() - before;
+    const auto update = at::linear(x, layer->adapter()->fold(base, {})->weight - base), difference = under_autocast() - before;
     const double gain = (difference * update).sum().item<double>() / update.pow(2).sum().item<double>();
     EXPECT_NEAR(gain, 1.0, 0.1);
   }
@@ -299,7 +299,7 @@ TEST(FactoredMethods, SmallUpdatesSurviveAutocast) {
 
 TEST(FactoredMethods, GiveGradientsToWhatAsksForThem) {
   Net net;
-  const auto parameters = attach(net, Loha({.rank = 1}), AttachOptions{{}}).parameters();
+  const auto parameters = attach(net, Loha({.rank = 1}), AttachOptions{{}})->trainable_parameters();
   shake(parameters);
   auto x = at::randn({3, 6}, at::kDouble).requires_grad_(true);
   const auto all = torch::autograd::grad({net.forward(x).sum()}, {x});
@@ -314,7 +314,7 @@ TEST(FactoredMethods, GiveGradientsToWhatAsksForThem) {
 TEST(Lora, DropsOnlyWhileTraining) {
   at::manual_seed(9);
   Net net;
-  shake(attach(net, Lora({.rank = 4, .dropout = 0.5})).parameters());
+  shake(attach(net, Lora({.rank = 4, .dropout = 0.5}))->trainable_parameters());
   const auto x = at::randn({8, 6}, at::kDouble);
   EXPECT_FALSE(at::equal(net.forward(x), net.forward(x)));
   net.eval();

@@ -157,7 +157,7 @@ TEST(RankAllocation, TheLeastImportantDirectionsGo) {
   }
   EXPECT_EQ(kept(net), kLayers * 2);
   EXPECT_TRUE(attachment->finished(35, steps));
-  EXPECT_FALSE(methods::RankAllocator(allocation()).settled(34, steps));
+  EXPECT_FALSE(methods::RankAllocator(allocation()).finished(34, steps));
   // A run made longer does not open what was final.
   for (int64_t step = steps + 1; step <= 2 * steps; ++step) {
     for (int64_t i = 0; i < kLayers; ++i) {

@@ -113,7 +113,7 @@ at::Tensor reference(Net& net, const at::Tensor& input, Shortcut shortcut, int64
 
 /// Attaches to q, v and fc, and moves every parameter away from its start.
 std::vector<at::Tensor> adapt(torch::nn::Module& net, Method&& method) {
-  const auto parameters = attach(net, method, AttachOptions{{}}).parameters();
+  const auto parameters = attach(net, method, AttachOptions{{}})->trainable_parameters();
   const at::NoGradGuard no_grad;
   for (auto parameter : parameters) parameter.add_(at::randn_like(parameter), 0.2);
   return parameters;

@@ -11,7 +11,7 @@ namespace respeft::nn {
 namespace {
 
 /// Adds a trained number to the output.
-class Offset : public Adapter {
+class Offset : public WeightAdapter {
  public:
   Offset() { amount = register_parameter("amount", at::ones({})); }
   at::Tensor forward(const at::Tensor& x, const Base& base, ForwardPass& pass) override {
@@ -19,7 +19,9 @@ class Offset : public Adapter {
     seen = pass.state<int>(this);
     return base.compute(x) + amount;
   }
-  Fold fold(const at::Tensor& weight, const at::Tensor& bias) const override { return {weight, bias + amount}; }
+  std::optional<Fold> fold(const at::Tensor& weight, const at::Tensor& bias) const override {
+    return Fold{weight, bias + amount};
+  }
 
   at::Tensor amount;
   int seen = 0;
@@ -124,10 +126,10 @@ TEST(Adapters, StateBelongsToOnePass) {
   layer->attach(adapter);
   const auto x = at::randn({1, 3});
   ForwardPass first, second;
-  layer->forward(x, first);
-  layer->forward(x, first);
+  layer->run(x, first);
+  layer->run(x, first);
   EXPECT_EQ(adapter->seen, 2);
-  layer->forward(x, second);
+  layer->run(x, second);
   EXPECT_EQ(adapter->seen, 1);
 }
 

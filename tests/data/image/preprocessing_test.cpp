@@ -11,7 +11,7 @@ namespace {
 TEST(Preprocessing, RoundTripsExactly) {
   const Preprocessing imagenet = {{0.485, 0.456, 0.406}, {0.229, 0.224, 0.225}, 56, "bilinear"};
   EXPECT_EQ(preprocessing_from_json(to_json(imagenet)), imagenet);
-  EXPECT_EQ(preprocessing_from_json(to_json({})), Preprocessing{});
+  EXPECT_EQ(preprocessing_from_json(to_json(Preprocessing{})), Preprocessing{});
   const Preprocessing cropped = {.size = 224, .resize_size = 256, .resize_mode = "shortest"};
   EXPECT_EQ(preprocessing_from_json(to_json(cropped)), cropped);
 }
@@ -25,9 +25,9 @@ TEST(Preprocessing, KeepsTheCropsShareAtAnotherSize) {
 
 TEST(Preprocessing, WritesTheDocumentedMembers) {
   EXPECT_EQ(
-      nlohmann::json::parse(to_json({})),
+      nlohmann::json::parse(to_json(Preprocessing{})),
       nlohmann::json::parse(R"({"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "size": 224, "interpolation": "bicubic"})"));
-  const auto cropped = nlohmann::json::parse(to_json({.resize_size = 256}));
+  const auto cropped = nlohmann::json::parse(to_json(Preprocessing{.resize_size = 256}));
   EXPECT_EQ(cropped["resize_size"], 256);
   EXPECT_EQ(cropped["resize_mode"], "squash");
 }
