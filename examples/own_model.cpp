@@ -15,6 +15,7 @@ struct ResidualMlp : torch::nn::Module {
       auto block = register_module("block" + std::to_string(i), std::make_shared<torch::nn::Module>());
       norms.push_back(block->register_module("norm", respeft::nn::LayerNorm(torch::nn::LayerNormOptions({dim}))));
       linears.push_back(block->register_module("fc", respeft::nn::Linear(dim, dim)));
+      linears.back()->set_place({.block = i});  // for ResLoRA, whose shortcuts go from block to block
     }
     head = register_module("head", torch::nn::Linear(dim, 1));
   }

@@ -152,7 +152,6 @@ struct SiteShapes {
 void check_shapes(torch::nn::Module& model, const AdapterFile& adapter) {
   const SiteShapes shapes(model);
   const auto method = methods::create(adapter.info.method, adapter.info.options);
-  method->check(shapes.sites);
   auto sites = shapes.sites;
   std::erase_if(sites, [&](const nn::NamedSite& named) { return !has_site(adapter.tensors, named.info.name); });
   try {
@@ -299,6 +298,7 @@ std::shared_ptr<Attachment> attach_adapter(torch::nn::Module& model, const Adapt
   }
   const auto method = methods::create(adapter.info.method, adapter.info.options);
   AttachOptions options;
+  options.check = false;
   options.only = [&](const nn::SiteInfo& site) { return has_site(adapter.tensors, site.name); };
   auto attachment = attach(model, *method, options);
   try {

@@ -124,9 +124,10 @@ class Reading {
       return end;
     };
     const std::string saved = ".modules_to_save";
-    if (const size_t at = name.find(saved + "."); at != std::string::npos)
-      plain = name.substr(0, at) + name.substr(cut(at + saved.size()));
+    const size_t module = name.find(saved + ".");
+    if (module != std::string::npos) plain = name.substr(0, module) + name.substr(cut(module + saved.size()));
     for (const auto& kind : factor_kinds(layout_)) {
+      if (module != std::string::npos) break;
       const size_t at = name.find(fmt::format(".{}.", kind.name)), end = at + 1 + std::string_view(kind.name).size();
       if (at == std::string::npos || name.substr(end) == suffix_of(layout_)) continue;
       plain = name.substr(0, end) + name.substr(cut(end));

@@ -16,7 +16,7 @@ namespace respeft::cli {
 /// The flags of commands that merge and compare: the images, and the difference that is accepted.
 struct MergeFlags {
   DataFlags data;
-  double tolerance = 1e-4;  ///< largest difference of a logit, relative to the largest logit
+  double tolerance = MergeOptions().tolerance;
   std::string how;          ///< how shortcuts are merged; empty: the way with the smallest error
   int64_t calibration = 256;
   bool accept_loss = false;

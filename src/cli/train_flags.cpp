@@ -9,6 +9,8 @@
 
 #include "src/cli/output.h"
 
+// The flags are the fields of the settings, which say their names, ranges and help texts: runs/config.cpp, train/options.cpp,
+// data/image/options.cpp, and the options of the methods.
 namespace respeft::cli {
 namespace {
 

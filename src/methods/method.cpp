@@ -38,7 +38,7 @@ std::shared_ptr<Attachment> place_adapters(std::vector<nn::NamedSite> sites, con
   for (const auto& [info, site] : sites) {
     if (site->adapter()) throw std::invalid_argument(fmt::format("attach: '{}' has an adapter already; merge or detach it first", info.name));
   }
-  method.check(sites);
+  if (options.check) method.check(sites);
   if (options.only) std::erase_if(sites, [&](const nn::NamedSite& named) { return !options.only(named.info); });
   try {
     return method.attach(sites);

@@ -37,7 +37,7 @@ void step(benchmark::State& state) {
   for (auto _ : state) {
     benchmark::DoNotOptimize(torch::autograd::grad({(layer.*forward)()}, leaves, {layer.grad}));
   }
-  const auto kept = respeft::util::bytes_saved_for_backward([&] { return (layer.*forward)(); }, {layer.weight});
+  const auto kept = respeft::bytes_saved_for_backward([&] { return (layer.*forward)(); }, {layer.weight});
   state.counters["kept_MB"] = static_cast<double>(kept) / 1e6;
   state.counters["kept_weights"] = (static_cast<double>(kept) / 4.0 - static_cast<double>(layer.x.numel())) /
                                    static_cast<double>(layer.weight.numel());

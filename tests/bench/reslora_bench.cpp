@@ -27,7 +27,7 @@ class Contestant {
       : name(method),
         model_(models::create(model, {.num_classes = 10, .image_size = size})),
         attachment_(attach(*model_, *methods::create(method))),
-        optimizer_(attachment_->trainable_parameters(), {}),
+        optimizer_(attachment_->trainable(), {}),
         images_(at::randn({batch, 3, size, size})),
         labels_(at::randint(10, {batch}, at::kLong)) {
     model_->train();

@@ -42,7 +42,7 @@ void write_floats(const std::string& path, const std::vector<float>& values) {
 }
 
 std::string apply(const Job& job) {
-  const auto color = respeft::util::split(job.at(6), ',');
+  const auto color = respeft::text::split(job.at(6), ',');
   Rgb fill;
   for (size_t c = 0; c < 3; ++c) fill[c] = static_cast<uint8_t>(std::stoi(color.at(c)));
   const RandAugment augment("rand", fill);
@@ -128,8 +128,8 @@ std::string mix(const Job& job) {
   const respeft::formats::SafetensorsFile in(job.at(1));
   respeft::data::Mix how{.lam = std::stod(job.at(3))};
   if (job.at(4) != "-") {
-    const auto box = respeft::util::split(job[4], ':');
-    how.box = {std::stoll(box.at(0)), std::stoll(box.at(1)), std::stoll(box.at(2)), std::stoll(box.at(3))};
+    const auto box = respeft::text::split(job[4], ':');
+    how.box = respeft::data::Mix::Box{std::stoll(box.at(0)), std::stoll(box.at(1)), std::stoll(box.at(2)), std::stoll(box.at(3))};
   }
   at::Tensor images = in.tensor("images");
   respeft::data::mix(images, how);
@@ -167,7 +167,7 @@ std::string run(const Job& job) {
 int main() {
   for (std::string line; std::getline(std::cin, line);) {
     try {
-      std::cout << run(respeft::util::split(line, '\t')) << std::endl;
+      std::cout << run(respeft::text::split(line, '\t')) << std::endl;
     } catch (const std::exception& error) {
       std::cout << "error " << error.what() << std::endl;
     }

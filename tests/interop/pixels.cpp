@@ -141,7 +141,7 @@ std::string run(const Job& job) {
 int main() {
   for (std::string line; std::getline(std::cin, line);) {
     try {
-      std::cout << run(respeft::util::split(line, '\t')) << std::endl;
+      std::cout << run(respeft::text::split(line, '\t')) << std::endl;
     } catch (const std::exception& error) {
       std::cout << "error " << error.what() << std::endl;
     }

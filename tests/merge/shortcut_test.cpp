@@ -301,6 +301,7 @@ struct OwnNet : torch::nn::Module {
     for (int i = 0; i < 3; ++i) {
       auto block = register_module("block" + std::to_string(i), std::make_shared<torch::nn::Module>());
       layers.push_back(block->register_module("fc", nn::Linear(6, 6)));
+      layers.back()->set_place({.block = i});
     }
     to(at::kDouble);
   }

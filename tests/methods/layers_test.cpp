@@ -65,6 +65,7 @@ TEST(Layers, LoraStartsAtTheBaseAndFoldsExactly) {
   const auto report = merge(net);
   EXPECT_TRUE(report.exact());
   EXPECT_EQ(report.sites.size(), 2u);
+  net.eval();
   EXPECT_LE(largest_difference(net.forward(x), adapted), 1e-12);
 }
 
@@ -96,6 +97,7 @@ TEST(Layers, SsfScalesChannelsAndVectors) {
   const auto adapted = net.forward(x);
   EXPECT_LE(largest_difference(adapted, expected), 1e-12);
   EXPECT_TRUE(merge(net).exact());
+  net.eval();
   EXPECT_LE(largest_difference(net.forward(x), adapted), 1e-12);
   EXPECT_EQ(net.named_parameters().size(), 3u) << "an embedding gets no bias";
 }

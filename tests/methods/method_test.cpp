@@ -334,7 +334,7 @@ TEST(Attach, FreezesAllButTheAdaptersAndTheHead) {
 
 TEST(Attach, GoesOnFromAMergedModelWhereTrainingIsAnError) {
   Net net;
-  attach(net, Lora({.rank = 4}), AttachOptions{{}});  // the head too, which the next one trains as it is
+  attach(net, Lora({.rank = 3}), AttachOptions{{}});  // the head too, which the next one trains as it is
   merge(net);
   const auto x = at::randn({3, 6}, at::kDouble);
   try {

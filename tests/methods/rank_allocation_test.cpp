@@ -27,6 +27,7 @@ struct Net : torch::nn::Module {
     for (int64_t i = 0; i < kLayers; ++i) {
       auto block = register_module("block" + std::to_string(i), std::make_shared<torch::nn::Module>());
       layers.push_back(block->register_module("fc", nn::Linear(kFeatures, kFeatures)));
+      layers.back()->set_place({.block = i});
     }
     to(at::kDouble);
   }
@@ -59,7 +60,7 @@ TEST(RankAllocation, StartsAsTheBase) {
   EXPECT_TRUE(at::equal(net.forward(x), before));
   EXPECT_EQ(attachment->parameter_count(), kLayers * kRank * (2 * kFeatures + 1));
   EXPECT_NEAR(net.parameter(0, "A").std().item<double>(), 0.02, 0.01);
-  EXPECT_FALSE(attach(*std::make_unique<Net>(), Lora())->changes_parameters()) << "ranks that stay need no hook";
+  EXPECT_FALSE(attach(*std::make_unique<Net>(), Lora({.rank = kRank}))->changes_parameters()) << "ranks that stay need no hook";
 }
 
 TEST(RankAllocation, ThePenaltyIsTheDistanceFromOrthogonality) {
@@ -82,7 +83,8 @@ TEST(RankAllocation, TheBudgetFallsCubically) {
   Net net;
   methods::RankAllocator allocator(allocation());
   attach(net, Lora({.rank = kRank, .allocation = allocation()}));
-  for (auto& layer : net.layers) allocator.add("fc", dynamic_cast<const methods::LowRankAdapter&>(*layer->adapter()));
+  for (size_t i = 0; i < net.layers.size(); ++i)
+    allocator.add(std::to_string(i), dynamic_cast<const methods::LowRankAdapter&>(*net.layers[i]->adapter()));
   const int64_t whole = kLayers * kRank, target = kLayers * 2;
   EXPECT_EQ(allocator.budget(1, 100), whole);
   EXPECT_EQ(allocator.budget(10, 100), whole);
@@ -228,9 +230,9 @@ TEST(RankAllocation, TargetsWithoutALinearAreAnError) {
   auto first = blocks->register_module("0", std::make_shared<torch::nn::Module>());
   auto second = blocks->register_module("1", std::make_shared<torch::nn::Module>());
   const auto norm = [] { return nn::LayerNorm(torch::nn::LayerNormOptions({kFeatures})); };
-  first->register_module("norm1", norm());
-  first->register_module("fc1", nn::Linear(kFeatures, kFeatures));
-  second->register_module("norm2", norm());
+  first->register_module("norm1", norm())->set_place({.block = 0});
+  first->register_module("fc1", nn::Linear(kFeatures, kFeatures))->set_place({.block = 0});
+  second->register_module("norm2", norm())->set_place({.block = 1});
   expect_error<std::invalid_argument>(
       [&] { attach(net, Lora({.rank = kRank, .targets = "norm1", .allocation = allocation()})); },
       {"lora: with a target_rank of 2, expected targets", "match a linear layer", "they match norm1"});

@@ -38,6 +38,8 @@ struct Net : torch::nn::Module {
     for (int64_t i = 0; i < depth; ++i) {
       blocks.emplace_back();
       list.register_module(std::to_string(i), blocks.back());
+      blocks.back()->qkv->set_place({.block = i});
+      blocks.back()->fc->set_place({.block = i});
     }
     to(at::kDouble);
   }

@@ -34,7 +34,8 @@ struct Net : torch::nn::Module {
     for (int i = 0; i < 2; ++i) {
       auto& layer = *list.register_module(std::to_string(i), std::make_shared<torch::nn::Module>());
       layer.register_module("norm1", LayerNorm(torch::nn::LayerNormOptions({6})));
-      layer.register_module("qkv", Linear(torch::nn::LinearOptions(6, 18), std::vector<std::string>{"q", "k", "v"}));
+      Linear qkv(torch::nn::LinearOptions(6, 18), std::vector<std::string>{"q", "k", "v"});
+      layer.register_module("projections", qkv)->set_place({.role = "qkv", .block = i});
     }
     patch = register_module("patch_embed", PatchProjection(3, 6, 2));
   }
@@ -51,7 +52,7 @@ TEST(Sites, AreFoundWithNameRoleBlockAndParts) {
   EXPECT_EQ(sites[0].info.parts, std::vector<std::string>{"stem"});
   EXPECT_EQ(sites[1].info.name, "layers.0.norm1");
   EXPECT_EQ(sites[1].info.kind, SiteKind::Norm);
-  EXPECT_EQ(sites[4].info.name, "layers.1.qkv");
+  EXPECT_EQ(sites[4].info.name, "layers.1.projections");
   EXPECT_EQ(sites[4].info.block, 1);
   EXPECT_EQ(sites[4].info.role, "qkv");
   EXPECT_EQ(sites[4].info.parts, (std::vector<std::string>{"q", "k", "v"}));

@@ -201,7 +201,7 @@ TEST(Rooms, RulesTellRightFromWrong) {
       {"src/cli/train.cpp", "#include \"src/train/autocast.h\"", "the program includes installed headers alone"},
       {"src/ops/cuda/way.h", "#include \"cuda/cost.h\"", ""},
       {"src/nn/linear.cpp", "#include \"cuda/cost.h\"", "only ops uses the CUDA kernels"},
-      {"src/models/vit/vit.cpp", "#include \"src/models/vit/names.h\"", ""},
+      {"src/models/vit/vit.cpp", "#include \"src/models/vit/foreign_names.h\"", ""},
       {"src/export/timm.cpp", "#include <respeft/models/vit/vit.h>",
        "only models/vit/ knows this family; others use models/family.h"},
       {"src/models/swin/swin.cpp", "#include <respeft/models/vit/vit.h>",

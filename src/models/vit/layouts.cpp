@@ -8,7 +8,7 @@
 #include <set>
 #include <stdexcept>
 
-#include "src/models/vit/names.h"
+#include "src/models/vit/foreign_names.h"
 
 namespace respeft::models::vit {
 namespace {

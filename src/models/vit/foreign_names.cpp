@@ -1,4 +1,4 @@
-#include "src/models/vit/names.h"
+#include "src/models/vit/foreign_names.h"
 
 #include <fmt/format.h>
 
