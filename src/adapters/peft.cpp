@@ -124,13 +124,14 @@ class Reading {
       return end;
     };
     const std::string saved = ".modules_to_save";
-    const size_t module = name.find(saved + ".");
-    if (module != std::string::npos) plain = name.substr(0, module) + name.substr(cut(module + saved.size()));
-    for (const auto& kind : factor_kinds(layout_)) {
-      if (module != std::string::npos) break;
-      const size_t at = name.find(fmt::format(".{}.", kind.name)), end = at + 1 + std::string_view(kind.name).size();
-      if (at == std::string::npos || name.substr(end) == suffix_of(layout_)) continue;
-      plain = name.substr(0, end) + name.substr(cut(end));
+    if (const size_t at = name.find(saved + "."); at != std::string::npos) {
+      plain = name.substr(0, at) + name.substr(cut(at + saved.size()));
+    } else {
+      for (const auto& kind : factor_kinds(layout_)) {
+        const size_t begin = name.find(fmt::format(".{}.", kind.name)), end = begin + 1 + std::string_view(kind.name).size();
+        if (begin == std::string::npos || name.substr(end) == suffix_of(layout_)) continue;
+        plain = name.substr(0, end) + name.substr(cut(end));
+      }
     }
     if (name_of_adapter_ && *name_of_adapter_ != adapter) {
       fail(files_.tensors, fmt::format("it holds the adapters '{}' and '{}'; give a file of one (PEFT's save_pretrained with "

@@ -89,7 +89,7 @@ double number(const std::string& key, const json& value) {
 }
 
 int64_t whole(const std::string& key, const json& value, int64_t least) {
-  const double found = value.is_number_integer() ? number(key, value) : NAN;
+  const double found = value.is_number_integer() ? value.get<double>() : NAN;
   if (!(found >= static_cast<double>(least) && found <= 1e9)) {
     fail(key, fmt::format("expected a whole number of at least {}, got {}", least, formats::shown(value)));
   }

@@ -65,7 +65,8 @@ class Members {
   /// The same for numbers to divide by.
   Three divisors(const std::string& key, const Three& otherwise) const {
     const Three result = channels(key, otherwise);
-    if (std::any_of(result.begin(), result.end(), [](double value) { return !(value > 0.0); })) refuse(key, "expected numbers above 0");
+    if (std::any_of(result.begin(), result.end(), [](double value) { return !(value > 0.0); }))
+      refuse(key, "expected numbers above 0");
     return result;
   }
   /// A number of pixels.

@@ -44,9 +44,9 @@ void refuse_unmergeable(const torch::nn::Module& module) {
   for (const auto& item : module.named_modules("", /*include_self=*/false)) {
     const auto* site = dynamic_cast<const nn::Site*>(item.value().get());
     if (!site || !site->adapter() || nn::has_weight(site->kind())) continue;
-    throw std::invalid_argument(
-        fmt::format("the adapter at '{}' does not fold into any weight: deploy the model with the adapter, which TorchScript files can hold",
-                    item.key()));
+    throw std::invalid_argument(fmt::format(
+        "the adapter at '{}' does not fold into any weight: deploy the model with the adapter, which TorchScript files can hold",
+        item.key()));
   }
 }
 

@@ -43,7 +43,8 @@ const Wrapped& only(const std::vector<Wrapped>& found) {
   if (found.size() == 1) return found.front();
   const auto prefix = [&](size_t i) { return fmt::format("'{}{}'", found[i].wrapper, found[i].inner); };
   const std::string others = found.size() > 2 ? fmt::format(" and {} more", found.size() - 2) : "";
-  throw std::runtime_error(fmt::format("it holds several models, under the prefixes {} and {}{}; name one (--state-dict)", prefix(0), prefix(1), others));
+  throw std::runtime_error(fmt::format("it holds several models, under the prefixes {} and {}{}; name one (--state-dict)",
+                                       prefix(0), prefix(1), others));
 }
 
 TensorMap unwrapped(TensorMap tensors, const std::string& wrapper) {

@@ -267,7 +267,8 @@ std::optional<Normalization> known_normalization(const std::string& path, const 
   return WeightsFile(path, state_dict).normalization(model);
 }
 
-WeightsCheck check_weights(const std::string& path, const std::string& model, ModelOptions options, const std::string& state_dict) {
+WeightsCheck check_weights(const std::string& path, const std::string& model, ModelOptions options,
+                           const std::string& state_dict) {
   options.device = at::kMeta;
   const auto shapes = create(model, options);
   const WeightsFile file(path, state_dict);

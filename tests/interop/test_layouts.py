@@ -394,8 +394,6 @@ REFUSALS = {
     "head": (lora(target_modules=["qkv", "head"], modules_to_save=None), {}, ["head.lora_A", "modules_to_save"]),
     "norm": (lora(target_modules=["qkv"], modules_to_save=["norm"]), {}, ["norm.bias", "modules_to_save"]),
     "rank": (lora(target_modules=["qkv"]), {"r": 5}, ["blocks.0.attn.qkv", "rank 4", "says 5"]),
-    "pattern": (lora(target_modules=["qkv"]), {"alpha_pattern": {r"blocks\.\d\.attn": 3}}, ["alpha_pattern", r"blocks\.\d\.attn"]),
-    "ambiguous": (lora(target_modules=["qkv"]), {"alpha_pattern": {"qkv": 3, "attn.qkv": 4}}, ["alpha_pattern", "both"]),
     "later version": (lora(target_modules=["qkv"]), {"use_something": True}, ["use_something", "not understood"]),
     "no number": (lora(target_modules=["qkv"]), {"lora_alpha": "much"}, ["lora_alpha", "much"]),
     "no rank": (lora(target_modules=["qkv"]), {"r": 0}, ["'r'", "at least 1"]),
