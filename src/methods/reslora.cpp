@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 #include <stdexcept>
 
@@ -77,6 +78,12 @@ void ResLora::check(const std::vector<nn::NamedSite>& sites) const {
   targets_.check(sites);
   targets_.check_rank(name(), options_.rank, sites);
   methods::check_allocation(name(), options_.allocation, targets_, sites);
+  const bool any_block = std::any_of(sites.begin(), sites.end(), [&](const nn::NamedSite& named) {
+    return named.info.kind == nn::SiteKind::Linear && named.info.block >= 0 && !targets_.select(named.info).empty();
+  });
+  if (!any_block)
+    throw std::invalid_argument(
+        fmt::format("{}: none of the layers it adapts is in a block, so it has no shortcuts (see nn::Site::set_place)", name()));
 }
 
 std::shared_ptr<Attachment> ResLora::attach(const std::vector<nn::NamedSite>& sites) const {

@@ -260,8 +260,8 @@ Summary run(TrainConfig config, const RunOptions& options, train::Observer& obse
   const Runtime runtime({.precision = config.precision, .threads = config.threads});
   const auto model = make_model(config, assignment.outputs, runtime, directory, ranks, observer);
   runtime.seed(static_cast<uint64_t>(config.seed));
+  const std::string base = models::base_sha256(*model);  // without what a method registers in the model
   const auto attachment = attach(*model, *methods::create(config.method, config.method_options));
-  const std::string base = models::base_sha256(*model);
   adapters::AdapterFile adapter = adapter_file(config, attachment, assignment.class_names);
 
   std::optional<train::Checkpoint> checkpoint;

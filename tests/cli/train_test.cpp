@@ -195,7 +195,7 @@ TEST_F(Train, RanksAreAllocatedAndMerged) {
   EXPECT_TRUE(merged.json()["exact"].get<bool>());
   std::filesystem::remove_all(out());
   *std::find(arguments.end() - 6, arguments.end(), "2") = "4";
-  expect_error(run(arguments), 2, {"target_rank below the rank of 4", "got 4"});
+  expect_error(run(arguments), 2, {"target_rank: must be below the rank of 4", "not 4"});
   arguments = flags({"--target-rank", "4", "--targets", "norm1"});
   *std::find(arguments.begin(), arguments.end(), "rlrr") = "lora";
   expect_error(run(arguments), 2, {"target_rank of 4", "they match norm1"});

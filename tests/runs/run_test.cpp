@@ -167,7 +167,7 @@ TEST_F(RunTest, LeavesAWholeRunDirectory) {
   models::load_weights(*model, c.weights);
   adapters::attach_adapter(*model, adapter);
   model->eval();
-  const auto test = data::first(data::open_dataset(c.data, data::Split::test), 64);
+  const auto test = data::sample(data::open_dataset(c.data, data::Split::test), 64);
   const auto source = data::image_source(test, data::Transform(c.preprocessing()), 0);
   const auto batch = source->batches(data::sequential_order(64), 64, 0)->next();
   const at::NoGradGuard no_grad;
@@ -273,7 +273,7 @@ TEST_F(RunTest, ResumedInsideAnEpochEqualsUninterrupted) {
   TrainConfig straight = config("straight"), stopped = config("stopped");
   for (auto* c : {&straight, &stopped}) c->checkpoint_every_steps = 1, c->eval_every_steps = 2, c->schedule_by = "step";
   run(straight);
-  EXPECT_EQ(metrics(straight).size(), 3U + 4U);  // 3 epochs of 3 steps; steps 2, 4, 6 and 8, of which 6 ends an epoch
+  EXPECT_EQ(metrics(straight).size(), 3U + 3U);  // 3 epochs of 3 steps, and steps 2, 4 and 8: step 6 ends an epoch
   std::atomic<bool> stop = false;
   Disturber observer("epoch 2/3", 40, [&] { stop = true; });
   try {
@@ -590,7 +590,8 @@ TEST_F(RunTest, FullDiskLeavesNoHalfFile) {
   setrlimit(RLIMIT_FSIZE, &before);
   std::signal(SIGXFSZ, SIG_DFL);
   EXPECT_NE(message.find(c.out + "/checkpoint/state.safetensors"), std::string::npos) << message;
-  EXPECT_FALSE(fs::exists(c.out + "/checkpoint")) << "the half file, or an empty folder for it, is still there";
+  for (const auto& entry : fs::directory_iterator(c.out + "/checkpoint"))
+    EXPECT_EQ(entry.path().filename(), "data.json") << "the half file is still there";
   EXPECT_FALSE(fs::exists(c.out + "/adapter.safetensors"));
 }
 
