@@ -17,7 +17,7 @@ namespace respeft::cli {
 struct MergeFlags {
   DataFlags data;
   double tolerance = MergeOptions().tolerance;
-  std::string how;          ///< how shortcuts are merged; empty: the way with the smallest error
+  std::string how;  ///< how shortcuts are merged; empty: the way with the smallest error
   int64_t calibration = 256;
   bool accept_loss = false;
 

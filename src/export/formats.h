@@ -25,8 +25,7 @@ std::string json_text(const nlohmann::ordered_json& document);
 
 /// Writes the plain model's weights to a safetensors file with `tensors`, which are its weights under another library's names,
 /// and with metadata that say what they are.
-void write_weights(const models::Model& model, const std::string& path, const TensorMap& tensors,
-                   const ExportInfo& info);
+void write_weights(const models::Model& model, const std::string& path, const TensorMap& tensors, const ExportInfo& info);
 
 /// A fresh model of the same architecture as `model`, in evaluation mode.
 std::shared_ptr<models::Model> same_architecture(const models::Model& model);

@@ -34,8 +34,8 @@ ordered_json square(int64_t side) {
 
 /// The image processor that does to an image what this library does. ViT's only resizes in older versions; BiT's crops in all.
 /// Where an odd number of pixels is cut off a side, Transformers may leave the odd one on the other end.
-/// `do_convert_rgb` is off: Transformers 5 lays transparent images on white then, and this library, like Pillow's `convert("RGB")`,
-/// drops the transparency. Without it the processor takes RGB images alone, and refuses others with an error.
+/// `do_convert_rgb` is off: Transformers 5 lays transparent images on white then, and this library, like Pillow's
+/// `convert("RGB")`, drops the transparency. Without it the processor takes RGB images alone, and refuses others with an error.
 ordered_json processor_config(const data::Preprocessing& preprocessing) {
   constexpr int bilinear = 2, bicubic = 3;  // Pillow's numbers
   const bool shortest = preprocessing.resize_mode == "shortest";

@@ -8,8 +8,8 @@
 
 namespace respeft {
 
-/// `merge` with folds of the caller's choice: all are computed before the first site is changed. Throws `std::invalid_argument` where
-/// `fold` gives nothing.
+/// `merge` with folds of the caller's choice: all are computed before the first site is changed. Throws `std::invalid_argument`
+/// where `fold` gives nothing.
 MergeReport merge_with(torch::nn::Module& model, const std::function<std::optional<nn::Fold>(const nn::WeightSite&)>& fold);
 
 }  // namespace respeft

@@ -8,9 +8,9 @@
 #include <map>
 #include <stdexcept>
 
+#include <respeft/core/text.h>
 #include "src/merge/merge_with.h"
 #include "src/methods/reslora_adapter.h"
-#include <respeft/core/text.h>
 
 namespace respeft {
 namespace {
@@ -21,9 +21,9 @@ using reslora::ResLoraAdapter;
 
 /// Second moments of what a projection reads and takes, summed in float64.
 struct Moments {
-  at::Tensor xx;  ///< [x, 1]ᵀ[x, 1], `[in + 1, in + 1]`
-  at::Tensor xt;  ///< [x, 1]ᵀ t, `[in + 1, r]`
-  at::Tensor tt;  ///< tᵀ t, `[r, r]`
+  at::Tensor xx;          ///< [x, 1]ᵀ[x, 1], `[in + 1, in + 1]`
+  at::Tensor xt;          ///< [x, 1]ᵀ t, `[in + 1, r]`
+  at::Tensor tt;          ///< tᵀ t, `[r, r]`
   double rounding = 0.0;  ///< of the products, relative to the largest moment
 
   void add(const at::Tensor& input, const at::Tensor& taken) {

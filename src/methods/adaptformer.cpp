@@ -18,7 +18,9 @@ namespace {
 /// The branch that AdaptFormer stands beside, by its role.
 constexpr const char* kRole = "mlp_branch";
 
-bool is_mlp(const nn::SiteInfo& info) { return info.kind == nn::SiteKind::Branch && info.role == kRole; }
+bool is_mlp(const nn::SiteInfo& info) {
+  return info.kind == nn::SiteKind::Branch && info.role == kRole;
+}
 
 /// A linear layer's parameters under its usual names.
 struct Projection : torch::nn::Module {
@@ -31,7 +33,8 @@ struct Projection : torch::nn::Module {
 
 class BottleneckAdapter : public nn::BranchAdapter {
  public:
-  BottleneckAdapter(const nn::SiteInfo& info, const AdaptFormerOptions& options) : scale_(options.scale), dropout_(options.dropout) {
+  BottleneckAdapter(const nn::SiteInfo& info, const AdaptFormerOptions& options)
+      : scale_(options.scale), dropout_(options.dropout) {
     down_ = register_module("down", std::make_shared<Projection>(info.in_features, options.bottleneck, info.tensor_options));
     up_ = register_module("up", std::make_shared<Projection>(options.bottleneck, info.out_features, info.tensor_options));
     torch::nn::init::kaiming_uniform_(down_->weight, std::sqrt(5.0));
@@ -44,16 +47,14 @@ class BottleneckAdapter : public nn::BranchAdapter {
   }
 
   std::optional<nn::Script> script() const override {
-    return nn::Script{fmt::format(R"(
+    return nn::Script{
+        fmt::format(R"(
 def forward(self, input, output):
     middle = torch.relu(torch.linear(input, self.down_weight, self.down_bias))
     return output + torch.linear(middle, self.up_weight, self.up_bias) * {}
 )",
-                                  scale_),
-                      {{"down_weight", down_->weight},
-                       {"down_bias", down_->bias},
-                       {"up_weight", up_->weight},
-                       {"up_bias", up_->bias}}};
+                    scale_),
+        {{"down_weight", down_->weight}, {"down_bias", down_->bias}, {"up_weight", up_->weight}, {"up_bias", up_->bias}}};
   }
 
  private:
@@ -72,11 +73,14 @@ Fields AdaptFormerOptions::fields() {
   return list;
 }
 
-AdaptFormer::AdaptFormer(AdaptFormerOptions options) : options_(std::move(options)), blocks_(methods::parse_blocks(options_.blocks)) {
+AdaptFormer::AdaptFormer(AdaptFormerOptions options)
+    : options_(std::move(options)), blocks_(methods::parse_blocks(options_.blocks)) {
   methods::check_fields(name(), options_.fields());
 }
 
-Options AdaptFormer::options() const { return options_of(options_); }
+Options AdaptFormer::options() const {
+  return options_of(options_);
+}
 
 void AdaptFormer::check(const std::vector<nn::NamedSite>& sites) const {
   if (std::none_of(sites.begin(), sites.end(), [](const auto& named) { return is_mlp(named.info); }))

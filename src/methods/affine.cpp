@@ -34,7 +34,8 @@ at::Tensor AffineAdapter::forward(const at::Tensor& x, const nn::Base& base, nn:
 
 std::optional<nn::Fold> AffineAdapter::fold(const at::Tensor& weight, const at::Tensor& bias) const {
   const auto gain = scale.defined() ? scale : at::ones_like(shift);
-  if (kind_ == nn::SiteKind::Embedding) return nn::Fold{at::addcmul(shift, weight, gain), bias};  // an output is a row of the table
+  if (kind_ == nn::SiteKind::Embedding)
+    return nn::Fold{at::addcmul(shift, weight, gain), bias};  // an output is a row of the table
   std::vector<int64_t> by_row(static_cast<size_t>(weight.dim()), 1);
   by_row[0] = -1;
   return nn::Fold{weight * gain.view(by_row), bias.defined() ? at::addcmul(shift, bias, gain) : shift};

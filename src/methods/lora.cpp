@@ -3,8 +3,8 @@
 
 #include <ATen/ATen.h>
 
-#include "src/methods/lora_layers.h"
 #include "src/methods/fields.h"
+#include "src/methods/lora_layers.h"
 #include "src/methods/low_rank.h"
 #include "src/methods/rank_allocation.h"
 

@@ -19,7 +19,9 @@ void refuse_allocation(const nn::NamedSite& named, const LowRankOptions& options
                   named.info.name, nn::to_string(named.info.kind)));
 }
 
-double scaling_of(const LowRankOptions& options) { return options.alpha / static_cast<double>(options.rank); }
+double scaling_of(const LowRankOptions& options) {
+  return options.alpha / static_cast<double>(options.rank);
+}
 
 class ConvolutionAdapter : public nn::WeightAdapter {
  public:
@@ -79,9 +81,10 @@ std::shared_ptr<nn::Adapter> lora_convolution(const nn::NamedSite& named, const 
   refuse_allocation(named, options);
   const auto* convolution = dynamic_cast<const nn::Conv2dImpl*>(named.site);
   if (convolution && convolution->options.groups() != 1) {
-    throw std::invalid_argument(fmt::format("lora: '{}' is a convolution of {} groups, and its update would mix them; leave it out of "
-                                            "the targets",
-                                            named.info.name, convolution->options.groups()));
+    throw std::invalid_argument(
+        fmt::format("lora: '{}' is a convolution of {} groups, and its update would mix them; leave it out of "
+                    "the targets",
+                    named.info.name, convolution->options.groups()));
   }
   return std::make_shared<ConvolutionAdapter>(*named.layer(), options);
 }

@@ -23,8 +23,8 @@ LowRankPair::LowRankPair(int64_t first, int64_t count, int64_t in_features, int6
   for (const auto& factor : {lora_A, lora_B}) torch::nn::init::normal_(factor, 0.0, 0.02);
 }
 
-LowRankAdapter::LowRankAdapter(const nn::SiteInfo& info, const nn::WeightSite& site, const std::vector<int64_t>& chosen, bool whole,
-                               const LowRankOptions& options)
+LowRankAdapter::LowRankAdapter(const nn::SiteInfo& info, const nn::WeightSite& site, const std::vector<int64_t>& chosen,
+                               bool whole, const LowRankOptions& options)
     : ProjectionAdapter(info, chosen, whole,
                         [&](int64_t first, int64_t rows) {
                           return std::make_shared<LowRankPair>(first, rows, info.in_features, options.rank, options.allocated,

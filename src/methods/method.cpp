@@ -36,7 +36,8 @@ std::shared_ptr<Attachment> place_adapters(std::vector<nn::NamedSite> sites, con
   // What is trained as it is needs no adapter.
   std::erase_if(sites, [&](const nn::NamedSite& named) { return starts_with_any(named.info.name + ".", options.also_train); });
   for (const auto& [info, site] : sites) {
-    if (site->adapter()) throw std::invalid_argument(fmt::format("attach: '{}' has an adapter already; merge or detach it first", info.name));
+    if (site->adapter())
+      throw std::invalid_argument(fmt::format("attach: '{}' has an adapter already; merge or detach it first", info.name));
   }
   if (options.check) method.check(sites);
   if (options.only) std::erase_if(sites, [&](const nn::NamedSite& named) { return !options.only(named.info); });
@@ -73,7 +74,8 @@ std::shared_ptr<Attachment> attach(torch::nn::Module& model, const Method& metho
   }
   const std::string shared = attachment->kind() + ".";
   for (const auto& item : model.named_buffers()) {
-    if (nn::is_adapter_name(item.key()) || item.key().starts_with(shared)) attachment->state_.emplace_back(item.key(), item.value());
+    if (nn::is_adapter_name(item.key()) || item.key().starts_with(shared))
+      attachment->state_.emplace_back(item.key(), item.value());
   }
   return attachment;
 }

@@ -26,8 +26,8 @@ struct Layer {
 /// True where a layer goes on the chain of the one before it with the same role.
 bool continues(const Layer& before, const Layer& layer) {
   const auto &last = before.named->info, &next = layer.named->info;
-  return next.block >= 0 && next.block == last.block + 1 && before.chosen == layer.chosen && last.in_features == next.in_features &&
-         last.out_features == next.out_features && last.parts == next.parts;
+  return next.block >= 0 && next.block == last.block + 1 && before.chosen == layer.chosen &&
+         last.in_features == next.in_features && last.out_features == next.out_features && last.parts == next.parts;
 }
 
 }  // namespace

@@ -127,7 +127,8 @@ std::shared_ptr<nn::Adapter> Rlrr::adapt(const nn::NamedSite& named) const {
   if (chosen.empty()) return nullptr;
   if (info.kind == nn::SiteKind::Linear) return std::make_shared<RlrrAdapter>(info, *named.layer(), std::move(chosen), options_);
   using Start = methods::AffineAdapter::Start;
-  return std::make_shared<methods::AffineAdapter>(info, *named.layer(), options_.init == "kaiming" ? Start::Noisy : Start::Identity);
+  return std::make_shared<methods::AffineAdapter>(info, *named.layer(),
+                                                  options_.init == "kaiming" ? Start::Noisy : Start::Identity);
 }
 
 }  // namespace respeft

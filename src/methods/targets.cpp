@@ -91,10 +91,9 @@ void check_blocks(const std::set<int64_t>& wanted, const std::vector<nn::NamedSi
   for (const auto& [info, site] : sites) blocks.insert(info.block);
   for (const int64_t block : wanted) {
     if (blocks.count(block) != 0) continue;
-    throw std::invalid_argument(
-        blocks.empty() || *blocks.rbegin() < 0
-            ? fmt::format("blocks: the model has no blocks, and {} is asked for", block)
-            : fmt::format("blocks: the model has no block {}; its last is {}", block, *blocks.rbegin()));
+    throw std::invalid_argument(blocks.empty() || *blocks.rbegin() < 0
+                                    ? fmt::format("blocks: the model has no blocks, and {} is asked for", block)
+                                    : fmt::format("blocks: the model has no block {}; its last is {}", block, *blocks.rbegin()));
   }
 }
 

@@ -39,7 +39,9 @@ def forward(self, tokens, own: int):
   at::Tensor prompts_;  ///< `[P, D]`
 };
 
-bool is_entry(const nn::SiteInfo& info) { return info.kind == nn::SiteKind::Tokens; }
+bool is_entry(const nn::SiteInfo& info) {
+  return info.kind == nn::SiteKind::Tokens;
+}
 
 }  // namespace
 
@@ -54,7 +56,9 @@ Vpt::Vpt(bool deep, VptOptions options) : deep_(deep), options_(options) {
   methods::check_fields(name(), options_.fields());
 }
 
-Options Vpt::options() const { return options_of(options_); }
+Options Vpt::options() const {
+  return options_of(options_);
+}
 
 void Vpt::check(const std::vector<nn::NamedSite>& sites) const {
   if (std::none_of(sites.begin(), sites.end(), [](const auto& named) { return is_entry(named.info); }))

@@ -16,9 +16,10 @@ Conv2dImpl::Conv2dImpl(const torch::nn::Conv2dOptions& conv_options, const at::T
               "Conv2d: a convolution with a site is padded with zeros");
   TORCH_CHECK(std::holds_alternative<torch::ExpandingArray<2>>(options.padding()),
               "Conv2d: a convolution with a site takes its padding as numbers");
-  TORCH_CHECK(options.groups() > 0 && options.in_channels() % options.groups() == 0 && options.out_channels() % options.groups() == 0,
-              "Conv2d: ", options.in_channels(), " and ", options.out_channels(), " channels cannot be divided into ",
-              options.groups(), " groups");
+  TORCH_CHECK(
+      options.groups() > 0 && options.in_channels() % options.groups() == 0 && options.out_channels() % options.groups() == 0,
+      "Conv2d: ", options.in_channels(), " and ", options.out_channels(), " channels cannot be divided into ", options.groups(),
+      " groups");
   const auto& kernel = *options.kernel_size();
   const int64_t in = options.in_channels() / options.groups();
   weight = register_parameter("weight", at::empty({options.out_channels(), in, kernel[0], kernel[1]}, tensor_options));

@@ -9,7 +9,8 @@
 
 namespace respeft::nn {
 
-LinearImpl::LinearImpl(const torch::nn::LinearOptions& linear_options, std::vector<std::string> parts, const at::TensorOptions& tensor_options)
+LinearImpl::LinearImpl(const torch::nn::LinearOptions& linear_options, std::vector<std::string> parts,
+                       const at::TensorOptions& tensor_options)
     : options(linear_options), part_names_(std::move(parts)) {
   const int64_t in = options.in_features(), out = options.out_features();
   TORCH_CHECK(part_names_.empty() || out % static_cast<int64_t>(part_names_.size()) == 0, "Linear: out_features ", out,

@@ -20,9 +20,10 @@ PatchProjectionImpl::PatchProjectionImpl(int64_t in_channels, int64_t embed_dim,
 }
 
 at::Tensor PatchProjectionImpl::compute(const at::Tensor& images, const at::Tensor& w, const at::Tensor& b) const {
-  TORCH_CHECK(images.dim() == 4 && images.size(1) == w.size(1) && images.size(2) % w.size(2) == 0 && images.size(3) % w.size(3) == 0,
-              "PatchProjection: expected images [B, ", w.size(1), ", H, W] with H and W multiples of ", w.size(2), ", got ",
-              images.sizes());
+  TORCH_CHECK(
+      images.dim() == 4 && images.size(1) == w.size(1) && images.size(2) % w.size(2) == 0 && images.size(3) % w.size(3) == 0,
+      "PatchProjection: expected images [B, ", w.size(1), ", H, W] with H and W multiples of ", w.size(2), ", got ",
+      images.sizes());
   return at::conv2d(images, w, b, /*stride=*/{w.size(2), w.size(3)}).flatten(2).transpose(1, 2);
 }
 

@@ -24,14 +24,18 @@ const char* to_string(SiteKind kind) {
   return "unknown";
 }
 
-bool has_weight(SiteKind kind) { return kind != SiteKind::Branch && kind != SiteKind::Tokens; }
+bool has_weight(SiteKind kind) {
+  return kind != SiteKind::Branch && kind != SiteKind::Tokens;
+}
 
 const std::vector<std::string>& Site::part_names() const {
   static const std::vector<std::string> single;
   return single;
 }
 
-int64_t Site::parts() const { return std::max<int64_t>(1, static_cast<int64_t>(part_names().size())); }
+int64_t Site::parts() const {
+  return std::max<int64_t>(1, static_cast<int64_t>(part_names().size()));
+}
 
 void Site::attach(std::shared_ptr<Adapter> adapter) {
   TORCH_CHECK(adapter, "attach: the adapter is null");
@@ -46,9 +50,13 @@ std::shared_ptr<Adapter> Site::detach() {
   return std::exchange(adapter_, nullptr);
 }
 
-bool WeightSite::accepts(const Adapter& adapter) const { return dynamic_cast<const WeightAdapter*>(&adapter) != nullptr; }
+bool WeightSite::accepts(const Adapter& adapter) const {
+  return dynamic_cast<const WeightAdapter*>(&adapter) != nullptr;
+}
 
-WeightAdapter* WeightSite::weight_adapter() const { return static_cast<WeightAdapter*>(adapter()); }
+WeightAdapter* WeightSite::weight_adapter() const {
+  return static_cast<WeightAdapter*>(adapter());
+}
 
 void WeightSite::put(const std::string& name, at::Tensor& slot, const at::Tensor& value) {
   slot = value.detach().clone();
@@ -107,8 +115,8 @@ SiteInfo describe(const std::string& name, const std::string& registered, const 
 }
 
 /// Adds the sites in `module`, which is registered as `registered` and found under the path `name`.
-void collect(torch::nn::Module& module, const std::string& name, const std::string& registered, const at::TensorOptions& otherwise,
-             std::vector<NamedSite>& sites) {
+void collect(torch::nn::Module& module, const std::string& name, const std::string& registered,
+             const at::TensorOptions& otherwise, std::vector<NamedSite>& sites) {
   if (auto* site = dynamic_cast<Site*>(&module)) sites.push_back({describe(name, registered, *site, otherwise), site});
   for (const auto& child : module.named_children()) {
     collect(*child.value(), name.empty() ? child.key() : name + "." + child.key(), child.key(), otherwise, sites);

@@ -54,8 +54,8 @@ void add_update(const at::Tensor& output, const at::Tensor& middle, const at::Te
   for (const auto& group : groups(up, rows)) group.outputs(output).addmm_(group.columns(middle), group.ups(up).t(), 1.0, scaling);
 }
 
-at::Tensor middle_gradient(const at::Tensor& grad, const at::Tensor& grad_middle, const at::Tensor& up, const c10::SymInt& columns,
-                           double scaling, at::IntArrayRef rows) {
+at::Tensor middle_gradient(const at::Tensor& grad, const at::Tensor& grad_middle, const at::Tensor& up,
+                           const c10::SymInt& columns, double scaling, at::IntArrayRef rows) {
   auto m = grad_middle.defined() ? grad_middle.clone(at::MemoryFormat::Contiguous)
                                  : at::zeros_symint({grad.sym_size(0), columns}, grad.options());
   add_middle_gradient(m, grad, up, scaling, rows);
@@ -115,7 +115,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tenso
   if (mask[3]) grad_up = up_gradient(grad, as_matrix(middle), up, scaling, rows);
   const bool through_input = mask[0] && !branched;
   if (through_input || mask[2] || mask[4] || mask[5]) {
-    const auto m = middle_gradient(grad, given(grad_middle) ? as_matrix(*grad_middle) : at::Tensor(), up, down.sym_size(0), scaling, rows);
+    const auto m =
+        middle_gradient(grad, given(grad_middle) ? as_matrix(*grad_middle) : at::Tensor(), up, down.sym_size(0), scaling, rows);
     if (through_input) grad_input.addmm_(m, down);
     if (mask[2]) grad_down = m.t().mm(as_matrix(branched ? *branch : input));
     if (mask[4]) grad_previous = unflattened(m.narrow_symint(1, 0, used_columns(up, rows)).contiguous(), input);

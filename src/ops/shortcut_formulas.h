@@ -32,8 +32,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> folded_backward(const
 void add_update(const at::Tensor& output, const at::Tensor& middle, const at::Tensor& up, double scaling, at::IntArrayRef rows);
 
 /// grad_middle (zeros where undefined) + scaling · (grad_g up_g, side by side), `[tokens, columns]`.
-at::Tensor middle_gradient(const at::Tensor& grad, const at::Tensor& grad_middle, const at::Tensor& up, const c10::SymInt& columns,
-                           double scaling, at::IntArrayRef rows);
+at::Tensor middle_gradient(const at::Tensor& grad, const at::Tensor& grad_middle, const at::Tensor& up,
+                           const c10::SymInt& columns, double scaling, at::IntArrayRef rows);
 
 /// W + scaling · up down, as a new tensor.
 at::Tensor fold(const at::Tensor& weight, const at::Tensor& down, const at::Tensor& up, double scaling, at::IntArrayRef rows);

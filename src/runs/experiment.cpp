@@ -13,9 +13,9 @@
 #include <respeft/formats/file.h>
 
 #include <respeft/core/text.h>
+#include <respeft/runs/run_directory.h>
 #include "src/formats/json.h"
 #include "src/runs/grid.h"
-#include <respeft/runs/run_directory.h>
 
 namespace respeft::runs {
 namespace {

@@ -6,7 +6,8 @@
 
 namespace respeft::runs {
 
-/// The settings that a suite was begun with, kept as `suite.toml` among its runs, so that datasets begun later have the same settings.
+/// The settings that a suite was begun with, kept as `suite.toml` among its runs, so that datasets begun later have the same
+/// settings.
 struct SuiteFile {
   std::string benchmark;
   std::string datasets;  ///< with commas between; empty: all that are there

@@ -21,14 +21,17 @@ struct Layer {
 
   at::Tensor fused() const { return respeft::ops::rescaled_linear(x, weight, bias, scale_in, scale_out); }
   at::Tensor plain() const {
-    const auto rows = scale_in.dim() == 2 ? scale_in.repeat_interleave(weight.size(0) / scale_in.size(0), 0) : scale_in.unsqueeze(0);
+    const auto rows =
+        scale_in.dim() == 2 ? scale_in.repeat_interleave(weight.size(0) / scale_in.size(0), 0) : scale_in.unsqueeze(0);
     return at::linear(x, weight * (1.0 + scale_out.unsqueeze(1) * rows), bias);
   }
 
   at::Tensor x, weight, bias, scale_in, scale_out, grad;
 };
 
-Layer make_layer(const benchmark::State& state) { return Layer(state.range(0), state.range(1), state.range(2)); }
+Layer make_layer(const benchmark::State& state) {
+  return Layer(state.range(0), state.range(1), state.range(2));
+}
 
 template <at::Tensor (Layer::*forward)() const>
 void step(benchmark::State& state) {
@@ -39,8 +42,8 @@ void step(benchmark::State& state) {
   }
   const auto kept = respeft::bytes_saved_for_backward([&] { return (layer.*forward)(); }, {layer.weight});
   state.counters["kept_MB"] = static_cast<double>(kept) / 1e6;
-  state.counters["kept_weights"] = (static_cast<double>(kept) / 4.0 - static_cast<double>(layer.x.numel())) /
-                                   static_cast<double>(layer.weight.numel());
+  state.counters["kept_weights"] =
+      (static_cast<double>(kept) / 4.0 - static_cast<double>(layer.x.numel())) / static_cast<double>(layer.weight.numel());
 }
 
 template <at::Tensor (Layer::*forward)() const>

@@ -5,8 +5,8 @@
 
 #include <ATen/ATen.h>
 #include <respeft/merge/merge.h>
-#include <respeft/methods/method.h>
 #include <respeft/merge/shortcut.h>
+#include <respeft/methods/method.h>
 #include <respeft/models/model.h>
 #include <respeft/train/optimizer.h>
 

@@ -81,7 +81,8 @@ TEST(Merge, SaysThatAHeadOfZerosWasReplacedWhileComparing) {
   EXPECT_NE(text.out.find("zeros, so a random one was compared in its place"), std::string::npos) << text.out;
   EXPECT_FALSE(formats::SafetensorsFile(merged).tensor("head.weight").any().item<bool>());
   for (const std::string command : {"merge", "export"}) {
-    const Outcome outcome = run({command, "--weights", small.base(), "--adapter", adapter, "--out", small.folder / "out", "--json"});
+    const Outcome outcome =
+        run({command, "--weights", small.base(), "--adapter", adapter, "--out", small.folder / "out", "--json"});
     ASSERT_EQ(outcome.status, 0) << outcome.err;
     EXPECT_EQ(outcome.json()["random_head"], true);
     // Rounding shows in the merge's logits; the exported file may compute the very same ones.

@@ -6,9 +6,9 @@
 
 #include <respeft/adapters/adapter_file.h>
 #include <respeft/formats/file.h>
-#include <respeft/models/weights.h>
 #include <respeft/methods/method.h>
 #include <respeft/models/model.h>
+#include <respeft/models/weights.h>
 
 #include "tests/cli/program.h"
 

@@ -3,10 +3,10 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 #include <respeft/formats/safetensors.h>
-#include <respeft/models/weights.h>
 #include <respeft/merge/merge.h>
 #include <respeft/methods/lora.h>
 #include <respeft/methods/rlrr.h>
+#include <respeft/models/weights.h>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/ir/ir.h>
 #include <torch/csrc/jit/passes/inliner.h>

@@ -6,19 +6,19 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include <respeft/adapters/adapter_file.h>
 #include <respeft/data/image/dataset.h>
 #include <respeft/data/image/image.h>
-#include <respeft/adapters/adapter_file.h>
-#include <respeft/formats/file.h>
 #include <respeft/data/image/preprocessing.h>
+#include <respeft/formats/file.h>
 #include <respeft/formats/tensor_file.h>
+#include <respeft/methods/method.h>
 #include <respeft/models/vit/weight_map.h>
 #include <respeft/models/weight_map.h>
-#include <respeft/methods/method.h>
 #include <respeft/runs/config.h>
 
-#include "src/data/image/codecs.h"
 #include "src/adapters/peft_config.h"
+#include "src/data/image/codecs.h"
 #include "src/formats/pickle.h"
 #include "src/formats/zip.h"
 #include "src/models/companions.h"

@@ -10,8 +10,8 @@
 
 #include <respeft/adapters/adapter_file.h>
 #include <respeft/formats/safetensors.h>
-#include <respeft/models/weights.h>
 #include <respeft/models/model.h>
+#include <respeft/models/weights.h>
 
 namespace {
 

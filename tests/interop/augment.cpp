@@ -24,10 +24,10 @@
 
 #include <respeft/data/image/augment.h>
 #include <respeft/data/image/image.h>
+#include <respeft/data/image/mixup.h>
 #include <respeft/data/image/transforms.h>
 #include <respeft/formats/safetensors.h>
 #include <respeft/train/ema.h>
-#include <respeft/data/image/mixup.h>
 
 #include <respeft/core/text.h>
 
@@ -110,9 +110,9 @@ std::string erase(const Job& job) {
 
 std::string mixes(const Job& job) {
   const respeft::data::Mixup mixup({.mixup_alpha = std::stod(job.at(1)),
-                                     .cutmix_alpha = std::stod(job.at(2)),
-                                     .prob = std::stod(job.at(3)),
-                                     .switch_prob = std::stod(job.at(4))});
+                                    .cutmix_alpha = std::stod(job.at(2)),
+                                    .prob = std::stod(job.at(3)),
+                                    .switch_prob = std::stod(job.at(4))});
   std::mt19937_64 generator(std::stoull(job.at(7)));
   std::string text;
   for (int i = 0; i < std::stoi(job.at(8)); ++i) {

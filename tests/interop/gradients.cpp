@@ -9,8 +9,8 @@
 
 #include <respeft/adapters/adapter_file.h>
 #include <respeft/formats/safetensors.h>
-#include <respeft/models/weights.h>
 #include <respeft/models/model.h>
+#include <respeft/models/weights.h>
 
 namespace {
 
@@ -18,8 +18,8 @@ void write_gradients(const std::string& name, const std::string& weights, const 
                      const std::string& examples_path, const std::string& out) {
   const respeft::formats::SafetensorsFile examples(examples_path);
   const auto pixels = examples.tensor("pixels");
-  auto model =
-      respeft::models::create(name, {.num_classes = respeft::models::head_classes_of_file(weights), .image_size = pixels.size(-1)});
+  auto model = respeft::models::create(
+      name, {.num_classes = respeft::models::head_classes_of_file(weights), .image_size = pixels.size(-1)});
   respeft::models::load_weights(*model, weights);
   const auto attachment = respeft::adapters::attach_adapter(*model, respeft::adapters::load_adapter(adapter_path));
   model->train();

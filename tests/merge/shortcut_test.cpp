@@ -1,9 +1,9 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <respeft/models/weights.h>
-#include <respeft/methods/reslora.h>
 #include <respeft/merge/shortcut.h>
+#include <respeft/methods/reslora.h>
 #include <respeft/models/vit/vit.h>
+#include <respeft/models/weights.h>
 #include <respeft/nn/linear.h>
 
 #include <algorithm>

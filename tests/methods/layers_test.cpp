@@ -43,7 +43,9 @@ void shake(const Attachment& attachment) {
   for (auto parameter : attachment.trainable_parameters()) parameter.add_(at::randn_like(parameter), 0.3);
 }
 
-double largest_difference(const at::Tensor& a, const at::Tensor& b) { return (a - b).abs().max().item<double>(); }
+double largest_difference(const at::Tensor& a, const at::Tensor& b) {
+  return (a - b).abs().max().item<double>();
+}
 
 TEST(Layers, LoraStartsAtTheBaseAndFoldsExactly) {
   at::manual_seed(0);

@@ -28,7 +28,9 @@ void shake(const Attachment& attachment) {
   for (auto parameter : attachment.trainable_parameters()) parameter.add_(at::randn_like(parameter), 0.2);
 }
 
-double largest_difference(const at::Tensor& a, const at::Tensor& b) { return (a - b).abs().max().item<double>(); }
+double largest_difference(const at::Tensor& a, const at::Tensor& b) {
+  return (a - b).abs().max().item<double>();
+}
 
 /// The model's blocks written out on all tokens, with `enter(i, x)` before each block and `beside(i, x)` added to its MLP.
 template <class Enter, class Beside>
@@ -136,7 +138,8 @@ TEST_P(Weightless, DoesNotMerge) {
   expect_error<std::invalid_argument>([&] { merge(*model); }, {"does not fold", "deploy the model with the adapter"});
   const at::NoGradGuard no_grad;
   EXPECT_TRUE(model->forward(images).equal(logits)) << "nothing has changed";
-  expect_error<std::invalid_argument>([&] { models::plain_state(*model); }, {"does not fold", "deploy the model with the adapter"});
+  expect_error<std::invalid_argument>([&] { models::plain_state(*model); },
+                                      {"does not fold", "deploy the model with the adapter"});
   EXPECT_EQ(methods::find(GetParam()).folds, "no");
 }
 
@@ -180,8 +183,9 @@ TEST_P(Weightless, IsSummarized) {
   EXPECT_GT(summary.trained_adapters, 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Methods, Weightless, testing::Values("adaptformer", "vpt-shallow", "vpt-deep"),
-                         [](const auto& info) { return info.param == "adaptformer" ? info.param : "vpt_" + info.param.substr(4); });
+INSTANTIATE_TEST_SUITE_P(Methods, Weightless, testing::Values("adaptformer", "vpt-shallow", "vpt-deep"), [](const auto& info) {
+  return info.param == "adaptformer" ? info.param : "vpt_" + info.param.substr(4);
+});
 
 }  // namespace
 }  // namespace respeft

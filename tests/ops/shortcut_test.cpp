@@ -247,9 +247,9 @@ TEST(ShortcutLinearMemory, KeepsInputFactorsAndMiddle) {
   const auto down = at::randn({4, 64}).requires_grad_(true), up = at::randn({128, 4}).requires_grad_(true);
   const auto previous = at::randn({32, 4}).requires_grad_(true);
   const int64_t factors = 4 * 64 + 128 * 4;
-  EXPECT_EQ(bytes_saved_for_backward([&] { return std::get<0>(shortcut_linear(x, weight, {}, down, up, previous, 1.0)); },
-                                           {weight}),
-            4 * (32 * 64 + factors + 32 * 4));
+  EXPECT_EQ(
+      bytes_saved_for_backward([&] { return std::get<0>(shortcut_linear(x, weight, {}, down, up, previous, 1.0)); }, {weight}),
+      4 * (32 * 64 + factors + 32 * 4));
   EXPECT_EQ(bytes_saved_for_backward([&] { return folded_linear(x, weight, {}, down, up, 1.0); }, {weight}),
             4 * (32 * 64 + factors));
 }

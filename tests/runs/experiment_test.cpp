@@ -9,8 +9,8 @@
 #include <vector>
 
 #include <respeft/formats/file.h>
-#include <respeft/models/weights.h>
 #include <respeft/models/model.h>
+#include <respeft/models/weights.h>
 #include <respeft/runs/suite.h>
 
 #include "src/runs/grid.h"
@@ -57,7 +57,7 @@ struct Experiments : testing::Test {
     test::write_colored_images(folder, "data");
     at::manual_seed(1);
     formats::save_safetensors(folder / "base.safetensors",
-                         models::plain_state(*models::create("vit_tiny_patch16_224", {.image_size = 16})));
+                              models::plain_state(*models::create("vit_tiny_patch16_224", {.image_size = 16})));
   }
 
   TrainConfig config(const std::string& out) const {
@@ -89,7 +89,9 @@ struct Experiments : testing::Test {
 /// Keeps what is said.
 struct Notes : train::Observer {
   void note(const std::string& line) override { lines.push_back(line); }
-  void epoch(const train::EpochRecord& record, int64_t) override { ++epochs, evaluations.push_back(record.evaluation.has_value()); }
+  void epoch(const train::EpochRecord& record, int64_t) override {
+    ++epochs, evaluations.push_back(record.evaluation.has_value());
+  }
   std::vector<std::string> lines;
   std::vector<bool> evaluations;
   int64_t epochs = 0;

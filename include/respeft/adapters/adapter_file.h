@@ -11,12 +11,12 @@ namespace respeft::adapters {
 /// The metadata of an adapter file: how its tensors are to be used.
 struct AdapterInfo {
   std::string method;
-  std::string model;          ///< timm's name
-  Options options;            ///< the method's; a missing one has its default
-  std::string weights_sha256; ///< of the base's weights file (`base_sha256` in the file); empty: unknown
+  std::string model;           ///< timm's name
+  Options options;             ///< the method's; a missing one has its default
+  std::string weights_sha256;  ///< of the base's weights file (`base_sha256` in the file); empty: unknown
   data::Preprocessing preprocessing;
   std::vector<std::string> class_names;  ///< may be empty
-  std::string pool;           ///< the model's pooling, when it is not the name's own
+  std::string pool;                      ///< the model's pooling, when it is not the name's own
 };
 
 /// The content of an adapter file: trained tensors, and how to use them.

@@ -29,7 +29,7 @@ struct CheckedExport {
 /// probe's inputs (all at once, and the first alone), compares it with the model, and renames it. On failure nothing is left.
 /// Throws `ToleranceExceeded` if the file computes something else, `std::invalid_argument` if the format cannot express the
 /// model, `std::runtime_error` with the path and the system's reason if it cannot be written.
-CheckedExport export_checked(models::Model& model, const ExportFormat& format, const std::string& path,
-                             const ExportInfo& info, const Probe& probe, const CheckedExportOptions& options = {});
+CheckedExport export_checked(models::Model& model, const ExportFormat& format, const std::string& path, const ExportInfo& info,
+                             const Probe& probe, const CheckedExportOptions& options = {});
 
 }  // namespace respeft

@@ -58,8 +58,8 @@ void export_timm_folder(models::Model& model, const std::string& folder, const E
 /// `AutoImageProcessor.from_pretrained(folder)`: `config.json`, `model.safetensors` and `preprocessor_config.json`. The model
 /// becomes a ViTForImageClassification, or with layer scale a Dinov2ForImageClassification or
 /// Dinov2WithRegistersForImageClassification. The processor takes RGB images and refuses others: call Pillow's
-/// `image.convert("RGB")` first, as this library does. Throws `std::invalid_argument` with the reason if these compute something else;
-/// they read the class token after the norm, so mean pooling is an error.
+/// `image.convert("RGB")` first, as this library does. Throws `std::invalid_argument` with the reason if these compute something
+/// else; they read the class token after the norm, so mean pooling is an error.
 void export_huggingface(models::Model& model, const std::string& folder, const ExportInfo& info = {});
 
 /// The `model_type` of the equivalent Hugging Face model: `vit`, `dinov2` or `dinov2_with_registers`. Throws

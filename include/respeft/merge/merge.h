@@ -7,7 +7,6 @@
 #include <string>
 #include <vector>
 
-
 namespace respeft {
 
 /// Result of merging at one site.

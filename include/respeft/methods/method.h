@@ -48,7 +48,8 @@ struct AttachOptions {
   std::vector<std::string> also_train = {std::string(nn::kHeadPrefix)};
   /// Sites for which this is false stay plain; null: none.
   std::function<bool(const nn::SiteInfo&)> only = nullptr;
-  /// Whether the method checks that its options fit the model. Not for adapters out of a file, whose tensors say whether they fit.
+  /// Whether the method checks that its options fit the model. Not for adapters out of a file, whose tensors say whether they
+  /// fit.
   bool check = true;
 };
 

@@ -15,10 +15,14 @@ inline constexpr std::string_view kHeadPrefix = "head.";
 inline constexpr char kHeadWeight[] = "head.weight", kHeadBias[] = "head.bias";
 
 /// True for a parameter or buffer of an adapter.
-inline bool is_adapter_name(std::string_view name) { return name.find(kAdapterMarker) != std::string_view::npos; }
+inline bool is_adapter_name(std::string_view name) {
+  return name.find(kAdapterMarker) != std::string_view::npos;
+}
 
 /// True for a parameter of the head.
-inline bool is_head_name(std::string_view name) { return name.starts_with(kHeadPrefix); }
+inline bool is_head_name(std::string_view name) {
+  return name.starts_with(kHeadPrefix);
+}
 
 /// The site whose adapter owns the tensor `name`; empty if it belongs to no adapter.
 inline std::string site_of(std::string_view name) {

@@ -53,7 +53,8 @@ struct SiteInfo {
   int64_t block = -1;
   int64_t in_features = 0;
   int64_t out_features = 0;
-  std::vector<std::string> parts;  ///< names of the logical projections in the weight's rows, equally high: `{q, k, v}`, or `{role}`
+  std::vector<std::string>
+      parts;  ///< names of the logical projections in the weight's rows, equally high: `{q, k, v}`, or `{role}`
   at::TensorOptions tensor_options = {};  ///< dtype and device for an adapter's parameters: those of the weight, or of the model
 
   int64_t part_features() const { return out_features / static_cast<int64_t>(parts.size()); }

@@ -16,7 +16,7 @@ namespace respeft::tasks {
 
 /// The data of a run, and how it is read.
 struct DataOptions {
-  std::string data;         ///< `KIND:PATH`
+  std::string data;                   ///< `KIND:PATH`
   data::DatasetOptions dataset = {};  ///< how it is opened
   std::string train_split;            ///< empty: trainval if it exists and nothing is chosen on val, otherwise train
   bool val = false;                   ///< open the validation split

@@ -111,8 +111,8 @@ class PngReader {
   std::string_view bytes_;
   size_t position_ = 0;
   png_structp png_ = nullptr;
-  png_infop info_ = nullptr;             // of the chunks before the pixels
-  png_infop end_ = nullptr;              // of the chunks after them
+  png_infop info_ = nullptr;            // of the chunks before the pixels
+  png_infop end_ = nullptr;             // of the chunks after them
   int color_type_ = 0, bit_depth_ = 0;  // as stored
   bool transparent_ = false;
   char message_[256] = "";

@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
-#include "src/formats/json.h"
 #include <respeft/core/text.h>
+#include "src/formats/json.h"
 
 namespace respeft::data {
 namespace {

@@ -6,9 +6,9 @@
 
 #include <respeft/data/image/augment.h>
 
+#include <respeft/core/text.h>
 #include "src/data/distributions.h"
 #include "src/data/random.h"
-#include <respeft/core/text.h>
 
 namespace respeft::data {
 namespace {

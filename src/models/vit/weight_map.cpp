@@ -17,11 +17,11 @@
 #include "src/models/unwrap.h"
 #include "src/models/vit/configurations.h"
 #include "src/models/vit/family.h"
-#include "src/models/vit/layouts.h"
 #include "src/models/vit/foreign_names.h"
+#include "src/models/vit/layouts.h"
 
-// Which layout a state dict has, and what fits a model. The table of names (timm, Hugging Face, Google, …) is in foreign_names.cpp;
-// the conversion of shapes is in layouts.cpp.
+// Which layout a state dict has, and what fits a model. The table of names (timm, Hugging Face, Google, …) is in
+// foreign_names.cpp; the conversion of shapes is in layouts.cpp.
 namespace respeft::models {
 namespace vit {
 namespace {

@@ -17,8 +17,12 @@ at::Tensor rescaled_linear_autocast(const at::Tensor& input, const at::Tensor& w
                          cast_scale(scale_out), residual);
 }
 
-TORCH_LIBRARY_IMPL(respeft, AutocastCPU, m) { m.impl("rescaled_linear", rescaled_linear_autocast<c10::DeviceType::CPU>); }
-TORCH_LIBRARY_IMPL(respeft, AutocastCUDA, m) { m.impl("rescaled_linear", rescaled_linear_autocast<c10::DeviceType::CUDA>); }
+TORCH_LIBRARY_IMPL(respeft, AutocastCPU, m) {
+  m.impl("rescaled_linear", rescaled_linear_autocast<c10::DeviceType::CPU>);
+}
+TORCH_LIBRARY_IMPL(respeft, AutocastCUDA, m) {
+  m.impl("rescaled_linear", rescaled_linear_autocast<c10::DeviceType::CUDA>);
+}
 
 }  // namespace
 }  // namespace respeft::ops

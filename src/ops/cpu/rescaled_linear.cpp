@@ -10,8 +10,8 @@
 
 #include <algorithm>
 
-#include "src/ops/rescaled_linear_check.h"
 #include "src/core/simd.h"
+#include "src/ops/rescaled_linear_check.h"
 
 namespace respeft::ops {
 namespace {
@@ -21,7 +21,7 @@ constexpr int64_t kRowsPerTask = 32;
 
 template <class Scalar, class Accumulate>
 RESPEFT_SIMD_INLINE void rescale_row(const Scalar* weight, const Accumulate* scale_in, Accumulate scale_out, Accumulate residual,
-                                Scalar* rescaled, int64_t in) {
+                                     Scalar* rescaled, int64_t in) {
 #pragma omp simd
   for (int64_t i = 0; i < in; ++i) {
     rescaled[i] = static_cast<Scalar>(static_cast<Accumulate>(weight[i]) * (residual + scale_out * scale_in[i]));
@@ -30,8 +30,8 @@ RESPEFT_SIMD_INLINE void rescale_row(const Scalar* weight, const Accumulate* sca
 
 /// Processes one row of G ⊙ W: adds its contribution to `grad_in [in]` and returns its grad_scale_out.
 template <class Scalar, class Accumulate>
-RESPEFT_SIMD_INLINE Accumulate reduce_row(const Scalar* product, const Scalar* weight, const Accumulate* scale_in, Accumulate scale_out,
-                                     Accumulate* grad_in, int64_t in) {
+RESPEFT_SIMD_INLINE Accumulate reduce_row(const Scalar* product, const Scalar* weight, const Accumulate* scale_in,
+                                          Accumulate scale_out, Accumulate* grad_in, int64_t in) {
   Accumulate grad_out = 0;
 #pragma omp simd reduction(+ : grad_out)
   for (int64_t i = 0; i < in; ++i) {
@@ -44,7 +44,7 @@ RESPEFT_SIMD_INLINE Accumulate reduce_row(const Scalar* product, const Scalar* w
 
 /// Float32 versions, compiled for each vector width; the other dtypes use the functions above.
 RESPEFT_SIMD_CLONES void vectorized_rescale_row(const float* weight, const float* scale_in, float scale_out, float residual,
-                                              float* rescaled, int64_t in) {
+                                                float* rescaled, int64_t in) {
   rescale_row(weight, scale_in, scale_out, residual, rescaled, in);
 }
 template <class Scalar, class Accumulate>
@@ -53,7 +53,7 @@ void vectorized_rescale_row(const Scalar* weight, const Accumulate* scale_in, Ac
   rescale_row(weight, scale_in, scale_out, residual, rescaled, in);
 }
 RESPEFT_SIMD_CLONES float vectorized_reduce_row(const float* product, const float* weight, const float* scale_in, float scale_out,
-                                              float* grad_in, int64_t in) {
+                                                float* grad_in, int64_t in) {
   return reduce_row(product, weight, scale_in, scale_out, grad_in, in);
 }
 template <class Scalar, class Accumulate>

@@ -90,13 +90,12 @@ TEST_F(Birds, NamesWhatIsWrong) {
     FAIL() << "nothing was thrown";
   } catch (const DataError& error) {
     const std::string path = root() + "/train.json: ";
-    EXPECT_EQ(error.faults(),
-              (std::vector<std::string>{
-                  path + "'003.Jay/b.jpg' is listed twice", path + "'../c.jpg' leads out of the dataset's folder",
-                  path + "'/b.jpg' is an absolute path; images lie in the dataset's folder",
-                  path + "'a.jpg': the class id is 1.5; expected a whole number or a text",
-                  path + "'d.jpg': the class id is array; expected a whole number or a text",
-                  path + "'e.jpg': the class id is 18446744073709551615; expected a whole number or a text"}));
+    EXPECT_EQ(error.faults(), (std::vector<std::string>{
+                                  path + "'003.Jay/b.jpg' is listed twice", path + "'../c.jpg' leads out of the dataset's folder",
+                                  path + "'/b.jpg' is an absolute path; images lie in the dataset's folder",
+                                  path + "'a.jpg': the class id is 1.5; expected a whole number or a text",
+                                  path + "'d.jpg': the class id is array; expected a whole number or a text",
+                                  path + "'e.jpg': the class id is 18446744073709551615; expected a whole number or a text"}));
     ASSERT_TRUE(error.rest());
     EXPECT_EQ(error.rest()->size(), 1);
   }

@@ -42,8 +42,8 @@ TEST(Vit, ConfigurationsAreTimms) {
 
 // Parameters of timm 1.0.x: sum(p.numel() for p in timm.create_model(name).parameters()).
 TEST(Vit, ParameterCountsAreTimms) {
-  const std::map<std::string, int64_t> expected = {{"vit_tiny_patch16_224", 5717416},   {"vit_small_patch16_224", 22050664},
-                                                   {"vit_base_patch16_224", 86567656},  {"vit_base_patch32_224", 88224232},
+  const std::map<std::string, int64_t> expected = {{"vit_tiny_patch16_224", 5717416},    {"vit_small_patch16_224", 22050664},
+                                                   {"vit_base_patch16_224", 86567656},   {"vit_base_patch32_224", 88224232},
                                                    {"vit_large_patch16_224", 304326632}, {"vit_huge_patch14_224", 632045800}};
   for (const auto& [name, parameters] : expected) {
     int64_t count = 0;
@@ -98,7 +98,8 @@ TEST(Vit, AStepIsWhatPlainAtenGives) {
   const auto images = at::randn({3, 3, 16, 16}, at::kDouble);
   const auto target = at::tensor({0, 3, 4}, at::kLong);
   auto p = model->named_parameters();
-  const auto ours = torch::autograd::grad({at::cross_entropy_loss(model->forward(images), target)}, attachment->trainable_parameters());
+  const auto ours =
+      torch::autograd::grad({at::cross_entropy_loss(model->forward(images), target)}, attachment->trainable_parameters());
 
   // The same network from the parameters, operator by operator (METHODS, section 1).
   const auto linear = [&](const std::string& name, const at::Tensor& x) {
@@ -115,9 +116,9 @@ TEST(Vit, AStepIsWhatPlainAtenGives) {
     const auto normal = centered / (centered.square().mean(-1, true) + 1e-6).sqrt();
     return affine(name, normal * p[name + ".weight"] + p[name + ".bias"]);
   };
-  auto x = affine("patch_embed.proj", at::conv2d(images, p["patch_embed.proj.weight"], p["patch_embed.proj.bias"], {8, 8})
-                                          .flatten(2)
-                                          .transpose(1, 2));
+  auto x =
+      affine("patch_embed.proj",
+             at::conv2d(images, p["patch_embed.proj.weight"], p["patch_embed.proj.bias"], {8, 8}).flatten(2).transpose(1, 2));
   x = at::cat({p["cls_token"].expand({3, 1, 12}), x}, 1) + p["pos_embed"];
   for (int block = 0; block < 3; ++block) {
     const auto name = "blocks." + std::to_string(block);
