@@ -61,7 +61,7 @@ int main() {
 
   // docs begins: deploy
   const runs::LoadedRun run = runs::load_run(directory);
-  const auto test = data::open_dataset(run.data, data::Split::test);
+  const auto test = data::open_dataset(run.data, data::Split::test, run.dataset_options(run.data));
   const double accuracy = runs::evaluate(run, test).accuracy();
 
   const Probe probe = runs::make_probe(run);                 // images to compare on, from the run's data

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <unistd.h>
+
 #include <filesystem>
 #include <stdexcept>
 
@@ -18,9 +20,12 @@ class Candidate {
   Candidate(const std::string& out, bool folder) {
     fs::path path = fs::exists(out) ? fs::canonical(out) : fs::path(out);
     if (!path.has_filename()) path = path.parent_path();  // a slash at the end
-    if (!folder && fs::exists(path) && !fs::is_regular_file(path)) throw std::runtime_error(out + ": is a device, not a file");
+    if (!folder && fs::exists(path) && !fs::is_regular_file(path))
+      throw std::runtime_error(fmt::format("{}: is a {}, not a file", out, fs::is_directory(path) ? "folder" : "device"));
     out_ = path.string();
-    path_ = (path.parent_path() / (path.stem().string() + ".unchecked" + path.extension().string())).string();
+    // A name that no other export has.
+    path_ = (path.parent_path() / fmt::format("{}.unchecked-{}{}", path.stem().string(), ::getpid(), path.extension().string()))
+                .string();
   }
   ~Candidate() { remove(); }
   Candidate(const Candidate&) = delete;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <optional>
 #include <stdexcept>
 
@@ -54,7 +55,10 @@ const Trial& choose(const ShortcutMerger& merger, const std::vector<Trial>& tria
     merger.errors(wanted);  // throws where the adapter lacks something that it needs
     return *std::find_if(trials.begin(), trials.end(), [&](const Trial& trial) { return trial.merge == wanted; });
   }
-  return *std::min_element(trials.begin(), trials.end(), [](const Trial& a, const Trial& b) { return a.error < b.error; });
+  const auto error = [](const Trial& trial) {
+    return std::isnan(trial.error) ? std::numeric_limits<double>::infinity() : trial.error;
+  };
+  return *std::min_element(trials.begin(), trials.end(), [&](const Trial& a, const Trial& b) { return error(a) < error(b); });
 }
 
 void merge_exactly(models::Model& model, Merged& merged, const MergeOptions& options) {

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <cmath>
 #include <stdexcept>
 
 #include <respeft/core/interrupt.h>
@@ -37,6 +38,7 @@ class Sums {
   void write(Figures& figures) const {
     figures.images = count_;
     figures.loss = loss_.item<double>() / static_cast<double>(count_);
+    if (!std::isfinite(figures.loss)) throw std::runtime_error(fmt::format("{}: the loss is {}", figures.data, figures.loss));
     const at::Tensor images = images_.cpu(), correct = correct_.cpu();
     for (int64_t c = 0; c < classes_; ++c) {
       auto& one = figures.classes.at(static_cast<size_t>(c));

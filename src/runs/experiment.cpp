@@ -138,7 +138,7 @@ class Runs {
     reported.protocol = "last";
     reported.train_split = data::to_string(data::Split::trainval);
     reported.stop_epoch = chosen.epoch;
-    reported.eval_every = 0;
+    reported.eval_every = reported.eval_every_steps = 0;
     return reported;
   }
 
@@ -150,6 +150,7 @@ class Runs {
     config.train_split = data::to_string(data::Split::train);
     config.final_test = false;
     if (config.eval_every == 0) config.eval_every = config.total_epochs();
+    config.eval_every_steps = 0;  // an epoch is chosen, since each seed trains to the end of it
     const auto summary = run_or_take(resolve(config), options_, observer_);
     experiment_.candidates.push_back({settings, summary.at<int64_t>("epoch"), summary.at<double>("val_accuracy"), config.out});
     experiment_.seconds += summary.at<double>("seconds");
@@ -206,6 +207,9 @@ std::optional<double> Experiment::deviation() const {
 
 Experiment run_experiment(const TrainConfig& config, const RunOptions& options, train::Observer& observer) {
   if (!config.final_test) throw std::invalid_argument("final_test: must be on for figures on test");
+  if (options.ranks->size() > 1)
+    throw std::invalid_argument(
+        "protocol honest and seeds are several runs, which one process does after the other: use one rank");
   const RunDirectory directory(config.out);
   if (!options.resume && (directory.has_results() || has_runs(config.out)))
     throw std::invalid_argument(

@@ -82,8 +82,11 @@ void choose_method(TrainConfig& config, const std::string& method) {
 void apply_file(TrainConfig& config, const TomlDocument& document, const std::string& method) {
   const TomlEntry* own = document.find("method");
   choose_method(config, !method.empty() ? method : own != nullptr ? own->text() : "");
+  const Options options = config.method_options;
   config = read_config(document, config);
-  choose_method(config, method);
+  if (method.empty() || config.method == method) return;
+  config.method = method;  // the file's options are of another method
+  config.method_options = options;
 }
 
 void apply_settings(TrainConfig& config, const ConfigSources& sources) {

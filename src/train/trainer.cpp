@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <stdexcept>
+#include <string>
 
 #include <respeft/data/sampler.h>
 
@@ -69,6 +71,10 @@ Trainer::Trainer(TrainingJob job, const TrainerOptions& options, const Runtime& 
 void Trainer::check_options() const {
   require(!trainable().empty(), "nothing to train: the method adapts nothing and the model has no head");
   require(options_.protocol != "honest", "protocol 'honest' is several trainings (respeft/runs/experiment.h), not one");
+  const std::set<std::string> protocols = {"last", "val", "paper"};
+  require(protocols.contains(options_.protocol),
+          fmt::format("protocol: must be last, val or paper, not '{}'", options_.protocol));
+  require(options_.protocol != "paper" || options_.final_test, "protocol 'paper' chooses on test: final_test must be on");
   require(options_.protocol != "val" || job_.val, "protocol 'val' needs a validation split");
   require(!options_.final_test || job_.test, "final_test needs a test split");
   require(options_.protocol == "last" || method_finished(options_.last_epoch() * steps_an_epoch()),
@@ -134,6 +140,20 @@ void Trainer::accumulate(Batch batch, int64_t examples) {
   (loss.sum / static_cast<double>(examples)).backward();
 }
 
+/// Once, since it waits for the device: which parameters have a gradient on any rank. In its first step, as after a resume, a
+/// rank may have no example and so no gradient of its own.
+void Trainer::agree_on_gradients() {
+  at::Tensor found =
+      at::zeros({static_cast<int64_t>(had_gradient_.size())}, at::TensorOptions(at::kFloat).device(runtime_.device()));
+  for (size_t i = 0; i < had_gradient_.size(); ++i) {
+    if (had_gradient_[i]) found[static_cast<int64_t>(i)] = 1.0F;
+  }
+  ranks_.all_reduce_sum(found);
+  found = found.cpu();
+  for (size_t i = 0; i < had_gradient_.size(); ++i) had_gradient_[i] = found.const_data_ptr<float>()[i] > 0.0F;
+  gradients_agreed_ = true;
+}
+
 /// Makes each gradient the sum of the ranks'. A rank whose part of a step is empty has none of its own, and gives zeros.
 void Trainer::add_up_gradients() {
   if (ranks_.size() == 1) return;
@@ -141,11 +161,12 @@ void Trainer::add_up_gradients() {
   std::vector<at::Tensor> tensors = {not_finite};
   for (size_t i = 0; i < trainable().size(); ++i) {
     auto& gradient = trainable()[i].second.mutable_grad();
-    if (gradient.defined()) had_gradient_[i] = true;
+    had_gradient_[i] = had_gradient_[i] || gradient.defined();
     if (!gradient.defined()) gradient = at::zeros_like(trainable()[i].second.detach());
     tensors.push_back(gradient);
   }
   ranks_.all_reduce_sum(tensors);
+  if (!gradients_agreed_) agree_on_gradients();
   for (size_t i = 0; i < trainable().size(); ++i) {
     if (!had_gradient_[i]) trainable()[i].second.mutable_grad() = at::Tensor();
   }

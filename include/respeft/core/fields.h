@@ -38,7 +38,6 @@ struct Field {
   Member member;
 
   bool is_switch() const { return std::holds_alternative<bool*>(member); }
-  bool is_text() const { return std::holds_alternative<std::string*>(member); }
   /// Placeholder of the value in help texts: the info's, or `true|false`, `N`, `X`, `TEXT`, `R,G,B` by its type.
   std::string placeholder() const;
 

@@ -48,7 +48,7 @@ struct EvaluateOptions {
 ///     const auto figures = respeft::runs::evaluate(run, test);  // .accuracy(), .loss, .classes
 ///
 /// Throws `std::invalid_argument` if the data's classes are not the model's, and `std::runtime_error` on an image that cannot
-/// be read or if there are no images.
+/// be read, if there are no images, and if the loss is not finite.
 Figures evaluate(const LoadedRun& run, data::DatasetPtr dataset, const EvaluateOptions& options = {});
 
 }  // namespace respeft::runs

@@ -42,8 +42,8 @@ struct TrainingJob {
 };
 
 /// Trains a model for a task, epoch by epoch. Everything that decides the next step is in `checkpoint()`: a trainer restored from
-/// it continues bit for bit as this one would. With `ema_decay`, the moving average of the trained parameters is evaluated,
-/// chosen and left in the model at the end.
+/// it continues bit for bit as this one would (with several ranks: up to their random numbers, as only rank 0's are kept). With
+/// `ema_decay`, the moving average of the trained parameters is evaluated, chosen and left in the model at the end.
 ///
 /// Several ranks train one model together: a step's examples are divided among them, gradients and metrics are added up, and the
 /// result is one rank's up to rounding. All ranks call the same functions; `batch_size` must be a multiple of their number.
@@ -90,6 +90,7 @@ class Trainer {
   void train_epoch();
   void train_step(int64_t examples);
   void accumulate(Batch batch, int64_t examples);
+  void agree_on_gradients();
   void add_up_gradients();
   void work_between_steps();
   void end_epoch();
@@ -136,7 +137,8 @@ class Trainer {
   std::unique_ptr<tasks::Metrics> metrics_;
   std::mt19937_64 mixing_;          ///< used by the task's `prepare`; reseeded each epoch
   at::Tensor not_finite_;           ///< float64 `[2]`: the step of the first loss that is not finite, or 0, and that loss
-  std::vector<bool> had_gradient_;  ///< of the trainable parameters, on this rank
+  std::vector<bool> had_gradient_;  ///< of the trainable parameters, on any rank
+  bool gradients_agreed_ = false;
   std::chrono::steady_clock::time_point clock_, last_read_;
   double wait_before_ = 0.0;  ///< seconds that the epoch's earlier passes have waited, before it was resumed
   double lr_ = 0.0;           ///< of the last step
