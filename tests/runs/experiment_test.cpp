@@ -98,7 +98,8 @@ struct Notes : train::Observer {
 };
 
 TEST_F(Experiments, HonestChoosesOnValAndTestsEachSeedOnce) {
-  const TrainConfig c = config("out");
+  TrainConfig c = config("out");
+  c.eval_every_steps = 1;  // not where epochs are chosen, nor where each run is tested once
   Notes notes;
   const Experiment e = run_experiment(c, {}, notes);
   ASSERT_EQ(e.candidates.size(), 2u);
@@ -110,6 +111,7 @@ TEST_F(Experiments, HonestChoosesOnValAndTestsEachSeedOnce) {
   for (const auto& selection : {first, second}) {
     EXPECT_EQ(selection.at("train_split"), "train");
     EXPECT_EQ(selection.at("train_images"), 12);
+    EXPECT_FALSE(selection.contains("step"));
     EXPECT_FALSE(selection.contains("test_accuracy"));
   }
   ASSERT_EQ(e.runs.size(), 2u);
@@ -124,6 +126,7 @@ TEST_F(Experiments, HonestChoosesOnValAndTestsEachSeedOnce) {
     const auto settings = read_config(c.out + "/seed-" + std::to_string(5 + i) + "/config.toml");
     EXPECT_EQ(settings.label_smoothing, 0.0);
     EXPECT_EQ(settings.eval_every, 0);
+    EXPECT_EQ(settings.eval_every_steps, 0);
     EXPECT_EQ(settings.epochs, 3) << "the schedule stays the selection's";
     sum += e.runs[i].test_accuracy;
   }

@@ -61,6 +61,15 @@ TEST_F(MakeConfig, AFileMayNameTheRecipeAndAnotherMethod) {
   EXPECT_FALSE(config.method_options.contains("rank")) << "an option of the recipe's method";
 }
 
+TEST_F(MakeConfig, ARecipesOptionsStayWhenAFileOfAnotherMethodIsOverruled) {
+  folder.write("recipes/mine.toml", "# mine\nmethod = \"lora\"\nrank = 3\n");
+  auto all = sources({{"recipe", "mine"}, {"method", "lora"}});
+  all.file = file("[method]\nmethod = \"loha\"\nrank = 5\n");
+  const TrainConfig config = make_config(all);
+  EXPECT_EQ(config.method, "lora");
+  EXPECT_EQ(config.method_options.at("rank"), OptionValue(int64_t{3}));
+}
+
 TEST_F(MakeConfig, ErrorsCallSettingsAsTheCallerDoes) {
   const auto refused = [&](Settings more, const std::vector<std::string>& words) {
     auto all = sources(std::move(more));
