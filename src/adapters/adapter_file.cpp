@@ -157,7 +157,9 @@ void check_shapes(torch::nn::Module& model, const AdapterFile& adapter) {
   try {
     method->attach(sites);
   } catch (const c10::Error&) {
-    throw std::runtime_error("no tensors are as large as the options ask for");
+    const auto failed = std::find_if(sites.begin(), sites.end(), [](const auto& named) { return !named.site->adapter(); });
+    throw std::runtime_error(
+        fmt::format("'{}': no tensors are as large as the options ask for", failed == sites.end() ? "" : failed->info.name));
   }
   for (const auto& [info, site] : sites) {
     if (!site->adapter()) continue;
