@@ -8,6 +8,7 @@
 #include <respeft/nn/names.h>
 #include <respeft/nn/tokens.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
