@@ -355,7 +355,7 @@ void Fields::set(const std::string& name, const std::string& text) {
 void Fields::assign(const Options& values, const std::string& kind) {
   for (const auto& [name, value] : values) {
     const Field& field = at(name, kind);
-    with_name(name, [&] { field.assign(value); });
+    with_name(name, [&, &value = value] { field.assign(value); });
   }
 }
 
