@@ -14,7 +14,8 @@
 namespace respeft::runs {
 namespace {
 
-/// Sums over the images seen so far, kept where the model computes and read once at the end.
+/// Sums over the images seen so far, by class, kept where the model computes and read once at the end. The loss and the accuracy
+/// of a training are those of tasks/image_classification.cpp.
 class Sums {
  public:
   explicit Sums(int64_t classes) : classes_(classes) {}
