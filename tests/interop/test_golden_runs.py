@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 sys.path.insert(0, str(GOLDEN))
-import golden  # noqa: E402
+import golden_runs as golden  # noqa: E402
 
 FIGURES = json.loads((GOLDEN / "figures.json").read_text())
 

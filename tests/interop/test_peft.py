@@ -225,7 +225,7 @@ def check_read(model, program, wrapped, adapter):
 PATTERNS = [  # rank_pattern, alpha_pattern
     ({r".*blocks\.(0|11)\.attn\.qkv": 16}, {}),
     ({r"blocks\.3\.attn\.qkv": 8}, {r"blocks\.(3|4)\.attn\.qkv": 32}),
-    ({}, {r"blocks\.\d\.attn\.(qkv|proj)": 1, "proj": 64, r".*1[01].*": 32}),  # the first match counts
+    ({}, {r".*1[01].*": 32, r"blocks\.\d\.attn\.(qkv|proj)": 1, "proj": 64}),  # the first counts; PEFT's files have them sorted
     ({r"^blocks\.(?!1\d)[2-9]\..*": 2, "qkv$": 6}, {r"[^.]+": 3}),
 ]
 
@@ -241,8 +241,9 @@ def test_patterns_are_those_of_pefts(case, program, tmp_path, ranks, alphas):
     check_read(model, program, wrapped, tmp_path / "adapter")
 
 
-@pytest.mark.parametrize("target", [3, 6], ids=["to be pruned", "nothing left to prune"])
-@pytest.mark.parametrize("steps", [3, 10], ids=["before pruning", "pruned"])
+@pytest.mark.parametrize(
+    "steps, target", [(3, 3), (10, 3), (3, 6)], ids=["before pruning", "pruned", "nothing to prune"]
+)  # after the last step with nothing to prune, PEFT itself fails
 def test_adalora_that_peft_trained_is_read(case, program, tmp_path, steps, target):
     model = case("vit_tiny_patch16_224", weights_size=64, num_classes=10)
     config = peft.AdaLoraConfig(

@@ -1,7 +1,7 @@
 """Small training runs whose results are known: one a method, on weights and images that a formula makes.
 
-    golden.py record PROGRAM FOLDER       trains all runs with PROGRAM and writes FOLDER/NAME/ (files) and FOLDER/figures.json
-    golden.py compare PROGRAM PROGRAM     trains all runs with both; every file must be the same, bit for bit
+    golden_runs.py record PROGRAM FOLDER       trains all runs with PROGRAM and writes FOLDER/NAME/ (files) and FOLDER/figures.json
+    golden_runs.py compare PROGRAM PROGRAM     trains all runs with both; every file must be the same, bit for bit
 
 The figures were recorded with the program of version 0.1.0 before its source was rearranged. On another processor the last
 bits differ, so the test compares with a tolerance; `compare` is for two programs on one machine.
