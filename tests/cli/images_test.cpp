@@ -97,8 +97,9 @@ TEST(Eval, ALimitTakesImagesOfEveryClass) {
   const Outcome outcome = run({"eval", "--weights", small.base(), "--adapter", small.adapter(), "--data",
                                "imagefolder:" + noise.folder, "--limit", "7", "--per-class", "--json"});
   ASSERT_EQ(outcome.status, 0) << outcome.err;
-  for (const auto& one : outcome.json()["classes"]) EXPECT_EQ(one["images"], 1) << one;
-  EXPECT_TRUE(outcome.json()["images_per_second"].is_null());
+  const auto report = outcome.json();
+  for (const auto& one : report["classes"]) EXPECT_EQ(one["images"], 1) << one;
+  EXPECT_TRUE(report["images_per_second"].is_null());
 }
 
 TEST(Eval, TablesAlignWideAndCombiningCharacters) {
