@@ -241,7 +241,8 @@ TEST(PeftAdapter, WritesWhatItReads) {
     const Folder folder;
     const auto model = random_model(small_config());
     Lora lora({.rank = 3, .alpha = 7, .dropout = 0.25, .targets = targets});
-    for (const auto& [name, tensor] : attach(*model, lora)->trainable()) {
+    const auto attachment = attach(*model, lora);
+    for (const auto& [name, tensor] : attachment->trainable()) {
       const at::NoGradGuard no_grad;
       at::Tensor(tensor).normal_(0.0, 0.3);
     }

@@ -162,7 +162,8 @@ TEST(Export, FormatsOfAdaptersReadBackWhatTheyWrote) {
   config.layer_scale = 1e-5;  // a DINOv2
   const auto model = random_model(config);
   Lora lora({.rank = 3, .alpha = 5, .targets = "q,v,fc2"});
-  for (const auto& [name, tensor] : attach(*model, lora)->trainable()) {
+  const auto attachment = attach(*model, lora);
+  for (const auto& [name, tensor] : attachment->trainable()) {
     const at::NoGradGuard no_grad;
     at::Tensor(tensor).normal_(0.0, 0.3);
   }
