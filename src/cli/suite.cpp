@@ -22,9 +22,7 @@ class SuiteWatcher : public runs::SuiteObserver {
   explicit SuiteWatcher(const TrainFlags& flags) : flags_(flags) {}
 
   void note(const std::string& line) override { watcher_.note(line); }
-  void progress(const std::string& what, int64_t done, int64_t total, const std::string& remark) override {
-    watcher_.progress(what, done, total, remark);
-  }
+  void progress(const train::WorkProgress& work) override { watcher_.progress(work); }
   void epoch(const train::EpochRecord& record, int64_t total) override { watcher_.epoch(record, total); }
   void begin(const std::vector<runs::TrainConfig>& configs) override {
     datasets_ = configs.size();
@@ -90,15 +88,16 @@ class SuiteCommand : public Command {
     if (report.results.empty()) return;
     if (json()) return print_json(nlohmann::ordered_json::parse(runs::to_json(report)));
     const bool grouped = !report.results[0].task.group.empty(), mixed = report.protocol().empty();
-    Table table({"dataset", grouped ? "group" : "", "test accuracy", "seeds", "epoch", "test images", mixed ? "protocol" : ""});
+    Table table({"dataset", grouped ? "group" : "", "test " + report.results[0].experiment.score, "seeds", "epoch",
+                 "test " + report.results[0].experiment.unit, mixed ? "protocol" : ""});
     for (const auto& [task, e] : report.results) {
-      table.add({task.name, task.group, accuracy_text(e.accuracy(), e.deviation()), std::to_string(e.runs.size()), epochs_text(e),
-                 count(e.test_images), mixed ? e.config.protocol : ""});
+      table.add({task.name, task.group, score_text(e.score, e.mean(), e.deviation()), std::to_string(e.runs.size()),
+                 epochs_text(e), count(e.test_examples), mixed ? e.config.protocol : ""});
     }
     for (const auto& mean : runs::suite_means(report.results)) {
       const bool group = grouped && !mean.name.starts_with("mean");
-      table.add(
-          {group ? "mean" : mean.name, group ? mean.name : "", accuracy_text(mean.accuracy, mean.deviation), "", "", "", ""});
+      table.add({group ? "mean" : mean.name, group ? mean.name : "",
+                 score_text(report.results[0].experiment.score, mean.score, mean.deviation), "", "", "", ""});
     }
     print(table.text());
     print_line(mixed ? "\nno means: the protocols differ"

@@ -13,18 +13,14 @@ constexpr double kQuickEpoch = 1.0;
 
 using Rows = std::vector<std::pair<std::string, std::string>>;
 
-std::string metric_text(const std::string& name, double value) {
-  return name == "accuracy" ? percent(value) : fmt::format("{:.4f}", value);
-}
-
 /// A row for each metric of a split but the loss, which comes last and alone where `with_loss`.
 void add_metrics(Rows& rows, const train::Evaluation& e, bool with_loss) {
   for (const auto& [name, value] : e.metrics.values()) {
     if (name == "loss") continue;
     rows.emplace_back(fmt::format("{} {}", e.split, name),
-                      fmt::format("{} of {} {}", metric_text(name, value), count(e.examples), e.unit));
+                      fmt::format("{} of {} {}", score_text(name, value), count(e.examples), e.unit));
   }
-  if (with_loss && e.metrics.contains("loss")) rows.emplace_back(e.split + " loss", metric_text("loss", e.metrics.at("loss")));
+  if (with_loss && e.metrics.contains("loss")) rows.emplace_back(e.split + " loss", score_text("loss", e.metrics.at("loss")));
 }
 
 std::string settings_text(const runs::Candidate& candidate) {
@@ -35,9 +31,9 @@ std::string settings_text(const runs::Candidate& candidate) {
 
 void print_candidates(const runs::Experiment& experiment) {
   if (experiment.candidates.size() < 2) return;
-  Table table({"chosen from", "best epoch", "val accuracy"});
+  Table table({"chosen from", "best epoch", "val " + experiment.score});
   for (const auto& candidate : experiment.candidates) {
-    table.add({settings_text(candidate), count(candidate.epoch), percent(candidate.val_accuracy)});
+    table.add({settings_text(candidate), count(candidate.epoch), score_text(experiment.score, candidate.val_score)});
   }
   print(table.text() + "\n");
 }
@@ -49,13 +45,13 @@ void Watcher::note(const std::string& line) {
   cli::note(line);
 }
 
-void Watcher::progress(const std::string& what, int64_t done, int64_t total, const std::string& remark) {
-  if (!progress_ || what != what_) {
+void Watcher::progress(const train::WorkProgress& work) {
+  if (!progress_ || work.what != what_) {
     progress_.reset();
-    progress_ = std::make_unique<Progress>(what, total, "images");
-    what_ = what;
+    progress_ = std::make_unique<Progress>(work.what, work.total, work.unit);
+    what_ = work.what;
   }
-  progress_->update(done, remark);
+  progress_->update(work.done, work.remark);
 }
 
 void Watcher::epoch(const train::EpochRecord& record, int64_t total) {
@@ -64,17 +60,18 @@ void Watcher::epoch(const train::EpochRecord& record, int64_t total) {
   std::string line = fmt::format("epoch {}/{}", record.epoch, total);
   if (record.step > 0) line += fmt::format(", step {}", record.step);
   line += fmt::format(": lr {:.2e}", record.lr);
-  for (const auto& [name, value] : record.train.values()) line += fmt::format(", train {} {}", name, metric_text(name, value));
+  for (const auto& [name, value] : record.train.values()) line += fmt::format(", train {} {}", name, score_text(name, value));
   if (record.evaluation) {
     for (const auto& [name, value] : record.evaluation->metrics.values()) {
-      if (name != "loss") line += fmt::format(", {} {} {}", record.evaluation->split, name, metric_text(name, value));
+      if (name != "loss") line += fmt::format(", {} {} {}", record.evaluation->split, name, score_text(name, value));
     }
   }
   cli::note(line + fmt::format(", {}", seconds(record.seconds)));
 }
 
-std::string accuracy_text(double accuracy, std::optional<double> deviation) {
-  return deviation ? fmt::format("{:.2f} ± {:.2f} %", 100 * accuracy, 100 * *deviation) : percent(accuracy);
+std::string score_text(const std::string& name, double value, std::optional<double> deviation) {
+  if (name == "accuracy") return deviation ? fmt::format("{:.2f} ± {:.2f} %", 100 * value, 100 * *deviation) : percent(value);
+  return deviation ? fmt::format("{:.4f} ± {:.4f}", value, *deviation) : fmt::format("{:.4f}", value);
 }
 
 void print_summary(const runs::Summary& s) {
@@ -85,7 +82,7 @@ void print_summary(const runs::Summary& s) {
                {"trained on", fmt::format("{}, {} {}", s.config.train_split, count(s.train_examples), s.unit)},
                {"protocol", s.config.protocol},
                {"epoch", fmt::format("{} of {}: {}", chosen.epoch, s.progress.epochs, s.outcome.selection)},
-               {"train loss", metric_text("loss", chosen.train.at("loss"))}};
+               {"train loss", score_text("loss", chosen.train.at("loss"))}};
   if (chosen.evaluation && chosen.evaluation->split == "val") add_metrics(rows, *chosen.evaluation, /*with_loss=*/false);
   if (s.outcome.test) add_metrics(rows, *s.outcome.test, /*with_loss=*/true);
   rows.insert(rows.end(), {{"time", seconds(s.seconds)},
@@ -97,21 +94,21 @@ void print_summary(const runs::Summary& s) {
 
 void print_experiment(const runs::Experiment& e) {
   print_candidates(e);
-  Table runs({"seed", "epoch", "test accuracy", "test loss", "run"});
+  Table runs({"seed", "epoch", "test " + e.score, "test loss", "run"});
   for (const auto& run : e.runs) {
-    runs.add(
-        {std::to_string(run.seed), count(run.epoch), percent(run.test_accuracy), fmt::format("{:.4f}", run.test_loss), run.out});
+    runs.add({std::to_string(run.seed), count(run.epoch), score_text(e.score, run.test_score),
+              fmt::format("{:.4f}", run.test_loss), run.out});
   }
   print(runs.text() + "\n");
-  print(key_values(
-      {{"model", e.config.model},
-       {"method", e.config.method},
-       {"trained parameters", count(e.trained_parameters)},
-       {"protocol", fmt::format("{}: {}", e.config.protocol, e.selection)},
-       {"test accuracy", fmt::format("{} of {} images{}", accuracy_text(e.accuracy(), e.deviation()), count(e.test_images),
-                                     e.deviation() ? fmt::format(", mean ± deviation of {} seeds", e.runs.size()) : "")},
-       {"time", seconds(e.seconds)},
-       {"written", e.config.out}}));
+  print(key_values({{"model", e.config.model},
+                    {"method", e.config.method},
+                    {"trained parameters", count(e.trained_parameters)},
+                    {"protocol", fmt::format("{}: {}", e.config.protocol, e.selection)},
+                    {"test " + e.score,
+                     fmt::format("{} of {} {}{}", score_text(e.score, e.mean(), e.deviation()), count(e.test_examples), e.unit,
+                                 e.deviation() ? fmt::format(", mean ± deviation of {} seeds", e.runs.size()) : "")},
+                    {"time", seconds(e.seconds)},
+                    {"written", e.config.out}}));
 }
 
 }  // namespace respeft::cli

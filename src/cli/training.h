@@ -15,7 +15,7 @@ namespace respeft::cli {
 class Watcher : public train::Observer {
  public:
   void note(const std::string& line) override;
-  void progress(const std::string& what, int64_t done, int64_t total, const std::string& remark) override;
+  void progress(const train::WorkProgress& work) override;
   void epoch(const train::EpochRecord& record, int64_t total) override;
 
  private:
@@ -23,8 +23,8 @@ class Watcher : public train::Observer {
   std::string what_;
 };
 
-/// `84.93 %`, or with a deviation over several runs `84.93 ± 0.21 %`.
-std::string accuracy_text(double accuracy, std::optional<double> deviation);
+/// A metric's value: an accuracy as `84.93 %`, another as a number; with a deviation over several runs `84.93 ± 0.21 %`.
+std::string score_text(const std::string& name, double value, std::optional<double> deviation = std::nullopt);
 
 /// The figures of one run, or of an experiment's, for people.
 void print_summary(const runs::Summary& summary);

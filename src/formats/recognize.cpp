@@ -26,7 +26,23 @@ constexpr Signature kSignatures[] = {
      "it is compressed with xz; unpack it first"},
     {"7z\xbc\xaf\x27\x1c"sv, "it is a 7-Zip archive; unpack it first"},
     {"Rar!\x1a\x07"sv, "it is a RAR archive; unpack it first"},
+    {"GIF8"sv, "it is a GIF image; convert it to PNG"},
+    {"II*\0"sv, "it is a TIFF image; convert it to PNG"},
+    {"MM\0*"sv, "it is a TIFF image; convert it to PNG"},
 };
+
+/// BMP, whose two letters alone would be little evidence, WebP and the formats of ISO media (AVIF, HEIC), whose names stand
+/// behind a size.
+const char* late_signature(std::string_view bytes) {
+  if (bytes.starts_with("BM") && bytes.size() > 14 && bytes.substr(6, 4) == "\0\0\0\0"sv)
+    return "it is a BMP image; convert it to PNG";
+  if (bytes.starts_with("RIFF") && bytes.substr(0, 12).ends_with("WEBP")) return "it is a WebP image; convert it to PNG";
+  const auto brand = bytes.substr(0, 12);
+  if (brand.ends_with("ftypavif") || brand.ends_with("ftypavis")) return "it is an AVIF image; convert it to PNG";
+  if (brand.ends_with("ftypheic") || brand.ends_with("ftypheix") || brand.ends_with("ftypmif1"))
+    return "it is a HEIC image; convert it to JPEG";
+  return nullptr;
+}
 
 /// Begins with one of the tags of a web page, also behind blank lines and a byte order mark.
 bool is_web_page(std::string_view bytes) {
@@ -58,6 +74,7 @@ std::string foreign_format(std::string_view bytes) {
   for (const auto& signature : kSignatures) {
     if (bytes.starts_with(signature.begin)) return signature.description;
   }
+  if (const char* image = late_signature(bytes)) return image;
   if (is_web_page(bytes))
     return "it is a web page (HTML or XML), perhaps an error's, in the place of the file; download the file itself";
   if (is_msgpack(bytes))

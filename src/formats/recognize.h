@@ -5,8 +5,8 @@
 
 namespace respeft::formats {
 
-/// Says what a file is that holds no weights, or none in a format that is read here, by its first bytes: a Git LFS pointer, a web
-/// page, HDF5, GGUF, msgpack, an archive. Empty for anything else.
+/// Says what a file is that is not read here, by its first bytes: a Git LFS pointer, a web page, HDF5, GGUF, msgpack, an archive,
+/// an image other than JPEG and PNG. Empty for anything else.
 std::string foreign_format(std::string_view bytes);
 
 /// The first bytes of a file as they are shown in an error, in quotes; bytes that cannot be printed are dots.

@@ -32,11 +32,11 @@ std::string_view header_of(std::string_view file, const std::string& path) {
     throw std::runtime_error(fmt::format("{}: {} bytes are too few for a safetensors file", path, file.size()));
   uint64_t length = 0;
   std::memcpy(&length, file.data(), length_bytes);
-  if (const std::string foreign = foreign_format(file); !foreign.empty())
+  const bool has_header = file.size() > length_bytes && file[length_bytes] == '{';  // else other files begin with such a length
+  if (const std::string foreign = has_header ? "" : foreign_format(file); !foreign.empty())
     throw std::runtime_error(fmt::format("{}: not a safetensors file: {}", path, foreign));
-  if (length > max_header_bytes && (file.size() == length_bytes || file[length_bytes] != '{')) {
+  if (length > max_header_bytes && !has_header)
     throw std::runtime_error(fmt::format("{}: not a safetensors file: it begins with {}", path, first_bytes(file)));
-  }
   if (length > file.size() - length_bytes) {
     throw std::runtime_error(fmt::format(
         "{}: not a safetensors file, or cut off: it declares a header of {} bytes and has {} bytes", path, length, file.size()));

@@ -10,6 +10,7 @@
 #include <respeft/data/image/augment.h>
 #include <respeft/methods/method.h>
 #include <respeft/models/model.h>
+#include <respeft/tasks/registry.h>
 
 #include <respeft/core/text.h>
 
@@ -17,6 +18,12 @@
 
 namespace respeft::runs {
 namespace {
+
+std::vector<std::string> task_names() {
+  std::vector<std::string> names;
+  for (const auto& entry : tasks::registry()) names.push_back(entry.name);
+  return names;
+}
 
 std::string absolute_path(const std::string& path) {
   return std::filesystem::absolute(path).lexically_normal().string();
@@ -140,6 +147,12 @@ Fields TrainConfig::fields() {
             .path = true,
             .placeholder = "KIND:PATH"},
            data);
+  list.add({.name = "task",
+            .help = "what is learned from the data: " + text::join(task_names(), ", "),
+            .group = "Data",
+            .choices = task_names(),
+            .placeholder = "NAME"},
+           task);
   list.add({.name = "train_split",
             .help = "split to train on: train or trainval; empty: train with protocol val, otherwise trainval if there is one",
             .group = "Run",

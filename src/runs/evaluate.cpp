@@ -3,57 +3,50 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <stdexcept>
 
 #include <respeft/core/interrupt.h>
-#include <respeft/data/image/loader.h>
+#include <respeft/data/image/image_source.h>
 #include <respeft/data/sampler.h>
+#include <respeft/tasks/image_classification.h>
 
 namespace respeft::runs {
 namespace {
 
-/// Sums over the images seen so far, by class, kept where the model computes and read once at the end. The loss and the accuracy
-/// of a training are those of tasks/image_classification.cpp.
-class Sums {
+/// Images and right answers by class, kept where the model computes and read once at the end.
+class ClassCounts {
  public:
-  explicit Sums(int64_t classes) : classes_(classes) {}
+  explicit ClassCounts(int64_t classes) : classes_(classes) {}
 
   void add(const at::Tensor& logits, const at::Tensor& labels) {
-    if (logits.size(1) != classes_)
-      throw std::invalid_argument(fmt::format("the model has {} classes, but the data have {}", logits.size(1), classes_));
-    const at::Tensor right = logits.argmax(1) == labels;
-    const at::Tensor loss = at::cross_entropy_loss(logits, labels, {}, at::Reduction::Sum).to(at::kDouble);
-    const at::Tensor images = at::bincount(labels, {}, classes_);
-    const at::Tensor correct = at::bincount(labels.masked_select(right), {}, classes_);
-    loss_ = loss_.defined() ? loss_ + loss : loss;
-    images_ = images_.defined() ? images_ + images : images;
-    correct_ = correct_.defined() ? correct_ + correct : correct;
-    count_ += labels.size(0);
+    const at::Tensor right = labels.masked_select(logits.argmax(1) == labels);
+    const at::Tensor counts = at::stack({at::bincount(labels, {}, classes_), at::bincount(right, {}, classes_)});
+    counts_ = counts_.defined() ? counts_ + counts : counts;
   }
 
-  int64_t count() const { return count_; }
-  double accuracy() const { return correct_.sum().item<double>() / static_cast<double>(count_); }
-
   void write(Figures& figures) const {
-    figures.images = count_;
-    figures.loss = loss_.item<double>() / static_cast<double>(count_);
-    if (!std::isfinite(figures.loss)) throw std::runtime_error(fmt::format("{}: the loss is {}", figures.data, figures.loss));
-    const at::Tensor images = images_.cpu(), correct = correct_.cpu();
+    const at::Tensor counts = counts_.cpu();
     for (int64_t c = 0; c < classes_; ++c) {
       auto& one = figures.classes.at(static_cast<size_t>(c));
-      one.images = images.const_data_ptr<int64_t>()[c];
-      one.correct = correct.const_data_ptr<int64_t>()[c];
+      one.images = counts.const_data_ptr<int64_t>()[c];
+      one.correct = counts.const_data_ptr<int64_t>()[classes_ + c];
       figures.correct += one.correct;
     }
   }
 
  private:
-  int64_t classes_, count_ = 0;
-  at::Tensor loss_;              ///< float64
-  at::Tensor images_, correct_;  ///< int64 `[classes]`
+  int64_t classes_;
+  at::Tensor counts_;  ///< int64 `[2, classes]`
 };
+
+double value(const tasks::NamedValues& values, const std::string& name) {
+  const auto found = std::find_if(values.begin(), values.end(), [&](const auto& one) { return one.first == name; });
+  if (found == values.end()) throw std::logic_error("no metric " + name);
+  return found->second;
+}
 
 }  // namespace
 
@@ -68,23 +61,33 @@ Figures evaluate(const LoadedRun& run, data::DatasetPtr dataset, const EvaluateO
   Figures figures;
   figures.data = dataset->description();
   for (const auto& name : dataset->class_names()) figures.classes.push_back({name});
-  Sums sums(dataset->num_classes());
+  const tasks::ImageClassification task({}, dataset->num_classes());
+  const auto metrics = task.metrics(at::kCPU);
+  ClassCounts counts(dataset->num_classes());
   const auto start = Clock::now();
   auto second = start;  // when the second batch began
   int64_t first = 0;    // images of the first batch
-  data::Loader loader(dataset, data::Transform(run.preprocessing), data::sequential_order(dataset->size()),
-                      {.batch_size = options.batch_size, .workers = options.workers});
-  while (const auto batch = loader.next()) {
-    sums.add(run.forward(batch->images).to(at::kFloat), batch->labels);
-    if (first == 0) first = sums.count(), second = Clock::now();
-    if (options.progress) options.progress(sums.count(), sums.accuracy());
+  const auto source = data::image_source(dataset, data::Transform(run.preprocessing), options.workers);
+  const auto batches = source->batches(data::sequential_order(dataset->size()), options.batch_size, 0);
+  while (const auto batch = batches->next()) {
+    const at::Tensor logits = run.forward(batch->at(kPixels)).to(at::kFloat);
+    if (logits.size(1) != dataset->num_classes())
+      throw std::invalid_argument(
+          fmt::format("the model has {} classes, but the data have {}", logits.size(1), dataset->num_classes()));
+    metrics->add(logits, *batch, task.loss(logits, *batch, /*training=*/false));
+    counts.add(logits, batch->at(kLabels));
+    figures.images += batch->size();
+    if (first == 0) first = figures.images, second = Clock::now();
+    if (options.progress) options.progress(figures.images, value(metrics->read(), "accuracy"));
     if (options.stop != nullptr && options.stop->load()) throw Interrupted("stopped while evaluating");
   }
-  if (sums.count() == 0) throw std::runtime_error(figures.data + ": no images");
-  sums.write(figures);
+  if (figures.images == 0) throw std::runtime_error(figures.data + ": no images");
+  counts.write(figures);
+  figures.loss = value(metrics->read(), "loss");
+  if (!std::isfinite(figures.loss)) throw std::runtime_error(fmt::format("{}: the loss is {}", figures.data, figures.loss));
   figures.seconds = since(start);
-  if (const double rest = since(second); sums.count() > first && rest > 0)
-    figures.images_per_second = static_cast<double>(sums.count() - first) / rest;
+  if (const double rest = since(second); figures.images > first && rest > 0)
+    figures.images_per_second = static_cast<double>(figures.images - first) / rest;
   return figures;
 }
 

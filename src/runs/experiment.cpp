@@ -40,12 +40,17 @@ class RunSummary {
       : RunSummary(path, Json::parse(formats::read_file(path), nullptr, /*allow_exceptions=*/false)) {}
 
   template <class T>
-  T at(const char* key) const {
+  T at(const std::string& key) const {
     try {
       return json_.at(key).get<T>();
     } catch (const nlohmann::json::exception&) {
       throw std::runtime_error(fmt::format("{}: no '{}' of a finished run", path_, key));
     }
+  }
+
+  /// The text of a key that older summaries lack.
+  std::string text(const char* key, const char* otherwise) const {
+    return json_.is_object() && json_.contains(key) ? at<std::string>(key) : otherwise;
   }
 
   /// The objects in a list.
@@ -70,14 +75,21 @@ class RunSummary {
   Json json_;
 };
 
-/// Adds the run that counts in directory `out` to `experiment`.
-void add_run(Experiment& experiment, const RunSummary& summary, int64_t seed, const std::string& out) {
-  experiment.runs.push_back(
-      {seed, summary.at<int64_t>("epoch"), summary.at<double>("test_accuracy"), summary.at<double>("test_loss"), out});
-  if (experiment.selection.empty()) experiment.selection = summary.at<std::string>("selection");
-  experiment.test_images = summary.at<int64_t>("test_images");
+/// What a run and an experiment say in the same words.
+void read_common(Experiment& experiment, const RunSummary& summary) {
+  experiment.score = summary.text("score", "accuracy");
+  experiment.unit = summary.text("unit", "images");
+  experiment.test_examples = summary.at<int64_t>("test_" + experiment.unit);
   experiment.classes = summary.at<int64_t>("classes");
   experiment.trained_parameters = summary.at<int64_t>("trained_parameters");
+}
+
+/// Adds the run that counts in directory `out` to `experiment`.
+void add_run(Experiment& experiment, const RunSummary& summary, int64_t seed, const std::string& out) {
+  read_common(experiment, summary);
+  experiment.runs.push_back(
+      {seed, summary.at<int64_t>("epoch"), summary.at<double>("test_" + experiment.score), summary.at<double>("test_loss"), out});
+  if (experiment.selection.empty()) experiment.selection = summary.at<std::string>("selection");
   experiment.seconds += summary.at<double>("seconds");
 }
 
@@ -127,7 +139,7 @@ class Runs {
       observer_.note(grid.size() == 1 ? "choosing the epoch on val"
                                       : fmt::format("choosing on val: {} ({} of {})", text_of(grid[i]), i + 1, grid.size()));
       try_settings(grid[i]);
-      if (!best || experiment_.candidates[i].val_accuracy > experiment_.candidates[*best].val_accuracy) best = i;
+      if (!best || experiment_.candidates[i].val_score > experiment_.candidates[*best].val_score) best = i;
     }
     experiment_.chosen = best;
     const Candidate& chosen = experiment_.candidates[*best];
@@ -152,7 +164,8 @@ class Runs {
     if (config.eval_every == 0) config.eval_every = config.total_epochs();
     config.eval_every_steps = 0;  // an epoch is chosen, since each seed trains to the end of it
     const auto summary = run_or_take(resolve(config), options_, observer_);
-    experiment_.candidates.push_back({settings, summary.at<int64_t>("epoch"), summary.at<double>("val_accuracy"), config.out});
+    experiment_.candidates.push_back(
+        {settings, summary.at<int64_t>("epoch"), summary.at<double>("val_" + summary.text("score", "accuracy")), config.out});
     experiment_.seconds += summary.at<double>("seconds");
   }
 
@@ -192,16 +205,16 @@ std::vector<int64_t> reported_seeds(const TrainConfig& config) {
   return seeds;
 }
 
-double Experiment::accuracy() const {
+double Experiment::mean() const {
   double sum = 0.0;
-  for (const auto& run : runs) sum += run.test_accuracy;
+  for (const auto& run : runs) sum += run.test_score;
   return sum / static_cast<double>(runs.size());
 }
 
 std::optional<double> Experiment::deviation() const {
   if (runs.size() < 2) return std::nullopt;
   double squares = 0.0;
-  for (const auto& run : runs) squares += std::pow(run.test_accuracy - accuracy(), 2);
+  for (const auto& run : runs) squares += std::pow(run.test_score - mean(), 2);
   return std::sqrt(squares / static_cast<double>(runs.size() - 1));
 }
 
@@ -243,12 +256,10 @@ std::optional<Experiment> finished_experiment(const std::string& out) {
     return experiment;
   }
   experiment.selection = summary.at<std::string>("selection");
-  experiment.test_images = summary.at<int64_t>("test_images");
-  experiment.classes = summary.at<int64_t>("classes");
-  experiment.trained_parameters = summary.at<int64_t>("trained_parameters");
+  read_common(experiment, summary);
   experiment.seconds = summary.at<double>("seconds");
   for (const auto& run : summary.parts("runs")) {
-    experiment.runs.push_back({run.at<int64_t>("seed"), run.at<int64_t>("epoch"), run.at<double>("test_accuracy"),
+    experiment.runs.push_back({run.at<int64_t>("seed"), run.at<int64_t>("epoch"), run.at<double>("test_" + experiment.score),
                                run.at<double>("test_loss"), run.at<std::string>("out")});
   }
   if (experiment.runs.empty()) throw std::runtime_error(directory.summary_path() + ": no 'runs' of a finished experiment");
@@ -258,34 +269,42 @@ std::optional<Experiment> finished_experiment(const std::string& out) {
     const auto place = candidate.at<std::string>("out");
     if (place == chosen) experiment.chosen = experiment.candidates.size();
     experiment.candidates.push_back(
-        {candidate.settings(), candidate.at<int64_t>("epoch"), candidate.at<double>("val_accuracy"), place});
+        {candidate.settings(), candidate.at<int64_t>("epoch"), candidate.at<double>("val_" + experiment.score), place});
   }
   return experiment;
 }
 
 std::string to_json(const Experiment& e) {
+  const std::string score = "test_" + e.score;
   nlohmann::ordered_json json = {
-      {"recipe", e.config.recipe},     {"model", e.config.model},
-      {"method", e.config.method},     {"data", e.config.data},
-      {"out", e.config.out},           {"protocol", e.config.protocol},
-      {"selection", e.selection},      {"test_images", e.test_images},
-      {"test_accuracy", e.accuracy()}, {"test_accuracy_deviation", nullptr},
-      {"classes", e.classes},          {"trained_parameters", e.trained_parameters},
-      {"seconds", e.seconds},          {"runs", nlohmann::ordered_json::array()},
+      {"recipe", e.config.recipe},
+      {"task", e.config.task},
+      {"model", e.config.model},
+      {"method", e.config.method},
+      {"data", e.config.data},
+      {"out", e.config.out},
+      {"protocol", e.config.protocol},
+      {"selection", e.selection},
+      {"unit", e.unit},
+      {"test_" + e.unit, e.test_examples},
+      {"score", e.score},
+      {score, e.mean()},
+      {score + "_deviation", nullptr},
+      {"classes", e.classes},
+      {"trained_parameters", e.trained_parameters},
+      {"seconds", e.seconds},
+      {"runs", nlohmann::ordered_json::array()},
   };
-  if (const auto deviation = e.deviation()) json["test_accuracy_deviation"] = *deviation;
+  if (const auto deviation = e.deviation()) json[score + "_deviation"] = *deviation;
   for (const auto& run : e.runs) {
-    json["runs"].push_back({{"seed", run.seed},
-                            {"epoch", run.epoch},
-                            {"test_accuracy", run.test_accuracy},
-                            {"test_loss", run.test_loss},
-                            {"out", run.out}});
+    json["runs"].push_back(
+        {{"seed", run.seed}, {"epoch", run.epoch}, {score, run.test_score}, {"test_loss", run.test_loss}, {"out", run.out}});
   }
   for (const auto& candidate : e.candidates) {
     nlohmann::ordered_json settings = nlohmann::ordered_json::object();
     for (const auto& [name, value] : candidate.settings) settings[name] = value;
     json["candidates"].push_back(
-        {{"settings", settings}, {"epoch", candidate.epoch}, {"val_accuracy", candidate.val_accuracy}, {"out", candidate.out}});
+        {{"settings", settings}, {"epoch", candidate.epoch}, {"val_" + e.score, candidate.val_score}, {"out", candidate.out}});
   }
   if (e.chosen) json["chosen"] = json["candidates"][*e.chosen];
   return formats::to_text(json, 2);

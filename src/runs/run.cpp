@@ -98,7 +98,7 @@ void precompute_features(tasks::Assignment& assignment, models::Model& model, co
   observer.note("only the head is trained: the features it reads are computed once");
   tasks::precompute_features(assignment, model, runtime, config.eval_batch_size,
                              [&](const std::string& split, int64_t done, int64_t total) {
-                               observer.progress("features of " + split, done, total, "");
+                               observer.progress({"features of " + split, done, total, assignment.task->unit(), ""});
                                if (options.stop != nullptr && options.stop->load())
                                  throw Interrupted("stopped while computing features");
                              });
@@ -151,9 +151,7 @@ class Keeper : public train::Observer {
       : directory_(directory), base_(std::move(base)), writes_(writes), seconds_(std::move(seconds)), observer_(observer) {}
 
   void note(const std::string& line) override { observer_.note(line); }
-  void progress(const std::string& what, int64_t done, int64_t total, const std::string& remark) override {
-    observer_.progress(what, done, total, remark);
-  }
+  void progress(const train::WorkProgress& work) override { observer_.progress(work); }
   void epoch(const train::EpochRecord& record, int64_t total) override {
     if (writes_) directory_.append_metrics(record);
     observer_.epoch(record, total);
@@ -253,7 +251,7 @@ Summary run(TrainConfig config, const RunOptions& options, train::Observer& obse
   if (!options.resume && directory.has_results())
     throw std::invalid_argument(
         fmt::format("out: {} holds a run already; --resume continues it, or give another directory", config.out));
-  tasks::Assignment assignment = tasks::find("image-classification").open(data_options(config));
+  tasks::Assignment assignment = tasks::find(config.task).open(data_options(config));
   config.train_split = assignment.train_split;
   if (options.resume) directory.check_data(assignment.fingerprint);
   const MadeDirectory made(directory, ranks);
@@ -298,6 +296,7 @@ Summary run(TrainConfig config, const RunOptions& options, train::Observer& obse
   for (const auto& [name, tensor] : attachment->trainable())
     summary.head_parameters += nn::is_head_name(name) ? tensor.numel() : 0;
   summary.unit = assignment.task->unit();
+  summary.score = assignment.task->score_name();
   summary.train_examples = assignment.train->size();
   summary.classes = assignment.outputs;
   summary.seconds = seconds();
@@ -310,6 +309,7 @@ Summary run(TrainConfig config, const RunOptions& options, train::Observer& obse
 std::string to_json(const Summary& s) {
   nlohmann::ordered_json json = {
       {"recipe", s.config.recipe},
+      {"task", s.config.task},
       {"model", s.config.model},
       {"method", s.config.method},
       {"data", s.config.data},
@@ -318,6 +318,8 @@ std::string to_json(const Summary& s) {
       {"train_split", s.config.train_split},
       {"seed", s.config.seed},
       {"selection", s.outcome.selection},
+      {"unit", s.unit},
+      {"score", s.score},
       {"epoch", s.outcome.chosen.epoch},
       {"epochs", s.progress.epochs},
       {"steps", s.progress.steps},

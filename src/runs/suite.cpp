@@ -27,8 +27,8 @@ struct Series {
 };
 
 Series series_of(const Experiment& experiment) {
-  Series series{experiment.accuracy(), {}};
-  for (const auto& run : experiment.runs) series.by_seed.push_back(run.test_accuracy);
+  Series series{experiment.mean(), {}};
+  for (const auto& run : experiment.runs) series.by_seed.push_back(run.test_score);
   return series;
 }
 
@@ -50,6 +50,11 @@ SuiteMean named(const std::string& name, const Series& series) {
   for (const double value : series.by_seed) squares += std::pow(value - series.mean, 2);
   mean.deviation = std::sqrt(squares / static_cast<double>(series.by_seed.size() - 1));
   return mean;
+}
+
+/// The score's name, as all results have it; the first's if they differ.
+std::string score_name(const std::vector<SuiteResult>& results) {
+  return results.empty() ? "accuracy" : results.front().experiment.score;
 }
 
 /// The protocol of all results; nothing where they have several, or none.
@@ -143,9 +148,10 @@ std::string to_json(const SuiteReport& report) {
     one.update(nlohmann::ordered_json::parse(to_json(experiment)));
     json["datasets"].push_back(std::move(one));
   }
+  const std::string score = "test_" + score_name(report.results);
   for (const auto& mean : suite_means(report.results)) {
-    nlohmann::ordered_json one = {{"mean", mean.name}, {"test_accuracy", mean.accuracy}, {"test_accuracy_deviation", nullptr}};
-    if (mean.deviation) one["test_accuracy_deviation"] = *mean.deviation;
+    nlohmann::ordered_json one = {{"mean", mean.name}, {score, mean.score}, {score + "_deviation", nullptr}};
+    if (mean.deviation) one[score + "_deviation"] = *mean.deviation;
     json["means"].push_back(std::move(one));
   }
   return formats::to_text(json, 2);

@@ -294,7 +294,11 @@ void Trainer::show_progress(int64_t done) {
     const auto values = metrics_->read();
     remark_ = values.empty() ? "" : fmt::format("{} {:.4f}", values.front().first, values.front().second);
   }
-  observer_.progress(fmt::format("epoch {}/{}", progress_.epochs + 1, options_.last_epoch()), done, total, remark_);
+  observer_.progress({.what = fmt::format("epoch {}/{}", progress_.epochs + 1, options_.last_epoch()),
+                      .done = done,
+                      .total = total,
+                      .unit = job_.task->unit(),
+                      .remark = remark_});
 }
 
 /// Evaluations and checkpoints inside an epoch. The checkpoint comes first, so that an evaluation that is interrupted costs

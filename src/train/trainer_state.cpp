@@ -84,7 +84,7 @@ Evaluation Trainer::evaluate(const data::Source& source, const std::string& name
     const at::Tensor result = output(batch);
     metrics->add(result, batch, job_.task->loss(result, batch, /*training=*/false));
     done += batch.size();
-    observer_.progress(name, std::min(done * ranks_.size(), source.size()), source.size(), "");
+    observer_.progress({name, std::min(done * ranks_.size(), source.size()), source.size(), job_.task->unit(), ""});
     if (ranks_.size() == 1) check_stop("while evaluating " + place());
   }
   Evaluation evaluation{.split = name, .unit = job_.task->unit(), .examples = source.size(), .metrics = totals(*metrics)};

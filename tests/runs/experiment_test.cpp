@@ -104,9 +104,9 @@ TEST_F(Experiments, HonestChoosesOnValAndTestsEachSeedOnce) {
   const Experiment e = run_experiment(c, {}, notes);
   ASSERT_EQ(e.candidates.size(), 2u);
   const auto first = summary(c.out + "/select/label_smoothing=1"), second = summary(c.out + "/select/label_smoothing=0");
-  EXPECT_EQ(e.candidates[0].val_accuracy, first.at("val_accuracy"));
-  EXPECT_EQ(e.candidates[1].val_accuracy, second.at("val_accuracy"));
-  ASSERT_GT(e.candidates[1].val_accuracy, e.candidates[0].val_accuracy) << "they must differ, or this test shows nothing";
+  EXPECT_EQ(e.candidates[0].val_score, first.at("val_accuracy"));
+  EXPECT_EQ(e.candidates[1].val_score, second.at("val_accuracy"));
+  ASSERT_GT(e.candidates[1].val_score, e.candidates[0].val_score) << "they must differ, or this test shows nothing";
   EXPECT_EQ(e.chosen, 1u);
   for (const auto& selection : {first, second}) {
     EXPECT_EQ(selection.at("train_split"), "train");
@@ -122,16 +122,16 @@ TEST_F(Experiments, HonestChoosesOnValAndTestsEachSeedOnce) {
     EXPECT_EQ(run.at("train_split"), "trainval");
     EXPECT_EQ(run.at("train_images"), 18);
     EXPECT_EQ(run.at("epochs"), e.candidates[1].epoch);
-    EXPECT_EQ(run.at("test_accuracy"), e.runs[i].test_accuracy);
+    EXPECT_EQ(run.at("test_accuracy"), e.runs[i].test_score);
     const auto settings = read_config(c.out + "/seed-" + std::to_string(5 + i) + "/config.toml");
     EXPECT_EQ(settings.label_smoothing, 0.0);
     EXPECT_EQ(settings.eval_every, 0);
     EXPECT_EQ(settings.eval_every_steps, 0);
     EXPECT_EQ(settings.epochs, 3) << "the schedule stays the selection's";
-    sum += e.runs[i].test_accuracy;
+    sum += e.runs[i].test_score;
   }
-  EXPECT_NEAR(e.accuracy(), sum / 2, 1e-12);
-  EXPECT_NEAR(e.deviation().value(), std::abs(e.runs[0].test_accuracy - e.runs[1].test_accuracy) / std::sqrt(2.0), 1e-12);
+  EXPECT_NEAR(e.mean(), sum / 2, 1e-12);
+  EXPECT_NEAR(e.deviation().value(), std::abs(e.runs[0].test_score - e.runs[1].test_score) / std::sqrt(2.0), 1e-12);
   EXPECT_NE(e.selection.find("protocol 'honest'"), std::string::npos) << e.selection;
   const auto document = summary(c.out);
   EXPECT_EQ(document, nlohmann::json::parse(to_json(e)));
@@ -175,7 +175,7 @@ TEST_F(Experiments, GoesOnWhereItStopped) {
   Notes rest;
   const Experiment resumed = run_experiment(parts, {.resume = true}, rest);
   EXPECT_EQ(rest.epochs, 1 + 2 * expected.candidates[1].epoch);
-  EXPECT_EQ(resumed.accuracy(), expected.accuracy());
+  EXPECT_EQ(resumed.mean(), expected.mean());
   EXPECT_EQ(resumed.runs[1].test_loss, expected.runs[1].test_loss);
   Notes nothing;
   run_experiment(parts, {.resume = true}, nothing);
@@ -264,7 +264,7 @@ TEST(Experiment, HonestTakesFiveSeedsWhereNoneAreGiven) {
 
 SuiteResult result(const std::string& name, const std::string& group, const std::vector<double>& accuracies) {
   Experiment experiment;
-  for (const double accuracy : accuracies) experiment.runs.push_back({.test_accuracy = accuracy});
+  for (const double accuracy : accuracies) experiment.runs.push_back({.test_score = accuracy});
   return {{name, group, "vtab:" + name}, experiment};
 }
 
@@ -273,19 +273,19 @@ TEST(Suite, MeansOfGroupsAndOfDataSets) {
       {result("a", "natural", {0.5, 0.7}), result("b", "natural", {0.3, 0.3}), result("c", "structured", {0.1, 0.2})});
   ASSERT_EQ(means.size(), 4u);
   EXPECT_EQ(means[0].name, "natural");
-  EXPECT_NEAR(means[0].accuracy, 0.45, 1e-12);  // of 0.4 and 0.5, the seeds' means over the group
+  EXPECT_NEAR(means[0].score, 0.45, 1e-12);  // of 0.4 and 0.5, the seeds' means over the group
   EXPECT_NEAR(means[0].deviation.value(), 0.1 / std::sqrt(2.0), 1e-12);
   EXPECT_EQ(means[1].name, "structured");
-  EXPECT_NEAR(means[1].accuracy, 0.15, 1e-12);
+  EXPECT_NEAR(means[1].score, 0.15, 1e-12);
   EXPECT_EQ(means[2].name, "mean of 3");
-  EXPECT_NEAR(means[2].accuracy, (0.6 + 0.3 + 0.15) / 3, 1e-12);
+  EXPECT_NEAR(means[2].score, (0.6 + 0.3 + 0.15) / 3, 1e-12);
   EXPECT_NEAR(means[2].deviation.value(), 0.1 / std::sqrt(2.0), 1e-12);  // of 0.3 and 0.4
   EXPECT_EQ(means[3].name, "mean of groups");
-  EXPECT_NEAR(means[3].accuracy, 0.3, 1e-12);
+  EXPECT_NEAR(means[3].score, 0.3, 1e-12);
   const auto uneven = suite_means({result("a", "", {0.5, 0.7}), result("b", "", {0.3})});
   ASSERT_EQ(uneven.size(), 1u);
   EXPECT_EQ(uneven[0].name, "mean of 2");
-  EXPECT_NEAR(uneven[0].accuracy, 0.45, 1e-12);
+  EXPECT_NEAR(uneven[0].score, 0.45, 1e-12);
   EXPECT_FALSE(uneven[0].deviation);
 }
 

@@ -130,8 +130,8 @@ class Disturber : public train::Observer {
  public:
   Disturber(std::string what, int64_t images, std::function<void()> act)
       : what_(std::move(what)), images_(images), act_(std::move(act)) {}
-  void progress(const std::string& what, int64_t done, int64_t, const std::string&) override {
-    if (what == what_ && done >= images_ && act_) std::exchange(act_, nullptr)();
+  void progress(const train::WorkProgress& work) override {
+    if (work.what == what_ && work.done >= images_ && act_) std::exchange(act_, nullptr)();
   }
 
  private:
@@ -243,8 +243,8 @@ TEST_F(RunTest, AnEvaluationThatIsInterruptedCostsNoEpoch) {
   int64_t evaluations = 0;
   struct Second : train::Observer {  // in the evaluation after the second epoch
     Second(std::atomic<bool>& flag, int64_t& count) : stop(flag), evaluations(count) {}
-    void progress(const std::string& what, int64_t done, int64_t total, const std::string&) override {
-      if (what == "test" && done == total && ++evaluations == 2) stop = true;
+    void progress(const train::WorkProgress& work) override {
+      if (work.what == "test" && work.done == work.total && ++evaluations == 2) stop = true;
     }
     std::atomic<bool>& stop;
     int64_t& evaluations;
@@ -258,9 +258,7 @@ TEST_F(RunTest, AnEvaluationThatIsInterruptedCostsNoEpoch) {
   }
   EXPECT_EQ(metrics(stopped).size(), 1U);
   struct Trained : train::Observer {
-    void progress(const std::string& what, int64_t, int64_t, const std::string&) override {
-      first = first.empty() ? what : first;
-    }
+    void progress(const train::WorkProgress& work) override { first = first.empty() ? work.what : first; }
     std::string first;
   } trained;
   runs::run(stopped, {.resume = true}, trained);

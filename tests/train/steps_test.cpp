@@ -210,8 +210,8 @@ TEST(Checkpoints, InsideAnEpochNeedTheirParts) {
 class Stopper : public Keeper {
  public:
   explicit Stopper(std::string what) : what_(std::move(what)) {}
-  void progress(const std::string& what, int64_t, int64_t, const std::string&) override {
-    if (what == what_ && !std::exchange(fired_, true)) stop = true;
+  void progress(const WorkProgress& work) override {
+    if (work.what == what_ && !std::exchange(fired_, true)) stop = true;
   }
   std::atomic<bool> stop = false;
 

@@ -19,6 +19,7 @@ namespace respeft::runs {
 /// printed table and the saved copy are made from it.
 struct TrainConfig : data::ImageOptions, train::TrainerOptions {
   std::string recipe;
+  std::string task = "image-classification";
   std::string model;
   std::string weights;
   std::string state_dict;  ///< one of several in the weights file

@@ -21,7 +21,7 @@ std::vector<int64_t> reported_seeds(const TrainConfig& config);
 struct Candidate {
   std::vector<std::pair<std::string, std::string>> settings;  ///< of the grid; empty: only the epoch is chosen
   int64_t epoch = 0;
-  double val_accuracy = 0.0;
+  double val_score = 0.0;
   std::string out;  ///< its run directory
 };
 
@@ -29,7 +29,7 @@ struct Candidate {
 struct SeedResult {
   int64_t seed = 0;
   int64_t epoch = 0;
-  double test_accuracy = 0.0;
+  double test_score = 0.0;
   double test_loss = 0.0;
   std::string out;  ///< its run directory
 };
@@ -41,12 +41,14 @@ struct Experiment {
   std::vector<Candidate> candidates;  ///< with protocol `honest`
   std::optional<size_t> chosen;       ///< of the candidates
   std::vector<SeedResult> runs;       ///< one a seed
-  int64_t test_images = 0, classes = 0;
+  std::string score = "accuracy";     ///< the task's score, by which is chosen and which is reported
+  std::string unit = "images";        ///< the examples' name
+  int64_t test_examples = 0, classes = 0;
   int64_t trained_parameters = 0;  ///< head included
   double seconds = 0.0;            ///< of all runs
 
-  /// Mean of the runs' accuracy on test.
-  double accuracy() const;
+  /// Mean of the runs' scores on test.
+  double mean() const;
   /// Their standard deviation (of a sample, divided by n - 1); nothing for a single run.
   std::optional<double> deviation() const;
 };

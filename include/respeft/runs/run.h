@@ -20,6 +20,7 @@ struct Summary {
   int64_t trained_parameters = 0;  ///< head included
   int64_t head_parameters = 0;
   std::string unit = "examples";  ///< the examples' name, e.g. `images`
+  std::string score;              ///< the metric that chooses among epochs, e.g. `accuracy`
   int64_t train_examples = 0, classes = 0;
   double seconds = 0.0;  ///< of everything, before a `--resume` too
   int64_t peak_rss = 0;  ///< bytes, of this process

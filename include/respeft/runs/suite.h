@@ -35,10 +35,10 @@ SuiteTasks suite_tasks(const std::string& spec);
 /// All datasets of a benchmark, `vtab` or `fgvc`, in the order that tables list them, without `data`.
 std::vector<SuiteTask> benchmark_tasks(const std::string& benchmark);
 
-/// A mean over datasets of their mean accuracy on test.
+/// A mean over datasets of their mean score on test.
 struct SuiteMean {
   std::string name;  ///< a group's, or `mean of 19` (over the datasets), or `mean of groups`
-  double accuracy = 0.0;
+  double score = 0.0;
   /// Standard deviation over the seeds of this mean; nothing where the datasets do not have the same number of seeds, more than
   /// one.
   std::optional<double> deviation;

@@ -118,7 +118,7 @@ std::vector<Split> listed_splits(const std::string& spec, const DatasetOptions& 
 
 std::vector<std::string> dataset_remarks(const std::string& spec, const DatasetOptions& options) {
   const auto parsed = parse(spec, options);
-  return parsed.kind.remarks && !parsed.shares ? parsed.kind.remarks(parsed.path) : std::vector<std::string>();
+  return parsed.kind.remarks ? parsed.kind.remarks(parsed.path, parsed.shares.has_value()) : std::vector<std::string>();
 }
 
 std::vector<Split> dataset_splits(const std::string& spec, const DatasetOptions& options) {

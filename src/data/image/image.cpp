@@ -7,6 +7,7 @@
 #include <respeft/formats/file.h>
 
 #include "src/data/image/codecs.h"
+#include "src/formats/recognize.h"
 
 namespace respeft::data {
 namespace {
@@ -62,7 +63,9 @@ Image decode_image(std::string_view bytes, const std::string& name, ImageInfo* i
   } else if (bytes.starts_with(kPngMagic)) {
     decoded = decode_png(bytes, name);
   } else {
-    throw std::runtime_error(name + (bytes.empty() ? ": the file is empty" : ": neither a JPEG nor a PNG image"));
+    if (bytes.empty()) throw std::runtime_error(name + ": the file is empty");
+    const std::string known = formats::foreign_format(bytes);
+    throw std::runtime_error(fmt::format("{}: neither a JPEG nor a PNG image{}", name, known.empty() ? "" : ": " + known));
   }
   if (info) {
     *info = std::move(decoded.info);

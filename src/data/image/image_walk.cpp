@@ -83,6 +83,16 @@ std::vector<std::string> ImageWalk::class_folders(const fs::path& folder, std::v
   return names;
 }
 
+size_t ImageWalk::loose_images(const fs::path& folder) {
+  std::vector<std::string> faults;  // those of a folder that is read are found where it is read
+  const auto entries = entries_of(folder, faults);
+  return static_cast<size_t>(std::count_if(entries.begin(), entries.end(), [](const auto& entry) {
+    std::error_code error;
+    const bool image = has_extension(entry.path(), kReadable) || has_extension(entry.path(), kUnreadable);
+    return image && !entry.is_directory(error);
+  }));
+}
+
 std::vector<std::string> ImageWalk::images(const fs::path& folder, std::vector<std::string>& faults) const {
   Search search;
   search.levels = around_;

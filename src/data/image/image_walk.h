@@ -20,6 +20,9 @@ class ImageWalk {
   /// receives files of other image formats, links that lead nowhere or in a circle, pipes, and folders that cannot be read.
   std::vector<std::string> images(const std::filesystem::path& folder, std::vector<std::string>& faults) const;
 
+  /// The number of image files, readable here or not, that lie in `folder` itself.
+  static size_t loose_images(const std::filesystem::path& folder);
+
  private:
   /// A folder on the disk, however it is reached: device and inode.
   using Identity = std::pair<uint64_t, uint64_t>;

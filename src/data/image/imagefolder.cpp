@@ -83,15 +83,23 @@ std::string explain_missing(const std::string& folder) {
   return text + (flat ? "; --split 0.8 splits a folder of classes into train and test" : "");
 }
 
-/// Where a split's folder has another name, and which folders are not read.
-std::vector<std::string> remarks(const std::string& folder) {
+/// Where a split's folder has another name, and which folders and images are not read.
+std::vector<std::string> remarks(const std::string& folder, bool divided) {
   std::vector<std::string> lines, others;
-  for (const auto& name : folders_in(folder)) {
+  std::vector<fs::path> parents = {folder};  // of folders of classes, or of the splits
+  for (const auto& name : divided ? std::vector<std::string>() : folders_in(folder)) {
     const auto split = split_of_folder(name);
+    if (split) parents.push_back(fs::path(folder) / name);
     if (!split) others.push_back(name);
     if (split && name != to_string(*split)) lines.push_back(fmt::format("{} is read from {}/", to_string(*split), name));
   }
   if (!others.empty()) lines.push_back(fmt::format("beside the splits there is {}, not read", listed(others)));
+  for (const auto& parent : parents) {
+    const size_t loose = ImageWalk::loose_images(parent);
+    if (loose > 0)
+      lines.push_back(fmt::format("{}: {} outside the folders of classes, not read", text::to_utf8(parent.string()),
+                                  loose == 1 ? "an image" : fmt::format("{} images", loose)));
+  }
   return lines;
 }
 

@@ -46,7 +46,21 @@ TEST(Image, NamesFileAndFault) {
   const test::Folder folder;
   expect_error<std::runtime_error>([&] { read_image(folder.path() + "/none.png"); }, {"none.png"});
   expect_error<std::runtime_error>([] { decode_image("", "a.jpg"); }, {"a.jpg", "empty"});
-  expect_error<std::runtime_error>([] { decode_image("GIF89a", "a.gif"); }, {"a.gif", "neither a JPEG nor a PNG"});
+  const auto refused = [](std::string_view bytes, const std::string& what) {
+    expect_error<std::runtime_error>([&] { decode_image(bytes, "a.jpg"); }, {"a.jpg: neither a JPEG nor a PNG image", what});
+  };
+  using std::string_view_literals::operator""sv;
+  refused("hello", "");
+  refused("GIF89a", "GIF");
+  refused("BM\x36\x0c\0\0\0\0\0\0\x36\0\0\0\x28\0"sv, "BMP");
+  refused("II*\0\x08\0\0\0"sv, "TIFF");
+  refused("RIFF\x24\0\0\0WEBPVP8 "sv, "WebP");
+  refused(
+      "\0\0\0\x1c"
+      "ftypavif\0\0\0\0"sv,
+      "AVIF");
+  refused("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n", "git lfs pull");
+  refused("<!DOCTYPE html><html><head>", "web page");
 }
 
 TEST(Image, EveryTruncationIsAnError) {

@@ -76,6 +76,18 @@ TEST(SplitFolders, OfOtherNamesAreMentioned) {
   EXPECT_EQ(std::count(notes.begin(), notes.end(), "beside the splits there is raw/, not read"), 1);
 }
 
+TEST(SplitFolders, ImagesOutsideTheClassesAreMentioned) {
+  const Layout layout({"train", "test"});
+  fs::copy(layout.folder / "train/cat/0.png", layout.folder / "train/loose.png");
+  layout.folder.write("train/labels.txt", "no image");
+  layout.folder.write("one.WEBP", "any");
+  layout.folder.write("two.jpg", "any");
+  const auto notes = layout.notes();
+  const auto said = [&](const std::string& line) { return std::count(notes.begin(), notes.end(), line); };
+  EXPECT_EQ(said(layout.folder / "train: an image outside the folders of classes, not read"), 1);
+  EXPECT_EQ(said(layout.folder.path() + ": 2 images outside the folders of classes, not read"), 1);
+}
+
 TEST(SplitFolders, TwoOfOneSplitAreRefused) {
   const Layout layout({"train", "val", "valid", "test"});
   expect_error<std::runtime_error>([&] { layout.open(); }, {layout.folder.path(), "both val/ and valid/", "the val split"});

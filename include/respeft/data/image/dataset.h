@@ -104,8 +104,8 @@ struct DatasetKind {
   std::function<DatasetPtr(const std::string& path, Split split, const SplitShares& shares)> divide = nullptr;
   /// One line for errors about a missing split, e.g. the expected folders; null: nothing to add.
   std::function<std::string(const std::string& path)> explain_missing = nullptr;
-  /// Remarks on how the files are read, e.g. ignored folders; null: none.
-  std::function<std::vector<std::string>(const std::string& path)> remarks = nullptr;
+  /// Remarks on how the files are read, e.g. ignored folders; `divided`: by shares. Null: none.
+  std::function<std::vector<std::string>(const std::string& path, bool divided)> remarks = nullptr;
 };
 
 /// Every kind, in the order of the documentation. A new kind is one file and one line here.
