@@ -8,7 +8,7 @@
 namespace respeft::formats {
 namespace {
 
-using std::string_view_literals::operator""sv;
+using namespace std::string_view_literals;
 
 struct Signature {
   std::string_view begin;

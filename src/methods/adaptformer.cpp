@@ -41,7 +41,8 @@ class BottleneckAdapter : public nn::BranchAdapter {
   }
 
   at::Tensor forward(const at::Tensor& input, const at::Tensor& output, nn::ForwardPass&) override {
-    auto middle = at::relu(at::linear(input, down_->weight, down_->bias));
+    auto middle =
+        at::threshold(at::linear(input, down_->weight, down_->bias), 0, 0);  // relu, which has no kernel for shapes alone
     if (dropout_ > 0.0 && is_training()) middle = at::dropout(middle, dropout_, true);
     return at::add(output, at::linear(middle, up_->weight, up_->bias), scale_);
   }

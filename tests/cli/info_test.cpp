@@ -1,3 +1,7 @@
+#include <map>
+
+#include <respeft/methods/method.h>
+
 #include "tests/cli/small_model.h"
 
 namespace respeft::test {
@@ -25,6 +29,37 @@ TEST_P(InfoCounts, TrainedParametersAreThePapers) {
 INSTANTIATE_TEST_SUITE_P(Rlrr, InfoCounts,
                          testing::Values(Published{"vit_base_patch16_224", 288768}, Published{"vit_large_patch16_224", 765952},
                                          Published{"vit_huge_patch14_224", 1274880}));
+
+/// README's table, for ViT-B/16: width d = 768, hidden h = 3072, 12 blocks, of four linear layers each (q, k, v in one).
+TEST(Info, CountsTheParametersAndTheMemoryOfEveryMethod) {
+  const int64_t d = 768, h = 3072, blocks = 12, rank = 8;
+  const int64_t sides = 3 * (d + d) + (d + d) + 2 * (d + h);  // rows and columns of q, k, v, o, fc1 and fc2
+  const std::map<std::string, int64_t> expected = {
+      {"rlrr", 288768},
+      {"lora", blocks * rank * sides},
+      {"reslora-bs", blocks * rank * sides},
+      {"reslora-is", blocks * rank * sides},
+      {"reslora-ms", blocks * rank * sides},
+      {"loha", 2 * blocks * rank * sides},
+      {"lokr", 98304},
+      {"ssf", 205824},
+      {"bitfit", blocks * (3 * d + d + h + d + 2 * d) + d + d},  // of the linear layers, the norms and the patch projection
+      {"adaptformer", blocks * (2 * d * 64 + 64 + d)},           // down, up and their biases
+      {"vpt-shallow", 10 * d},
+      {"vpt-deep", blocks * 10 * d},
+      {"linear", 0},
+      {"full", 0},  // no adapters: the base itself
+  };
+  for (const auto& entry : methods::registry()) {
+    SCOPED_TRACE(entry.name);
+    ASSERT_TRUE(expected.contains(entry.name));
+    const Outcome one = run({"info", "--model", "vit_base_patch16_224", "--method", entry.name, "--batch-size", "2", "--json"});
+    ASSERT_EQ(one.status, 0) << one.err;
+    const auto json = one.json();
+    EXPECT_EQ(json["trained_adapters"], expected.at(entry.name));
+    EXPECT_GT(json["training"]["saved_bytes"].get<int64_t>(), 0);
+  }
+}
 
 TEST(Info, ParametersAndForwardAreTimms) {
   // timm 1.0: vit_base_patch16_224 with 1000 classes has 86,567,656 parameters.
