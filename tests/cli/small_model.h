@@ -61,7 +61,7 @@ struct SmallModel {
     const Outcome outcome = run(flags);
     EXPECT_EQ(outcome.status, 0) << outcome.err;
     if (outcome.status != 0) return at::zeros_like(logits);
-    const at::Tensor result = formats::SafetensorsFile(out).tensor("logits");
+    at::Tensor result = formats::SafetensorsFile(out).tensor("logits");
     std::filesystem::remove(out);
     return result;
   }
