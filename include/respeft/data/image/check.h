@@ -62,9 +62,8 @@ struct CheckOptions {
 /// - all faults in lists, missing lists, and images that are missing or cannot be read;
 /// - numbers of images and classes that differ from the published ones, classes without images, a `trainval` list that is not
 ///   the union of `train` and `val`, and a large class beside small ones;
-/// - images that occur twice, in one split or in several (equal in size and every decoded pixel, by SHA-256), and equal images
-/// with
-///   different labels;
+/// - images that occur twice, in one split or in several (equal in size and every decoded pixel, by SHA-256), also with different
+///   labels;
 /// - images that decoding changes: CMYK, 16 bit, alpha, EXIF orientation.
 /// Throws as `open_dataset` if there is no dataset.
 DataReport check_data(const std::string& spec, const CheckOptions& options = {});
