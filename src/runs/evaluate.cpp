@@ -54,7 +54,7 @@ std::optional<double> ClassFigures::accuracy() const {
   return images == 0 ? std::nullopt : std::optional(static_cast<double>(correct) / static_cast<double>(images));
 }
 
-Figures evaluate(const LoadedRun& run, data::DatasetPtr dataset, const EvaluateOptions& options) {
+Figures evaluate(const LoadedRun& run, const data::DatasetPtr& dataset, const EvaluateOptions& options) {
   using Clock = std::chrono::steady_clock;
   const auto since = [](Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); };
   check_classes(run, *dataset);

@@ -27,7 +27,7 @@ constexpr int64_t kHonestSeeds = 5;
 
 std::string text_of(const Settings& settings) {
   std::vector<std::string> words;
-  for (const auto& [name, value] : settings) words.push_back(name + "=" + value);
+  for (const auto& [name, value] : settings) words.push_back(fmt::format("{}={}", name, value));
   return text::join(words, ",");
 }
 

@@ -49,6 +49,6 @@ struct EvaluateOptions {
 ///
 /// Throws `std::invalid_argument` if the data's classes are not the model's, and `std::runtime_error` on an image that cannot
 /// be read, if there are no images, and if the loss is not finite.
-Figures evaluate(const LoadedRun& run, data::DatasetPtr dataset, const EvaluateOptions& options = {});
+Figures evaluate(const LoadedRun& run, const data::DatasetPtr& dataset, const EvaluateOptions& options = {});
 
 }  // namespace respeft::runs

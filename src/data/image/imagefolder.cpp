@@ -40,7 +40,7 @@ std::optional<Split> split_of_folder(std::string name) {
 std::vector<std::string> folders_in(const std::string& folder) {
   require_folder(folder);
   std::vector<std::string> faults;
-  const auto names = ImageWalk(folder).class_folders(folder, faults);
+  auto names = ImageWalk(folder).class_folders(folder, faults);
   if (names.empty() && !faults.empty()) throw std::runtime_error(faults.front());
   return names;
 }
