@@ -1,6 +1,6 @@
 #pragma once
 
-/// Everything a user of the library needs.
+/// Includes all public headers of the library.
 
 #include <respeft/adapters/adapter_file.h>
 #include <respeft/adapters/peft.h>

@@ -21,14 +21,14 @@ class Batch {
 
   /// The tensor of this name; added as an undefined tensor if there is none.
   at::Tensor& operator[](const std::string& name);
-  /// Throws `std::invalid_argument` that says which tensors there are.
+  /// The tensor of this name. Throws `std::invalid_argument` that lists the existing names.
   const at::Tensor& at(const std::string& name) const;
-  /// Undefined if there is none.
+  /// The tensor of this name; undefined if there is none.
   at::Tensor get(const std::string& name) const;
   bool contains(const std::string& name) const;
   /// The number of examples; 0 without tensors.
   int64_t size() const;
-  /// Every tensor on `device`.
+  /// A batch with every tensor on `device`.
   Batch to(at::Device device, bool non_blocking = false) const;
   const TensorMap& tensors() const { return tensors_; }
 

@@ -14,17 +14,17 @@ namespace respeft {
 
 struct TomlEntry;
 
-/// Describes one setting. Ranges are checked for every number, choices for every text.
+/// Describes one setting. Numbers are checked against the range, text against the choices.
 struct FieldInfo {
-  std::string name;  ///< with underscores: the key in files; its flag has dashes
+  std::string name;  ///< with underscores, as in files; its flag has dashes
   std::string help;
   std::string group = "Training";  ///< heading of the flag in a command's help
   double minimum = -std::numeric_limits<double>::infinity();
   double maximum = std::numeric_limits<double>::infinity();
   bool above_minimum = false;                                               ///< the minimum itself is not allowed
   bool below_maximum = false;                                               ///< the maximum itself is not allowed
-  std::vector<std::string> choices = {};                                    ///< of a text; empty: any text
-  std::vector<std::pair<std::string, std::array<double, 3>>> presets = {};  ///< names for three numbers
+  std::vector<std::string> choices = {};                                    ///< allowed texts; empty: any
+  std::vector<std::pair<std::string, std::array<double, 3>>> presets = {};  ///< named values of a setting of three numbers
   bool may_change = false;                                                  ///< may differ when a run is resumed
   bool path = false;                                                        ///< a path, or `kind:path`
   std::string placeholder = {};                                             ///< of the value in help texts; empty: by its type
@@ -48,29 +48,30 @@ struct Field {
   /// The value; three numbers are given as text.
   OptionValue value() const;
 
-  // All below throw `std::invalid_argument` without the field's name, and then leave the member as it was.
+  // The functions below throw `std::invalid_argument`, without the field's name in the message, and then leave the member
+  // unchanged.
 
-  /// Sets the value from text, e.g. a flag's.
+  /// Sets the value from text, e.g. that of a flag.
   void set(const std::string& text) const;
-  /// Sets the value from a typed one. Numbers and booleans may come as text.
+  /// Sets the value from a typed value. Numbers and booleans may be given as text.
   void assign(const OptionValue& value) const;
-  /// Sets the value from a file's entry.
+  /// Sets the value from an entry of a file.
   void read(const TomlEntry& entry) const;
-  /// The value of a text or an entry; the member does not change.
+  /// Parses a value without changing the member.
   OptionValue parsed(const std::string& text) const;
   OptionValue parsed(const TomlEntry& entry) const;
   /// Checks the range or the choices.
   void check() const;
 };
 
-/// The settings of an options struct, in the order people read them: flags, files, tables and checks are made from this list.
+/// The settings of an options struct, in display order. Flags, files, tables and checks are generated from this list.
 ///
 /// A struct lists its members once, in a member function `Fields fields()`:
 ///
 ///     Fields LoraOptions::fields() {
 ///       Fields list;
 ///       list.add({.name = "rank", .help = "rank r of every update", .minimum = 1}, rank);
-///       list.add(allocation.fields());  // a part with fields of its own
+///       list.add(allocation.fields());  // a member struct with its own fields
 ///       return list;
 ///     }
 ///
@@ -93,9 +94,10 @@ class Fields {
   /// Throws `std::invalid_argument` "unknown KIND 'NAME'; did you mean …".
   const Field& at(const std::string& name, const std::string& kind = "setting") const;
 
-  /// Sets a field from text, e.g. a flag's. Throws `std::invalid_argument` on an unknown name, or "NAME: …" on a bad value.
+  /// Sets a field from text, e.g. that of a flag. Throws `std::invalid_argument` for an unknown name, or "NAME: …" for a bad
+  /// value.
   void set(const std::string& name, const std::string& text);
-  /// Sets fields from typed values. Throws as `set`; an unknown name is an unknown `kind`.
+  /// Sets fields from typed values. Throws as `set`; `kind` is used in the message for an unknown name.
   void assign(const Options& values, const std::string& kind = "setting");
   /// Throws `std::invalid_argument` "NAME: …" on the first value out of range.
   void check() const;
@@ -119,8 +121,7 @@ class Fields {
   std::vector<Field> list_;
 };
 
-/// True and false as they are read everywhere: `true`, `on`, `yes`, `1` and `false`, `off`, `no`, `0`.
-/// Throws `std::invalid_argument` on anything else.
+/// Parses `true`, `on`, `yes`, `1`, or `false`, `off`, `no`, `0`. Throws `std::invalid_argument` on anything else.
 bool parse_bool(const std::string& text);
 
 /// A TOML string with its quotes.

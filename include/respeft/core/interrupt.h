@@ -6,14 +6,14 @@
 
 namespace respeft {
 
-/// Thrown where work stops because it was asked to.
+/// Thrown when work stops because it was interrupted.
 class Interrupted : public Error {
  public:
   using Error::Error;
 };
 
-/// While one of these lives, the first Ctrl-C (SIGINT) or SIGTERM sets `flag()` instead of ending the program; the second
-/// ends it. At most one at a time.
+/// Scope guard: the first Ctrl-C (SIGINT) or SIGTERM sets `flag()` instead of ending the program; the second ends it. At most
+/// one guard may exist at a time.
 class InterruptGuard {
  public:
   InterruptGuard();

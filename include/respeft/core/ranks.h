@@ -7,7 +7,7 @@
 
 namespace respeft {
 
-/// The processes that train together. This class is one process alone: nothing that it does changes a tensor.
+/// The processes that train together (data parallelism). This base class is a single process: its operations change nothing.
 class Ranks {
  public:
   virtual ~Ranks() = default;
@@ -18,19 +18,19 @@ class Ranks {
   virtual void all_reduce_sum(at::Tensor& /*flat*/) {}
   /// Replaces the contiguous tensor by rank 0's.
   virtual void broadcast(at::Tensor& /*flat*/) {}
-  /// Waits until every rank has come here.
+  /// Waits until every rank has reached this call.
   virtual void barrier() {}
 
   bool writes_files() const { return rank() == 0; }
 
   /// Replaces each tensor by its sum over all ranks, through one flat buffer for each dtype and device.
   void all_reduce_sum(const std::vector<at::Tensor>& tensors);
-  /// Replaces each tensor by rank 0's, likewise.
+  /// Replaces each tensor by that of rank 0, in the same way.
   void broadcast(const std::vector<at::Tensor>& tensors);
-  /// True if it is true on any rank.
+  /// True if `mine` is true on any rank.
   bool any(bool mine, at::Device device);
 
-  /// One process.
+  /// The single process.
   static Ranks& single();
 };
 

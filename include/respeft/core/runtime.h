@@ -12,10 +12,10 @@ namespace respeft {
 struct RuntimeOptions {
   at::Device device = at::kCPU;
   std::string precision = "float32";  ///< of forward passes: `float32`, or `bfloat16` (autocast)
-  int64_t threads = 0;                ///< for computing on the CPU; 0: as they are
+  int64_t threads = 0;                ///< LibTorch's CPU threads; 0: unchanged
 };
 
-/// While it lives, forward passes on a device compute in a precision. A guard: the settings before it return with its end.
+/// Scope guard: forward passes on a device compute in the given precision. Its destructor restores the previous settings.
 class Autocast {
  public:
   /// Throws `std::invalid_argument` on a precision that is unknown, or that the device has no autocast for.
@@ -30,7 +30,8 @@ class Autocast {
   at::ScalarType dtype_before_ = at::ScalarType::Undefined;
 };
 
-/// The device and the precision that work is done in. It is handed down, never global, and works for every device of LibTorch's.
+/// The device and the precision of the computation. It is passed as an argument, never global, and supports every LibTorch
+/// device.
 class Runtime {
  public:
   /// Throws `std::invalid_argument` on a precision that is unknown, or that the device has no autocast for.
@@ -38,21 +39,20 @@ class Runtime {
 
   at::Device device() const { return options_.device; }
   const std::string& precision() const { return options_.precision; }
-  /// Forward passes compute in the working precision while it lives.
+  /// A guard under which forward passes compute in this precision.
   Autocast autocast() const { return Autocast(options_.device, options_.precision); }
 
   /// Seeds every generator in use: the CPU's and the device's.
   void seed(uint64_t seed) const;
-  /// The states of these generators, as part of a checkpoint: `generator` (the CPU's), and for a device e.g. `generator.cuda:0`.
+  /// The states of these generators, for checkpoints: `generator` (the CPU's), and for a device e.g. `generator.cuda:0`.
   TensorMap generators() const;
-  /// Restores `generators`; `tensors` may hold others too. Throws `std::runtime_error` that names a state that is missing or
-  /// does not fit.
+  /// Restores `generators()`; ignores other tensors. Throws `std::runtime_error` that names a missing or invalid state.
   void restore_generators(const TensorMap& tensors) const;
 
-  /// Waits until the device has done all its work.
+  /// Waits until the device has finished all its work.
   void synchronize() const;
-  /// Peak memory so far, in bytes: of the process on a CPU, otherwise of the device by LibTorch's allocator (0 if that does not
-  /// count).
+  /// Peak memory so far, in bytes: of the process on a CPU, otherwise as recorded by LibTorch's allocator for the device (0 if it
+  /// records none).
   int64_t peak_memory() const;
 
  private:

@@ -30,7 +30,7 @@ struct TomlDocument {
   [[noreturn]] void fail(const TomlEntry& entry, const std::string& fault) const;
 };
 
-/// Throws `std::invalid_argument` with origin and line where `text` is not TOML, or gives a key twice.
+/// Throws `std::invalid_argument` with origin and line if `text` is not TOML or contains a key twice.
 TomlDocument parse_toml(const std::string& text, const std::string& origin);
 
 }  // namespace respeft

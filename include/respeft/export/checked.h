@@ -14,21 +14,21 @@ namespace respeft {
 struct CheckedExportOptions {
   double tolerance = 1e-4;  ///< largest difference of a logit, relative to the largest logit
   std::function<void(const std::string&)> note = nullptr;
-  const std::atomic<bool>* stop = nullptr;  ///< work stops with `Interrupted`, and nothing stays, soon after this becomes true
+  const std::atomic<bool>* stop = nullptr;  ///< soon after this becomes true, throws `Interrupted` and leaves no file
 };
 
-/// A written file, and how it compares with the model.
+/// Result of an export.
 struct CheckedExport {
-  int64_t bytes = 0;
-  /// The file's logits and the model's; nothing if only another program can run the format.
+  int64_t bytes = 0;  ///< size of the file or folder
+  /// The model's logits compared with those of the file; `std::nullopt` if only another program can run the format.
   std::optional<Comparison> comparison;
-  bool random_head = false;  ///< the head is zeros, so a file with a random one was compared before the real one was written
+  bool random_head = false;  ///< the head is all zeros, so the check was made on a file with a random head
 };
 
-/// Writes `model` to `path` in `format`, and checks it first: writes a temporary file in the same folder, runs it on the
-/// probe's inputs (all at once, and the first alone), compares it with the model, and renames it. On failure nothing is left.
-/// Throws `ToleranceExceeded` if the file computes something else, `std::invalid_argument` if the format cannot express the
-/// model, `std::runtime_error` with the path and the system's reason if it cannot be written.
+/// Writes `model` to `path` in `format` after a check: writes a temporary file in the same folder, runs it on the probe's inputs
+/// (all at once, and the first alone), compares its logits with the model's, and renames it. On failure no file is left. Throws
+/// `ToleranceExceeded` if the logits differ, `std::invalid_argument` if the format cannot express the model, and
+/// `std::runtime_error` with the path and the system's reason if writing fails.
 CheckedExport export_checked(models::Model& model, const ExportFormat& format, const std::string& path, const ExportInfo& info,
                              const Probe& probe, const CheckedExportOptions& options = {});
 

@@ -13,7 +13,7 @@ namespace respeft {
 
 /// Information stored with an exported model.
 struct ExportInfo {
-  data::Preprocessing preprocessing;          ///< written for the size that the model takes, whatever size this says
+  data::Preprocessing preprocessing;          ///< its `size` is replaced by the model's input size
   std::vector<std::string> class_names = {};  ///< may be empty
   // For formats that hold adapters:
   std::string method = "";          ///< of the adapters
@@ -57,9 +57,9 @@ void export_timm_folder(models::Model& model, const std::string& folder, const E
 /// Writes a folder for Transformers' `AutoModelForImageClassification.from_pretrained(folder)` and
 /// `AutoImageProcessor.from_pretrained(folder)`: `config.json`, `model.safetensors` and `preprocessor_config.json`. The model
 /// becomes a ViTForImageClassification, or with layer scale a Dinov2ForImageClassification or
-/// Dinov2WithRegistersForImageClassification. The processor takes RGB images and refuses others: call Pillow's
-/// `image.convert("RGB")` first, as this library does. Throws `std::invalid_argument` with the reason if these compute something
-/// else; they read the class token after the norm, so mean pooling is an error.
+/// Dinov2WithRegistersForImageClassification. The processor accepts only RGB images: call Pillow's `image.convert("RGB")` first,
+/// which drops the alpha channel as this library does. Throws `std::invalid_argument` with the reason if none of these classes
+/// computes the same, e.g. for mean pooling, since they read the class token after the norm.
 void export_huggingface(models::Model& model, const std::string& folder, const ExportInfo& info = {});
 
 /// The `model_type` of the equivalent Hugging Face model: `vit`, `dinov2` or `dinov2_with_registers`. Throws

@@ -56,20 +56,19 @@ class TensorFile {
 /// Opens the weights at `path`. The format is recognized from the content, not the file name:
 /// - safetensors;
 /// - NumPy's `.npz`, stored or deflated;
-/// - PyTorch's zip files (`.pth`, `.pt`, `.bin`), whose pickle may hold tensors and plain containers only. Of a checkpoint that
-///   holds a model's state dict beside other things (`model`, `state_dict`, `teacher`, …), opens the state dict; of several, the
-///   one that `state_dict` names;
-/// - an index of shards (`*.index.json`), or a folder that holds one of Hugging Face's file names.
-/// `state_dict` chooses among several in one file: the name of a dictionary in a PyTorch checkpoint, or words that tensors' names
-/// begin with (and a dot), which are removed then.
-/// Throws `std::runtime_error` that names the file, the key and the fault, and says what a file of another kind is: a Git LFS
-/// pointer, a web page, HDF5, GGUF, msgpack.
+/// - PyTorch's zip files (`.pth`, `.pt`, `.bin`), whose pickle may contain only tensors and plain containers. If the file is a
+///   checkpoint, opens the model's state dict in it (`model`, `state_dict`, `teacher`, …);
+/// - an index of shards (`*.index.json`), or a folder with one of Hugging Face's file names.
+/// If the file contains several state dicts, `state_dict` chooses one: the name of a dictionary in a PyTorch checkpoint, or a
+/// prefix of tensor names (without the final dot), which is then removed from the names.
+/// Throws `std::runtime_error` that names the file, the key and the fault. For a file of another kind (a Git LFS pointer, a web
+/// page, HDF5, GGUF, msgpack), the message says what it is.
 std::unique_ptr<TensorFile> open_tensor_file(const std::string& path, const std::string& state_dict = "");
 
-/// SHA-256 of the weights at `path`, in hexadecimal: of the file, or for several files of the list of their names and hashes.
-/// Throws as `open_tensor_file`.
+/// SHA-256 of the weights at `path`, in hexadecimal: of the file, or for several files of the list of their names and hashes. If
+/// `state_dict` is given, it is hashed too, so each state dict of a file has its own hash. Throws as `open_tensor_file`.
 std::string weights_sha256(const std::string& path, const std::string& state_dict = "");
-/// The same for an open file. A state dict chosen by name counts: another of the same file has another hash.
+/// The same for an open file.
 std::string weights_sha256(const TensorFile& file, const std::string& state_dict = "");
 
 }  // namespace respeft::formats

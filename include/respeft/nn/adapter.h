@@ -37,14 +37,14 @@ struct Script {
   TensorMap tensors;
 };
 
-/// Owns the trainable parameters of one site. Every tensor that it needs is a parameter or a registered buffer, so that
-/// `.to(device)` moves it.
+/// Owns the trainable parameters of one site. Every tensor that it uses must be a registered parameter or buffer, so that
+/// `.to(device)` moves it and checkpoints contain it.
 class Adapter : public torch::nn::Module {
  public:
-  /// The whole layer's weight and bias after merging, computed in the tensors' dtype, at least float32. Nothing if the adapter
-  /// does not fold.
+  /// Weight and bias of the whole layer after merging, computed in the tensors' dtype or float32, whichever is more precise.
+  /// `std::nullopt` if the adapter does not fold.
   virtual std::optional<Fold> fold(const at::Tensor& /*weight*/, const at::Tensor& /*bias*/) const { return std::nullopt; }
-  /// The adapter as TorchScript, for exporting a model that does not fold. Nothing if there is none.
+  /// The adapter in TorchScript, for exporting a model that cannot be merged. `std::nullopt` if this is not supported.
   virtual std::optional<Script> script() const { return std::nullopt; }
 };
 

@@ -6,8 +6,8 @@
 
 namespace respeft::nn {
 
-/// A residual branch of a block as a site, for adapters after or parallel to it. Without an adapter it changes nothing. It has
-/// no tensors of its own.
+/// A site for a residual branch of a block: for adapters after the branch or parallel to it. Without an adapter, returns the
+/// branch's output unchanged. It has no tensors of its own.
 class BranchImpl : public Site {
  public:
   /// `features` is the width of the residual stream.

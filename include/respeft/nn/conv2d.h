@@ -10,7 +10,7 @@ namespace respeft::nn {
 /// `torch::nn::Conv2d` with a site: the same options, the same state-dict keys, the same initialization.
 class Conv2dImpl : public WeightSite {
  public:
-  /// Throws `c10::Error` on padding that is not of zeros, and on a transposed convolution.
+  /// Throws `c10::Error` unless the padding mode is zeros, and for a transposed convolution.
   explicit Conv2dImpl(const torch::nn::Conv2dOptions& options, const at::TensorOptions& tensor_options = {});
 
   /// `x [B, in, H, W]` -> `[B, out, H', W']`.

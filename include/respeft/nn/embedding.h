@@ -10,8 +10,8 @@ namespace respeft::nn {
 /// `torch::nn::Embedding` with a site: the same state-dict key, the same initialization. It has no bias.
 class EmbeddingImpl : public WeightSite {
  public:
-  /// Throws `c10::Error` on options that change the table while it is read or its gradient (`max_norm`, `scale_grad_by_freq`,
-  /// `sparse`).
+  /// Throws `c10::Error` for options that change the table during lookup or the form of its gradient (`max_norm`,
+  /// `scale_grad_by_freq`, `sparse`).
   explicit EmbeddingImpl(const torch::nn::EmbeddingOptions& options, const at::TensorOptions& tensor_options = {});
 
   /// Indices of any shape, int64 -> `[..., embedding_dim]`.

@@ -10,7 +10,7 @@ namespace respeft::nn {
 
 /// The state of one forward pass through a model.
 ///
-/// A pass lives on the caller's stack and is passed from layer to layer, so that a model keeps no state of its passes: several
+/// The caller creates it on the stack and passes it from layer to layer, so the model itself stores no state of a pass: several
 /// threads can use one model, passes can be nested or abandoned, and nothing has to be reset. Adapters that read earlier layers
 /// keep their state here.
 class ForwardPass {
@@ -39,15 +39,15 @@ class ForwardPass {
     states_[{nullptr, std::type_index(typeid(State))}] = std::move(value);
   }
 
-  /// If not negative, layers compute only this many first tokens (dimension -2), because nothing reads the others. Adapters
-  /// then use as many tokens of the state they keep of earlier layers.
+  /// If not negative, layers compute only the first `first_tokens` tokens (dimension -2), because the others are not needed.
+  /// Adapters then use only these tokens of the state that they keep from earlier layers.
   int64_t first_tokens = -1;
 
  private:
   std::map<std::pair<const void*, std::type_index>, std::shared_ptr<void>> states_;
 };
 
-/// While it lives, the layers of a pass compute only the first `count` tokens; a negative count changes nothing.
+/// Scope guard: the layers of a pass compute only the first `count` tokens; a negative count changes nothing.
 class FirstTokens {
  public:
   FirstTokens(ForwardPass& pass, int64_t count) : pass_(pass), before_(pass.first_tokens) {

@@ -6,12 +6,12 @@
 // The words in a state dict's keys that say whom a tensor belongs to. They are spelled here alone.
 namespace respeft::nn {
 
-/// Stands between a site's name and its adapter's tensors: `blocks.3.attn.qkv.adapter.scale_in`.
+/// Separates a site's name from the name of its adapter's tensor: `blocks.3.attn.qkv.adapter.scale_in`.
 inline constexpr std::string_view kAdapterMarker = ".adapter.";
 
-/// Begins the names of the head, which a task trains besides the adapters: `head.weight`.
+/// Prefix of the head's parameter names (`head.weight`). The head is trained together with the adapters.
 inline constexpr std::string_view kHeadPrefix = "head.";
-/// The tensors of a head that is one linear layer.
+/// Names of the parameters of a head that is one linear layer.
 inline constexpr char kHeadWeight[] = "head.weight", kHeadBias[] = "head.bias";
 
 /// True for a parameter or buffer of an adapter.

@@ -29,7 +29,7 @@ enum class SiteKind {
 /// `"linear"`, `"convolution"`, `"norm"`, `"patch"`, `"embedding"`, `"branch"` or `"tokens"`.
 const char* to_string(SiteKind kind);
 
-/// True where the site has a weight that an adapter can fold into: all kinds but branches and tokens.
+/// True if sites of this kind have a weight that an adapter can fold into: all except branches and tokens.
 bool has_weight(SiteKind kind);
 
 /// A contiguous range of the logical projections fused in a linear's weight.
@@ -39,13 +39,13 @@ struct PartRange {
   int64_t size() const { return end - begin; }
 };
 
-/// Where a site stands in its model. The model states it; nothing is read out of names.
+/// The position of a site in its model. The model sets it; it is never derived from names.
 struct SitePlace {
   std::string role;    ///< e.g. `qkv`, `proj`, `fc1`, `norm1`, `patch`; empty: the name that its module is registered under
   int64_t block = -1;  ///< index of the block; -1 outside the blocks
 };
 
-/// A site as methods see it: a place in a model where an adapter may sit.
+/// Describes a site, i.e. a layer or another place in a model that can have an adapter.
 struct SiteInfo {
   std::string name;  ///< the base's key prefix, e.g. `blocks.3.attn.qkv`
   SiteKind kind = SiteKind::Linear;
@@ -54,17 +54,18 @@ struct SiteInfo {
   int64_t in_features = 0;
   int64_t out_features = 0;
   std::vector<std::string>
-      parts;  ///< names of the logical projections in the weight's rows, equally high: `{q, k, v}`, or `{role}`
+      parts;  ///< names of the logical projections in the weight's rows, of equal height: `{q, k, v}`, or `{role}`
   at::TensorOptions tensor_options = {};  ///< dtype and device for an adapter's parameters: those of the weight, or of the model
 
   int64_t part_features() const { return out_features / static_cast<int64_t>(parts.size()); }
 };
 
-/// A slot for one adapter. It is registered as the submodule `adapter`, so that its parameters are found under `<site>.adapter.`.
+/// A module with a slot for one adapter, which is registered as its submodule `adapter`: the adapter's parameters have the prefix
+/// `<site>.adapter.`.
 class Site : public torch::nn::Module {
  public:
   virtual SiteKind kind() const = 0;
-  /// Size of the input and the output: features, channels, or (embedding) the number of rows and their width.
+  /// Size of the input and of the output: features, channels, or for an embedding the number of rows and their width.
   virtual int64_t in_features() const = 0;
   virtual int64_t out_features() const = 0;
   /// Names of the logical projections fused in the weight; empty when the layer is a single one.
@@ -75,13 +76,13 @@ class Site : public torch::nn::Module {
   void set_place(SitePlace place) { place_ = std::move(place); }
 
   Adapter* adapter() const { return adapter_.get(); }
-  /// Puts `adapter` at this site. Throws `c10::Error` if one is there already, or it is for another kind of site.
+  /// Attaches `adapter`. Throws `c10::Error` if the site already has an adapter, or if `adapter` is for another kind of site.
   void attach(std::shared_ptr<Adapter> adapter);
-  /// Removes the adapter; the site is plain again.
+  /// Removes and returns the adapter.
   std::shared_ptr<Adapter> detach();
 
  protected:
-  /// True if an adapter of this type can sit here.
+  /// True if this site can have an adapter of this type.
   virtual bool accepts(const Adapter& adapter) const = 0;
 
  private:
@@ -99,14 +100,14 @@ class WeightSite : public Site {
 
   WeightAdapter* weight_adapter() const;
 
-  /// The layer's output in a forward pass, computed by its adapter if it has one. The layers' `forward(x)` calls this with a
-  /// pass of its own. Of a fused weight, computes only the parts in `range`: `[..., range.size() · out_features / parts]`.
+  /// The layer's output in a forward pass, computed by its adapter if it has one. A layer's `forward(x)` calls this with a new
+  /// pass. With a fused weight, computes only the parts in `range`: `[..., range.size() · out_features / parts]`.
   at::Tensor run(const at::Tensor& x, ForwardPass& pass, PartRange range) const;
   at::Tensor run(const at::Tensor& x, ForwardPass& pass) const { return run(x, pass, {0, parts()}); }
 
-  /// Replaces weight and bias by new tensors, into which an adapter was merged. The old tensors, which other models may share,
-  /// are not written. Adds a bias to a layer that has none when `new_bias` is defined. From now on a forward pass in training
-  /// mode that records gradients throws, because nothing is left to train, until `allow_training` is called.
+  /// Replaces weight and bias by merged tensors. Does not write to the old tensors, which other models may share. Adds a bias if
+  /// the layer has none and `new_bias` is defined. Sets the merged flag: a forward pass in training mode that records gradients
+  /// then throws `c10::Error`, because there is nothing to train.
   void replace_base(const at::Tensor& new_weight, const at::Tensor& new_bias);
   /// Clears the merged flag. Called by `attach`.
   void allow_training() { merged_ = false; }
@@ -116,7 +117,7 @@ class WeightSite : public Site {
 
  protected:
   bool accepts(const Adapter& adapter) const override;
-  /// `run` in a pass of its own.
+  /// `run` with a new pass.
   at::Tensor run(const at::Tensor& x) const;
 
  private:
@@ -125,7 +126,7 @@ class WeightSite : public Site {
   bool merged_ = false;
 };
 
-/// A site found in a model.
+/// A site and its description.
 struct NamedSite {
   SiteInfo info;
   Site* site;  ///< owned by the model

@@ -6,15 +6,15 @@
 
 namespace respeft::nn {
 
-/// The tokens that enter a block as a site, for adapters that add tokens. Without an adapter it changes nothing. It has no
-/// tensors of its own.
+/// A site for the tokens that enter a block: for adapters that add tokens. Without an adapter, returns the tokens unchanged. It
+/// has no tensors of its own.
 class TokensImpl : public Site {
  public:
-  /// `features` is a token's width; `source_features` is the number of values that a token is computed from (of a patch:
-  /// channels · height · width), for initialization.
+  /// `features` is a token's width; `source_features` is the number of values that a token is computed from (for a patch:
+  /// channels · height · width), used for initialization.
   TokensImpl(int64_t features, int64_t source_features) : features_(features), source_features_(source_features) {}
 
-  /// `tokens [B, T, features]`, of which the first `own` are the model's -> the same, with the adapter's after them.
+  /// `tokens [B, T, features]`, of which the first `own` are the model's -> `[B, T', features]`, with the adapter's tokens last.
   at::Tensor forward(const at::Tensor& tokens, int64_t own, ForwardPass& pass);
 
   SiteKind kind() const override { return SiteKind::Tokens; }

@@ -35,7 +35,7 @@ at::Tensor rescaled_linear(const at::Tensor& input, const at::Tensor& weight, co
 ///     grad_scale_out[o]   = Σ_i  G[o, i] W[o, i] scale_in[g(o), i]
 ///
 /// @param output_mask  which of the four to compute; the others are undefined tensors
-/// @return (grad_input, grad_scale_in, grad_scale_out, grad_bias), each with the dtype of its tensor, grad_bias with `input`'s
+/// @return (grad_input, grad_scale_in, grad_scale_out, grad_bias); each has its argument's dtype, grad_bias that of `input`
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> rescaled_linear_backward(
     const at::Tensor& grad_output, const at::Tensor& input, const at::Tensor& weight, const at::Tensor& scale_in,
     const at::Tensor& scale_out, bool residual, std::array<bool, 4> output_mask);

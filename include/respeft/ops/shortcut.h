@@ -40,9 +40,9 @@ std::tuple<at::Tensor, at::Tensor> shortcut_linear(const at::Tensor& input, cons
                                                    const std::optional<at::Tensor>& branch = std::nullopt);
 
 /// The gradients of `shortcut_linear`. With g = grad_output and
-/// m = grad_middle + scaling · (g[..., rows of g] up_g, side by side), flattened to `[N, ·]`:
+/// m = grad_middle + scaling · (g[..., rows of g] up_g, concatenated over the groups), flattened to `[N, ·]`:
 ///
-///     grad_input = g W + m down (without `m down` where there is a branch)      grad_branch = m down
+///     grad_input = g W + m down (without `m down` if there is a branch)      grad_branch = m down
 ///     grad_down = mᵀ z       grad_up_g = scaling · g[:, rows of g]ᵀ middle[:, columns of g]
 ///     grad_previous = m[:, :used]                              grad_bias = Σ_n g[n]
 ///
@@ -55,7 +55,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tenso
     const at::Tensor& weight, const at::Tensor& down, const at::Tensor& up, const at::Tensor& middle, double scaling,
     at::IntArrayRef rows, const std::optional<at::Tensor>& branch, std::array<bool, 6> output_mask);
 
-/// The same layer without `previous`, `branch` and `middle`, with the update folded into the weight before the product:
+/// The layer of `shortcut_linear` without `previous`, `branch` and `middle`. It folds the update into the weight before the
+/// product:
 ///
 ///     y = input (W + scaling · up down)ᵀ + bias
 ///

@@ -14,7 +14,7 @@
 
 namespace respeft::tasks {
 
-/// One class for each image: cross-entropy with label smoothing, Mixup and CutMix, and accuracy.
+/// Single-label image classification: cross-entropy with label smoothing, Mixup and CutMix; the metric is accuracy.
 ///
 /// A batch has `labels` (int64 `[B]`) and either `pixels`, which the model reads, or `features`, which its head reads.
 class ImageClassification : public Task {
@@ -25,8 +25,8 @@ class ImageClassification : public Task {
   std::string name() const override { return "image-classification"; }
   std::string unit() const override { return "images"; }
   at::Tensor forward(models::Model& model, const Batch& batch) const override;
-  /// Mixes the pixels and turns the labels into mixtures `[B, classes]`, in every batch if mixing is on. Throws
-  /// `std::invalid_argument` with CutMix on features.
+  /// If Mixup or CutMix is on: mixes the inputs and replaces the labels by class probabilities `[B, classes]`. Throws
+  /// `std::invalid_argument` for CutMix on features.
   void prepare(Batch& batch, int64_t epoch, std::mt19937_64& generator) const override;
   /// Cross-entropy, in `training` with label smoothing.
   Loss loss(const at::Tensor& output, const Batch& batch, bool training) const override;

@@ -14,17 +14,17 @@
 
 namespace respeft::tasks {
 
-/// The data of a run, and how it is read.
+/// The data of a run, and how to open and split them.
 struct DataOptions {
   std::string data;                   ///< `KIND:PATH`
-  data::DatasetOptions dataset = {};  ///< how it is opened
-  std::string train_split;            ///< empty: trainval if it exists and nothing is chosen on val, otherwise train
+  data::DatasetOptions dataset = {};  ///< how to open them
+  std::string train_split;            ///< empty: trainval if it exists and val is not used for choices, otherwise train
   bool val = false;                   ///< open the validation split
   bool test = true;                   ///< open the test split
   int64_t train_samples = 0;
   int64_t test_samples = 0;
   int64_t seed = 42;       ///< of the subset that `train_samples` draws
-  int64_t image_size = 0;  ///< pixels a side that the model reads
+  int64_t image_size = 0;  ///< pixels per side of the model's input
   data::ImageOptions image;
 };
 
@@ -37,23 +37,23 @@ struct Assignment {
   std::shared_ptr<const data::Source> test;  ///< null unless asked for
   int64_t outputs = 0;                       ///< rows of the head, e.g. classes
   std::vector<std::string> class_names;      ///< may be empty
-  data::DataFingerprint fingerprint;         ///< tells these data from others
+  data::DataFingerprint fingerprint;         ///< identifies the data, to detect changes on resuming
   /// True if a training example is the same in every epoch: neither augmented nor mixed.
   bool fixed_inputs = false;
 };
 
-/// A task that the registry knows.
+/// A registered task.
 struct Entry {
   std::string name;
   std::string summary;  ///< one line
-  /// Opens the data. Throws `std::invalid_argument` if the options ask for something that does not exist, `std::runtime_error`
-  /// that names the file and the fault if the data are damaged.
+  /// Opens the data. Throws `std::invalid_argument` if the options request something that does not exist, `std::runtime_error`
+  /// that names the file and the fault if the data are invalid.
   std::function<Assignment(const DataOptions&)> open;
 };
 
-/// Every task, in the order they are documented. A new task is one header, one source and one line here.
+/// Every task, in the order of the documentation. A new task is one header, one source file and one line here.
 const std::vector<Entry>& registry();
-/// The entry of that name. Throws `std::invalid_argument` that suggests a name.
+/// The entry of that name. Throws `std::invalid_argument` that suggests a similar name.
 const Entry& find(const std::string& name);
 
 }  // namespace respeft::tasks
