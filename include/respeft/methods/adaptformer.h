@@ -23,7 +23,7 @@ struct AdaptFormerOptions {
 ///
 /// With x the residual stream that enters the MLP's branch, the branch adds `MLP(norm(x)) + scale · up(drop(relu(down(x))))`,
 /// with `down.weight [d, D]`, `down.bias [d]`, `up.weight [D, d]`, `up.bias [D]`. `down.weight` starts Kaiming-uniform, the
-/// others at zero, so that the adapted model starts equal to the base. Does not fold.
+/// others at zero, so that the adapted model initially equals the base. Does not fold.
 class AdaptFormer : public SiteMethod {
  public:
   /// Throws `std::invalid_argument` on a bottleneck below 1 or a dropout outside [0, 1).

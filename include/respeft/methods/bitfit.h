@@ -6,8 +6,8 @@ namespace respeft {
 
 /// Trains every bias and the head. Source: Ben Zaken et al. 2022.
 ///
-/// A bias is trained as the frozen one plus `shift [out]`, which starts at zero: the same steps, with the base untouched.
-/// Layers without a bias stay plain. Folds exactly.
+/// The trained bias is the frozen bias plus `shift [out]`, which starts at zero, so the base does not change. Layers without a
+/// bias get no adapter. Folds exactly.
 class BitFit : public SiteMethod {
  public:
   std::string name() const override { return "bitfit"; }

@@ -19,8 +19,8 @@ struct LohaOptions {
 /// PEFT.
 ///
 /// `y = x (W + (alpha / rank) · (W1a W1b) ⊙ (W2a W2b))ᵀ + b` with `hada_w1_a`, `hada_w2_a` `[out, r]` and `hada_w1_b`,
-/// `hada_w2_b` `[r, in]`; four factors per chosen projection where several are fused (`q.hada_w1_a`, …). All start
-/// Kaiming-uniform but `hada_w2_b`, which is zero. Folds exactly. Kept for the backward: the input and the factors.
+/// `hada_w2_b` `[r, in]`. With fused projections, each chosen one has its own four factors (`q.hada_w1_a`, …). `hada_w2_b` starts
+/// at zero, the others Kaiming-uniform. Folds exactly. Saved for the backward: the input and the factors.
 class Loha : public SiteMethod {
  public:
   /// Throws `std::invalid_argument` on a rank below 1.

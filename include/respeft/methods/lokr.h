@@ -20,12 +20,12 @@ struct LokrOptions {
 };
 
 /// Low-rank Kronecker product. Source: Yeh et al., ICLR 2024, "Navigating Text-To-Image Customization: From LyCORIS Fine-Tuning
-/// to Model Evaluation"; shapes and start as in PEFT.
+/// to Model Evaluation"; shapes and initialization as in PEFT.
 ///
 /// `y = x (W + (alpha / rank) · W1 ⊗ W2)ᵀ + b` with `lokr_w1 [out₁, in₁]` and `lokr_w2 [out₂, in₂]`, out₁ out₂ = out and
-/// in₁ in₂ = in. W2 is `lokr_w2_a [out₂, r]` · `lokr_w2_b [r, in₂]` where r < max(out₂, in₂) / 2, W1 likewise with
-/// `decompose_both`; a set per chosen projection where several are fused (`q.lokr_w1`, …). W1 (or `lokr_w1_a`) starts at zero,
-/// the others Kaiming-uniform. Folds exactly. Kept for the backward: the input and the factors.
+/// in₁ in₂ = in. If r < max(out₂, in₂) / 2, W2 is the product `lokr_w2_a [out₂, r]` · `lokr_w2_b [r, in₂]`; W1 likewise with
+/// `decompose_both`. With fused projections, each chosen one has its own factors (`q.lokr_w1`, …). W1 (or `lokr_w1_a`) starts at
+/// zero, the others Kaiming-uniform. Folds exactly. Saved for the backward: the input and the factors.
 class Lokr : public SiteMethod {
  public:
   /// Throws `std::invalid_argument` on a rank below 1 or a factor that is neither -1 nor at least 1.

@@ -19,12 +19,12 @@ struct LoraOptions {
 
 /// Low-rank adaptation. Source: Hu et al. 2021.
 ///
-/// `y = x Wᵀ + b + (alpha / rank) · (dropout(x) Aᵀ) Bᵀ` with `lora_A [r, in]`, `lora_B [out, r]`; one pair per chosen
-/// projection if several are fused (`q.lora_A`, …). A starts Kaiming-uniform, B at zero. With a `target_rank` the ranks are
-/// allocated by importance (AdaLoRA; see `RankAllocationOptions`), and diag(`lora_E`) A replaces A. Folds exactly.
+/// `y = x Wᵀ + b + (alpha / rank) · (dropout(x) Aᵀ) Bᵀ` with `lora_A [r, in]`, `lora_B [out, r]`. With fused projections, each
+/// chosen one has its own pair (`q.lora_A`, …). A starts Kaiming-uniform, B at zero. With a `target_rank` the ranks are allocated
+/// by importance (AdaLoRA; see `RankAllocationOptions`), and diag(`lora_E`) A replaces A. Folds exactly.
 class Lora : public Method {
  public:
-  /// Throws `std::invalid_argument` on a rank below 1, a dropout outside [0, 1), or ranks that cannot be allocated so.
+  /// Throws `std::invalid_argument` on a rank below 1, a dropout outside [0, 1), or an invalid rank allocation.
   explicit Lora(LoraOptions options = {});
 
   std::string name() const override { return "lora"; }

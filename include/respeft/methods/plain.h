@@ -4,7 +4,7 @@
 
 namespace respeft {
 
-/// Linear probe: the head alone is trained.
+/// Linear probe: trains only the head.
 class LinearProbe : public SiteMethod {
  public:
   std::string name() const override { return "linear"; }
@@ -12,7 +12,7 @@ class LinearProbe : public SiteMethod {
   std::shared_ptr<nn::Adapter> adapt(const nn::NamedSite&) const override { return nullptr; }
 };
 
-/// Full fine-tuning: every parameter of the base is trained.
+/// Full fine-tuning: trains every parameter of the base.
 class FullFineTuning : public SiteMethod {
  public:
   std::string name() const override { return "full"; }

@@ -13,12 +13,12 @@ namespace respeft {
 ///
 /// Every update is `B diag(E) A`, so diag(E) A replaces A in the method's equations. During training:
 /// - `orthogonality` · the mean over all A and B of ‖A Aᵀ − I‖_F and ‖Bᵀ B − I‖_F is added to the loss (Eq. 4).
-/// - A direction i of an update is as important as s(E_i) + mean s(A_i·) + mean s(B_·i) (Eq. 7), where s(w) is the product of
-///   the running means (both of 0.85) of |w ∂w| and of its deviation (Eq. 8 to 11).
-/// - From the share `prune_start` of all steps to `prune_end`, the budget falls from `rank` to `target_rank` directions for
-///   each update on average, cubically (Eq. 12); every `prune_every` steps, the E of those beyond the budget, the least
-///   important of the whole model, become zero. They may come back until `prune_end`, where the last pruning is; then
-///   what is kept stays.
+/// - The importance of direction i of an update is s(E_i) + mean s(A_i·) + mean s(B_·i) (Eq. 7). s(w) is the product of the
+///   running means of |w ∂w| and of its deviation, both with decay 0.85 (Eq. 8 to 11).
+/// - Between the shares `prune_start` and `prune_end` of all steps, the budget falls cubically from `rank` to `target_rank`
+///   directions per update, averaged over the model (Eq. 12). Every `prune_every` steps, the E of the least important directions
+///   of the whole model, those beyond the budget, are set to zero. Pruned directions may return until the last pruning at
+///   `prune_end`; after that the choice is fixed.
 ///
 /// `respeft train` does all this; a custom training loop calls the `Attachment` that `attach` returns. Attaching throws
 /// `std::invalid_argument` if the method's targets match no linear layer.

@@ -29,9 +29,9 @@ enum class Shortcut {
 /// LoRA with shortcuts between successive blocks. Source: Shi et al., ACL Findings 2024, "ResLoRA: Identity Residual
 /// Mapping in Low-Rank Adaption".
 ///
-/// A chain is made of the adapted linears of one role (all qkv's, all fc1's, …) in blocks of successive numbers; a block that
-/// is left out, or another shape, starts a new one, and a layer outside the blocks has one of its own. With n counted along a
-/// chain, m = min(pre_num, n) and s = alpha / rank:
+/// A chain consists of the adapted linear layers with one role (all qkv, all fc1, …) in consecutive blocks. A skipped block or a
+/// different shape starts a new chain; a layer outside the blocks is a chain by itself. With n counted along a chain,
+/// m = min(pre_num, n) and s = alpha / rank:
 ///
 ///     input:   y_n = x_n Wᵀ + b + s · ((x_n + x_{n-1}) A_nᵀ) B_nᵀ,  x_{-1} = x_0
 ///     block:   y_n = x_n Wᵀ + b + s · Σ_{k≤m} (x_n A_{n-k}ᵀ) B_{n-k}ᵀ
@@ -39,13 +39,13 @@ enum class Shortcut {
 ///
 /// Gradients flow through every shortcut. The state of a chain belongs to one forward pass, so all layers of a pass must be
 /// called with the same `nn::ForwardPass`, in the model's order. Parameters are LoRA's, with LoRA's names. With a `target_rank`
-/// the ranks are allocated by importance (see `RankAllocationOptions`): diag(E_n) A_n replaces A_n, so pruned directions read
-/// nothing, neither for their own layer nor for later ones. The block shortcut folds exactly; the others read inputs that a
-/// plain layer does not see, and fold approximately.
+/// the ranks are allocated by importance (see `RankAllocationOptions`): diag(E_n) A_n replaces A_n, so pruned directions
+/// contribute nothing, neither to their own layer nor to later ones. The block shortcut folds exactly; the others read inputs
+/// that a plain layer does not receive, and fold approximately.
 class ResLora : public Method {
  public:
-  /// Throws `std::invalid_argument` on a rank below 1, a dropout outside [0, 1), a `pre_num` below -1, one that the input
-  /// shortcut cannot have (anything but -1 and 1), or ranks that cannot be allocated so.
+  /// Throws `std::invalid_argument` on a rank below 1, a dropout outside [0, 1), a `pre_num` below -1 (or, for the input
+  /// shortcut, other than -1 and 1), or an invalid rank allocation.
   explicit ResLora(Shortcut shortcut = Shortcut::Block, ResLoraOptions options = {});
 
   /// `reslora-is`, `reslora-bs` or `reslora-ms`.

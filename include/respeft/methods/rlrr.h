@@ -18,12 +18,12 @@ struct RlrrOptions {
 
 /// Residual low-rank rescaling. Source: Dong et al., CVPR 2024, "Low-Rank Rescaled Vision Transformer Fine-Tuning".
 ///
-/// Per linear (Eq. 16, 19): `y = x (W ⊙ (1 + scale_out scale_inᵀ))ᵀ + b + shift`, with `scale_in [in]` (`[parts, in]` where
-/// projections are fused), `scale_out [out]`, `shift [out]`. Norms and the patch projection get a gain and an offset on their
-/// output. Folds exactly (Eq. 20); a linear without a bias has one after merging.
+/// Linear layers (Eq. 16, 19): `y = x (W ⊙ (1 + scale_out scale_inᵀ))ᵀ + b + shift`, with `scale_in [in]` (`[parts, in]` if
+/// projections are fused), `scale_out [out]`, `shift [out]`. Norms and the patch projection: `y ⊙ scale + shift` on their output
+/// y, `scale, shift [out]`. Folds exactly (Eq. 20); a linear layer without a bias has one after merging.
 class Rlrr : public SiteMethod {
  public:
-  /// Throws `std::invalid_argument` on an option's value that is not one of those listed.
+  /// Throws `std::invalid_argument` on an invalid option.
   explicit Rlrr(RlrrOptions options = {});
 
   std::string name() const override { return "rlrr"; }

@@ -13,8 +13,8 @@ struct SsfOptions {
   Fields fields();
 };
 
-/// Scaling and shifting features: `y ⊙ scale + shift` after every linear, norm and patch projection, `scale, shift [out]`.
-/// Source: Lian et al., NeurIPS 2022. Folds exactly; a linear without a bias has one after merging.
+/// Scaling and shifting features: `y ⊙ scale + shift` after every linear layer, norm and patch projection, `scale, shift [out]`.
+/// Source: Lian et al., NeurIPS 2022. Folds exactly; a linear layer without a bias has one after merging.
 class Ssf : public SiteMethod {
  public:
   explicit Ssf(SsfOptions options = {});

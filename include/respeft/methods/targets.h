@@ -11,15 +11,15 @@ namespace respeft::methods {
 
 /// The sites, and the projections fused in them, that a method adapts.
 ///
-/// Written as a comma-separated list of: a projection or a layer by its own name (`q`, `k`, `v`, `qkv`, `proj`, `fc1`, `norm1`,
-/// …), `o` (the attention's output projection, `proj`), or a kind: `linears`, `convolutions`, `embeddings`, `norms`, `patch`,
-/// `all`. Branches and tokens cannot be targets. Blocks are written `0-5,11`; empty means everything, including sites outside
-/// the blocks.
+/// Targets are a comma-separated list of projections or layers by name (`q`, `k`, `v`, `qkv`, `proj`, `fc1`, `norm1`, …), `o`
+/// (the attention's output projection, `proj`), and kinds: `linears`, `convolutions`, `embeddings`, `norms`, `patch`, `all`.
+/// Branches and tokens cannot be targets. Blocks are written `0-5,11`; empty means everything, including sites outside the
+/// blocks.
 class Targets {
  public:
   Targets(const std::string& names, const std::string& blocks);
 
-  /// The indices of the site's parts that are chosen; empty when the site is not.
+  /// The indices of the chosen parts of the site; empty if the site is not adapted.
   std::vector<int64_t> select(const nn::SiteInfo& site) const;
   /// True if the list names the site's fused weight itself (`qkv`), to adapt it as one instead of by projection.
   bool names_whole(const nn::SiteInfo& site) const;
@@ -36,7 +36,7 @@ class Targets {
   std::set<int64_t> blocks_;
 };
 
-/// `0-5,11` as numbers; none for an empty text. Throws `std::invalid_argument` on anything else.
+/// Parses `0-5,11`; an empty text gives no numbers. Throws `std::invalid_argument` on anything else.
 std::set<int64_t> parse_blocks(const std::string& blocks);
 /// Throws `std::invalid_argument` that names a block without any of `sites`.
 void check_blocks(const std::set<int64_t>& wanted, const std::vector<nn::NamedSite>& sites);

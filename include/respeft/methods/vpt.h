@@ -16,10 +16,10 @@ struct VptOptions {
 
 /// Visual prompt tuning. Source: Jia et al., ECCV 2022; initialization is that of its released code.
 ///
-/// `prompts [P, D]` are trained tokens in addition to the image's. Shallow: they are added at the first block and stay. Deep:
+/// `prompts [P, D]` are trainable tokens in addition to the image's. Shallow: they are added at the first block and stay. Deep:
 /// every block has its own, which replace those of the block before. They come after the model's own tokens; they have no
-/// positions, so their place does not matter, and the head does not read them. They start uniform in ±√(6 / (n + D)), where n
-/// is the number of values in a patch. Does not fold.
+/// position embeddings, so their place in the sequence does not matter, and the head does not read them. They are initialized
+/// uniformly in ±√(6 / (n + D)), where n is the number of values in a patch. Does not fold.
 class Vpt : public SiteMethod {
  public:
   /// Throws `std::invalid_argument` on fewer than 1 prompt or a dropout outside [0, 1).

@@ -6,16 +6,16 @@
 
 namespace respeft::train {
 
-/// The exponential moving average of parameters over the steps: `average = decay · average + (1 - decay) · parameter` after each,
-/// from the first parameters on: timm's `ModelEmaV2`, in the same arithmetic.
+/// Exponential moving average of parameters: after each step, `average = decay · average + (1 - decay) · parameter`. Starts from
+/// the initial parameters. Bit-identical to timm's `ModelEmaV2`.
 class ParameterEma {
  public:
   /// The average begins as a copy of `parameters`. Throws `std::invalid_argument` unless 0 <= decay < 1.
   ParameterEma(NamedTensors parameters, double decay);
 
-  /// To be called after each step.
+  /// Call it after each step.
   void update();
-  /// Puts the average into the parameters and the parameters into the average: twice is nothing.
+  /// Swaps the parameters and the averages. Calling it twice restores both.
   void exchange();
 
   /// The averages, by the parameters' names. The tensors are this object's own, not copies.

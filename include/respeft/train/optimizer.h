@@ -24,25 +24,25 @@ Decay decay_from_name(const std::string& name);
 /// True if weight decay applies to the parameter of this name.
 bool decays(Decay decay, const std::string& name, const at::Tensor& parameter);
 
-/// Changes named parameters by their gradients, with ATen's fused kernels: hundreds of small tensors take one call.
-/// The state is named too, so that it can be kept in a file.
+/// An optimizer of named parameters. It uses ATen's fused kernels, which update hundreds of small tensors in one call. Its state
+/// is named too, so that it can be saved.
 class Optimizer {
  public:
   virtual ~Optimizer() = default;
 
-  /// One step with the parameters' gradients; a parameter without one does not change. `skip` is a float32 scalar on the
-  /// parameters' device: if it is 1, nothing changes (undefined: 0). So a step can be skipped without waiting for the device.
+  /// One step with the parameters' gradients; parameters without a gradient do not change. `skip` is a float32 scalar on the
+  /// parameters' device: if it is 1, nothing changes (undefined: 0). This skips a step without synchronizing with the device.
   void step(double lr, const at::Tensor& skip = {});
   void zero_grad();
 
-  /// Everything but the parameters that the next steps depend on. The tensors are the optimizer's own, not copies.
+  /// Everything except the parameters that the next step depends on. The tensors are the optimizer's own, not copies.
   TensorMap state() const;
-  /// Copies the state from `tensors`, which may hold others too. Throws `std::runtime_error` that names a missing key or a
+  /// Copies the state from `tensors`; ignores other tensors in it. Throws `std::runtime_error` that names a missing key or a
   /// wrong shape.
   void load_state(const TensorMap& tensors);
 
  protected:
-  /// Parameters that are updated in one call, with their gradients and their state, each kind of state in a list.
+  /// Parameters that are updated in one call, with their gradients and one list for each kind of state.
   struct Group {
     std::vector<at::Tensor> parameters, gradients;
     std::map<std::string, std::vector<at::Tensor>> state;
@@ -53,7 +53,7 @@ class Optimizer {
   Optimizer(Optimizer&&) = default;
   Optimizer& operator=(Optimizer&&) = default;
 
-  /// Adds a tensor of state for every parameter: zeros, as large as the parameter or (`scalar`) a float32 scalar.
+  /// Adds a state tensor for every parameter: zeros of the parameter's shape, or with `scalar` a float32 scalar.
   void add_state(const std::string& kind, bool scalar = false);
   virtual void update(Group& group, double lr, const at::Tensor& skip) = 0;
 
@@ -95,7 +95,8 @@ struct SgdOptions {
   Decay decay = Decay::names;
 };
 
-/// `torch::optim::SGD` with momentum, undamped, and weight decay in the gradient. State: `momentum/NAME` for every parameter.
+/// SGD with momentum as `torch::optim::SGD`: no dampening, weight decay added to the gradient. State: `momentum/NAME` for every
+/// parameter.
 class Sgd : public Optimizer {
  public:
   Sgd(const NamedTensors& parameters, const SgdOptions& options);
@@ -106,8 +107,8 @@ class Sgd : public Optimizer {
   SgdOptions options_;
 };
 
-/// Scales the gradients of `parameters` down so that their norm together is at most `limit`; returns the norm before, a scalar on
-/// their device (undefined without gradients). The same as `torch::nn::utils::clip_grad_norm_`, without waiting for the device.
+/// Scales the gradients of `parameters` so that their total norm is at most `limit`. Returns the norm before, a scalar on their
+/// device (undefined without gradients). As `torch::nn::utils::clip_grad_norm_`, without synchronizing with the device.
 at::Tensor clip_gradients(const std::vector<at::Tensor>& parameters, double limit);
 
 }  // namespace respeft::train

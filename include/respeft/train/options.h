@@ -8,7 +8,7 @@
 
 namespace respeft::train {
 
-/// How parameters are trained, whatever the model and the task. `fields()` describes each member.
+/// Training settings that do not depend on the model or the task. `fields()` describes each member.
 struct TrainerOptions {
   int64_t epochs = 100;
   std::string schedule_by = "epoch";
@@ -43,11 +43,11 @@ struct TrainerOptions {
 
   Fields fields();
 
-  /// The learning rate that a warm-up of `warmup` epochs or steps starts from: `warmup_lr` or, if that is negative, the first
-  /// point of a line through zero, lr / (warmup + 1), so that the first epoch trains too.
+  /// The learning rate that a warm-up of `warmup` epochs or steps starts from: `warmup_lr` or, if that is negative,
+  /// lr / (warmup + 1), the first step of a line from 0 to lr.
   double warmup_start(int64_t warmup) const;
 
-  /// Epochs in all: the cosine's, then the cool-down's.
+  /// Total number of epochs: those of the cosine, then those of the cool-down.
   int64_t total_epochs() const { return epochs + cooldown_epochs; }
   /// The last epoch that is trained.
   int64_t last_epoch() const { return stop_epoch > 0 ? std::min(stop_epoch, total_epochs()) : total_epochs(); }

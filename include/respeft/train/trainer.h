@@ -30,7 +30,7 @@
 
 namespace respeft::train {
 
-/// The model, the method's part in it, the task and the data of a training.
+/// Everything that a `Trainer` works on: model, attachment, task and data.
 struct TrainingJob {
   std::shared_ptr<const tasks::Task> task;
   std::function<at::Tensor(const Batch&)> forward;  ///< the model's output for a batch on the runtime's device
@@ -41,39 +41,41 @@ struct TrainingJob {
   std::shared_ptr<const data::Source> val;   ///< only with the protocol `val`
 };
 
-/// Trains a model for a task, epoch by epoch. Everything that decides the next step is in `checkpoint()`: a trainer restored from
-/// it continues bit for bit as this one would (with several ranks: up to their random numbers, as only rank 0's are kept). With
-/// `ema_decay`, the moving average of the trained parameters is evaluated, chosen and left in the model at the end.
+/// Trains a model for a task, epoch by epoch. `checkpoint()` contains everything that determines the next step: a trainer
+/// restored from it continues bit-identically (with several ranks, except for random numbers: only the generators of rank 0 are
+/// saved). With `ema_decay`, the moving average of the trainable parameters is evaluated, chosen and left in the model at the
+/// end.
 ///
-/// Several ranks train one model together: a step's examples are divided among them, gradients and metrics are added up, and the
-/// result is one rank's up to rounding. All ranks call the same functions; `batch_size` must be a multiple of their number.
+/// Several ranks train one model together: the examples of a step are divided among them, gradients and metrics are summed, and
+/// the result equals that of a single rank up to rounding. All ranks must call the same functions; `batch_size` must be a
+/// multiple of their number.
 ///
-/// The loop does not wait for the device, except once an epoch, for an evaluation, a checkpoint, and about twice a second for
-/// the progress line.
+/// The loop synchronizes with the device only once per epoch, for an evaluation or a checkpoint, and about twice a second for the
+/// progress line.
 class Trainer {
  public:
-  /// Work stops with `Interrupted` soon after `stop` becomes true. Throws `std::invalid_argument` on a job and options that do
-  /// not fit. `runtime`, `ranks` and `observer` must outlive the trainer.
+  /// Training stops with `Interrupted` soon after `stop` becomes true. Throws `std::invalid_argument` if the job and the options
+  /// do not fit together. `runtime`, `ranks` and `observer` must outlive the trainer.
   Trainer(TrainingJob job, const TrainerOptions& options, const Runtime& runtime, Ranks& ranks, Observer& observer,
           const std::atomic<bool>* stop = nullptr);
 
   /// True if every epoch has been trained and evaluated.
   bool done() const { return progress_.epochs >= options_.last_epoch() && !progress_.pending; }
-  /// Trains the next epoch, or the rest of it, and evaluates if that is due. Throws `std::runtime_error` with epoch, step and
-  /// value when a loss is not finite; the optimizer has changed nothing since the step before it.
+  /// Trains the next epoch, or the rest of an interrupted one, and evaluates if that is due. Throws `std::runtime_error` with
+  /// epoch, step and value if a loss is not finite; the parameters are then those before the step with that loss.
   EpochRecord run_epoch();
-  /// The metrics on all of `source`, with the parameters that are in the model; `name` is the split's.
+  /// The metrics on all of `source`, with the current parameters of the model; `name` is the name of the split.
   Evaluation evaluate(const data::Source& source, const std::string& name);
 
-  /// Puts the parameters that the protocol chooses into the model.
+  /// Loads the parameters that the protocol chooses into the model.
   Outcome choose();
-  /// Fills in the evaluation on the test split, with `final_test`.
+  /// With `final_test`: evaluates on the test split and adds the result to `outcome`.
   void test(Outcome& outcome);
   /// `choose`, then `test`.
   Outcome finish();
 
   Checkpoint checkpoint() const;
-  /// Throws `std::runtime_error` that names the mismatch.
+  /// Continues from a checkpoint. Throws `std::runtime_error` that names the mismatch if it is not of the same training.
   void restore(const Checkpoint& checkpoint);
   const RunProgress& progress() const { return progress_; }
 
@@ -113,14 +115,14 @@ class Trainer {
   void check_stop(const std::string& where) const;
   std::string place() const;
 
-  // What the method adds to training.
+  // The method's training hooks.
   void add_regularization() const;
   void tell_method() const;
   bool method_finished(int64_t step) const;
   bool method_prunes() const;
 
   TrainingJob job_;
-  NamedTensors state_;  ///< of the job, in a checkpoint: trainable and state
+  NamedTensors state_;  ///< the tensors of a checkpoint: the attachment's trainable parameters and state
   TrainerOptions options_;
   const Runtime& runtime_;
   Ranks& ranks_;
@@ -131,16 +133,16 @@ class Trainer {
   RunProgress progress_;
   TensorMap best_;  ///< the parameters evaluated at the best record
 
-  // Of the epoch that is being trained.
+  // State of the current epoch.
   std::unique_ptr<data::BatchIterator> pass_;      ///< null between epochs
   std::unique_ptr<data::BatchIterator> upcoming_;  ///< the next epoch's, started early so that the first batch is ready in time
   std::unique_ptr<tasks::Metrics> metrics_;
   std::mt19937_64 mixing_;          ///< used by the task's `prepare`; reseeded each epoch
-  at::Tensor not_finite_;           ///< float64 `[2]`: the step of the first loss that is not finite, or 0, and that loss
-  std::vector<bool> had_gradient_;  ///< of the trainable parameters, on any rank
+  at::Tensor not_finite_;           ///< float64 `[2]`: the step of the first loss that is not finite (0: none), and that loss
+  std::vector<bool> had_gradient_;  ///< for each trainable parameter, on any rank
   bool gradients_agreed_ = false;
   std::chrono::steady_clock::time_point clock_, last_read_;
-  double wait_before_ = 0.0;  ///< seconds that the epoch's earlier passes have waited, before it was resumed
+  double wait_before_ = 0.0;  ///< seconds spent waiting for data in this epoch before it was resumed
   double lr_ = 0.0;           ///< of the last step
   std::string remark_;        ///< of the progress line
 };
