@@ -6,10 +6,10 @@
 
 namespace respeft::models {
 
-/// Mean and standard deviation that a checkpoint's images were normalized with when it was trained.
+/// Mean and standard deviation (per channel, for values in 0 … 1) that weights were trained with.
 struct Normalization {
   std::array<double, 3> mean, std;
-  std::string source;  ///< how this is known
+  std::string source;  ///< where this is known from
 };
 
 }  // namespace respeft::models

@@ -29,36 +29,36 @@ class WeightsFile {
   const std::string& format() const;
   /// The files that hold the tensors, and the index if there is one.
   const std::vector<std::string>& files() const;
-  /// The entries that describe a safetensors file; empty for other formats.
+  /// The metadata of a safetensors file; empty for other formats.
   const formats::Metadata& metadata() const;
-  /// One of these entries; empty if there is none.
+  /// One entry of the metadata; empty if there is none.
   std::string metadata(const std::string& key) const;
-  /// SHA-256 as `formats::weights_sha256` has it. Reads everything, once.
+  /// SHA-256 as by `formats::weights_sha256`. The first call reads the whole file.
   const std::string& sha256() const;
 
-  // What the file says of its model, in its metadata, or else the configuration beside it: Transformers' `config.json` and
-  // `preprocessor_config.json`, timm's `config.json`. Each throws `std::runtime_error` that names the file and the member where
-  // that cannot be taken.
-  /// The architecture's name; empty: not known.
+  // Information about the model, from the file's metadata or else from the configuration next to the file: Transformers'
+  // `config.json` and `preprocessor_config.json`, timm's `config.json`. Each function throws `std::runtime_error` that names the
+  // file and the member if a configuration is invalid or not supported.
+  /// The architecture's name; empty: unknown.
   std::string model() const;
-  /// The pooling's name; empty: the architecture's own.
+  /// `token` or `avg`; empty: the architecture's default.
   std::string pool() const;
-  /// Names of the classes; empty: not known.
+  /// Names of the classes; empty: unknown.
   std::vector<std::string> class_names() const;
   std::optional<data::Preprocessing> preprocessing() const;
-  /// Pixels a side of the images that the model was used with.
+  /// Pixels per side of the images that the model was used with.
   std::optional<int64_t> image_size() const;
   /// The normalization that the weights were trained with: from the file, the configuration next to it, or the names of `model`
   /// (optionally with a tag such as `.augreg_in21k`) and file, as `known_normalization`.
   std::optional<Normalization> normalization(const std::string& model = "") const;
 
-  /// Of the tensors under our names, without data. Throw `std::runtime_error` on a layout that no family has; `head_classes` also
-  /// on a head that is no matrix.
+  /// The file's layout, its tensors under this library's names (without data), and the number of classes of its head. They throw
+  /// `std::runtime_error` if no family knows the layout; `head_classes` also if the head is not a matrix.
   const std::string& layout() const;
   const TensorMap& shapes() const;
   int64_t head_classes() const;
 
-  /// Compares the file with a model, which may be one of shapes alone (`at::kMeta`).
+  /// Compares the file with a model, which may be on `at::kMeta`.
   WeightsCheck check(const Model& model) const;
   /// Throws `std::runtime_error` as `load` would, without reading the tensors' data.
   void require_fit(const torch::nn::Module& module) const;

@@ -75,7 +75,7 @@ class Trainer {
   Outcome finish();
 
   Checkpoint checkpoint() const;
-  /// Continues from a checkpoint. Throws `std::runtime_error` that names the mismatch if it is not of the same training.
+  /// Continues from a checkpoint. Throws `std::runtime_error` that names the mismatch if it does not fit this trainer.
   void restore(const Checkpoint& checkpoint);
   const RunProgress& progress() const { return progress_; }
 

@@ -44,7 +44,7 @@ struct VitConfig {
 class AttentionImpl : public torch::nn::Module {
  public:
   AttentionImpl(const VitConfig& config, const at::TensorOptions& options);
-  /// `x [B, T, D]` -> `[B, Q, D]`, where only the first `queries` tokens ask (all when negative).
+  /// `x [B, T, D]` -> `[B, Q, D]`, with queries only for the first `queries` tokens (negative: all).
   at::Tensor forward(const at::Tensor& x, nn::ForwardPass& pass, int64_t queries = -1);
 
   nn::Linear qkv{nullptr}, proj{nullptr};
@@ -77,9 +77,9 @@ TORCH_MODULE(LayerScale);
 /// A pre-norm Transformer block.
 class BlockImpl : public torch::nn::Module {
  public:
-  /// The `block`-th of `config.depth`; its rates of dropping follow from that.
+  /// Block number `block` (from 0) of `config.depth`, which determines its drop rates.
   BlockImpl(const VitConfig& config, const at::TensorOptions& options, int64_t block);
-  /// `x [B, T, D]` -> the first `queries` tokens' output `[B, Q, D]` (all when negative).
+  /// `x [B, T, D]` -> the output of the first `queries` tokens `[B, Q, D]` (negative: all).
   at::Tensor forward(const at::Tensor& x, nn::ForwardPass& pass, int64_t queries = -1);
 
   nn::Tokens entry{nullptr};
@@ -93,7 +93,7 @@ class BlockImpl : public torch::nn::Module {
   nn::Branch mlp_branch{nullptr};
 
  private:
-  /// A branch's contribution to the residual stream: with layer scale and, in training, dropped at this block's rates.
+  /// A branch's contribution to the residual stream: with layer scale and, in training, with this block's drop rates.
   at::Tensor scaled(const at::Tensor& y, LayerScale& scale) const;
 
   double drop_path_, branch_dropout_;
@@ -110,10 +110,10 @@ class PatchEmbedImpl : public torch::nn::Module {
 };
 TORCH_MODULE(PatchEmbed);
 
-/// Vision Transformer. When only the class token is used, the last block computes queries, projection and MLP for it alone.
+/// Vision Transformer. If only the class token is used, the last block computes queries, projection and MLP only for it.
 class VisionTransformerImpl : public Model {
  public:
-  /// Weights are drawn as timm draws them (truncated normal, std 0.02), except on `at::kMeta`.
+  /// Initializes the weights as timm does (truncated normal, std 0.02), except on `at::kMeta`.
   explicit VisionTransformerImpl(const VitConfig& config, at::Device device = at::kCPU);
 
   using Model::forward;
@@ -149,10 +149,10 @@ class VisionTransformerImpl : public Model {
 };
 TORCH_MODULE(VisionTransformer);
 
-/// The configuration that timm gives `name`, changed by `options`. Throws `std::invalid_argument` on an unknown name or size.
+/// timm's configuration of `name`, changed by `options`. Throws `std::invalid_argument` on an unknown name or size.
 VitConfig vit_config(const std::string& name, const ModelOptions& options = {});
 
-/// The family of Vision Transformers, by timm's names.
+/// The family of Vision Transformers, with timm's names.
 const ModelFamily& vit_family();
 
 }  // namespace respeft::models
